@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference experiment: TCP and Hutong side by side, in alternating pairs."""

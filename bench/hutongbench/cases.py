@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: each case runs once on TCP or once accelerated and returns one sample."""
+
+import json
+import os
+import re
+import tempfile
+import time
+from dataclasses import dataclass, field
+
+from hutonglab import agents, deps, mpi, procs, topology
+
+from .program import Program, ProgramError
+
+VM1, VM2, VM3 = topology.VMS
+PC1 = topology.HOSTS[0]
+BIN = os.path.join(topology.REPO, "bench/build")
+EXAMPLES = os.path.join(topology.REPO, "mpi-examples/build")
+
+STREAM_SECONDS = 3
+RR_WARM_UP_MS, RR_MS = 300, 1500
+CONNECTIONS = 8000
+IDLE_COUNT, IDLE_SECONDS = 100, 5
+HEAT = ("256", "10000")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement: the value, CPU seconds of both sides, bytes that went through rings, extra facts."""
+
+    value: float
+    cpu: float
+    ring_bytes: int
+    facts: dict = field(default_factory=dict)
+
+
+class Run:
+    """One run of one case: starts programs on TCP or accelerated, and knows what the shims counted."""
+
+    _port = 20000 + os.getpid() * 97 % 9999
+
+    def __init__(self, accelerated):
+        self.accelerated = accelerated
+        self._preload = deps.shim_for_programs() if accelerated else None
+        self._folder = tempfile.TemporaryDirectory(prefix="hutong-bench-")
+        self._stats = os.path.join(self._folder.name, "stats")
+        # Nothing of the caller's Hutong settings: they would decide what is measured.
+        self._env = {k: v for k, v in os.environ.items() if not k.startswith("HUTONG_")}
+        if accelerated:
+            self._env["HUTONG_STATS"] = self._stats
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._folder.cleanup()
+
+    @classmethod
+    def port(cls):
+        """A port that no earlier run used: connections of the past in TIME-WAIT do not count."""
+        cls._port = cls._port + 1 if cls._port < 29999 else 20000
+        return cls._port
+
+    def start(self, node, *argv):
+        """A program in a node; hosts have no shim."""
+        return Program(node, argv, self._env, self._preload if node.is_vm else None)
+
+    def mpi(self, ranks, *argv, vms=(VM1, VM2)):
+        """mpirun in the first VM. The shim is for the ranks only."""
+        mpi.write_launcher()
+        line = mpi.command(vms, ranks, argv, self._folder.name, self._preload, self._env)
+        with Program(vms[0], line, self._env) as program:
+            return program.expect(180)
+
+    def ring_bytes(self):
+        """Bytes that the shims of this run took from rings and put into them."""
+        if not self.accelerated or not os.path.exists(self._stats):
+            return 0
+        with open(self._stats, encoding="ascii", errors="replace") as f:
+            return sum(int(n) for n in re.findall(r"\bring_(?:in|out)=([0-9]+)", f.read()))
+
+    def sample(self, value, *outcomes, **facts):
+        return Sample(value, sum(o.cpu_seconds for o in outcomes), self.ring_bytes(), facts)
+
+
+def _number(pattern, text):
+    found = re.findall(pattern, text)
+    if not found:
+        raise ProgramError("no '%s' in: %s" % (pattern, text[-1000:]))
+    return float(found[-1])
+
+
+def iperf(server_vm, block=None):
+    """One TCP stream of iperf3, Gbit/s as the receiver counted."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            port = it.port()
+            size = ["-l", block] if block else []
+            with it.start(server_vm, "iperf3", "-s", "-1", "-p", port) as server:
+                server.await_listening(port)
+                with it.start(VM1, "iperf3", "-c", server_vm.ipv4, "-p", port, "-t", STREAM_SECONDS,
+                              "-C", "cubic", "-J", *size) as client:
+                    sent = client.expect(STREAM_SECONDS + 60)
+                received = server.expect(30)
+            report = json.loads(sent.output)
+            return it.sample(report["end"]["sum_received"]["bits_per_second"] / 1e9, sent, received)
+    return run
+
+
+def round_trip(server_vm):
+    """64-byte round trips of blocking sockets, median in microseconds."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            port = it.port()
+            with it.start(server_vm, BIN + "/rr", "server", port, 64) as server:
+                server.await_listening(port)
+                with it.start(VM1, BIN + "/rr", "client", server_vm.ipv4, port, 64, RR_WARM_UP_MS, RR_MS) as client:
+                    asked = client.expect()
+                served = server.expect(30)
+            return it.sample(_number(r"\bus=([0-9.]+)", asked.output), asked, served,
+                             p99=_number(r"\bus_p99=([0-9.]+)", asked.output),
+                             rounds=_number(r"\brounds=([0-9]+)", asked.output))
+    return run
+
+
+def netpipe(size, unit, vms=(VM1, VM2)):
+    """NetPIPE on Open MPI with messages of one size: latency (us) or bandwidth (Mbps)."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            done = it.mpi(2, "NPopenmpi", "-l", str(size), "-u", str(size), "-p", "0", "-o", "/dev/null", vms=vms)
+            pattern = r"([0-9.]+) usec" if unit == "us" else r"([0-9.]+) Mbps"
+            return it.sample(_number(pattern, done.errors + done.output), done)
+    return run
+
+
+def java_ping_pong(accelerated):
+    """The Java MPI example with 8-byte messages, microseconds for one way."""
+    with Run(accelerated) as it:
+        done = it.mpi(2, "java", "-Xmx256m", "-cp", EXAMPLES + "/mpi.jar:" + EXAMPLES + "/java", "PingPong",
+                      "20000", "8")
+        return it.sample(_number(r"# time bytes=8 us=([0-9.]+)", done.output), done, result=results(done.output))
+
+
+def solver(accelerated):
+    """The C heat solver on two ranks, seconds of its parallel part."""
+    with Run(accelerated) as it:
+        done = it.mpi(2, EXAMPLES + "/c/heat", *HEAT)
+        return it.sample(_number(r"# time seconds=([0-9.]+)", done.output), done, result=results(done.output))
+
+
+def four_ranks(accelerated):
+    """Alltoall, allreduce and the solver with four ranks on two VMs; seconds of their parallel parts together."""
+    with Run(accelerated) as it:
+        collective = it.mpi(4, EXAMPLES + "/c/collective", "3000", "4096")
+        heat = it.mpi(4, EXAMPLES + "/c/heat", *HEAT)
+        seconds = sum(_number(r"# time seconds=([0-9.]+)", done.output) for done in (collective, heat))
+        return it.sample(seconds, collective, heat, result=results(collective.output + heat.output))
+
+
+def results(text):
+    """The lines of an MPI example's output that must be the same in every run."""
+    return "\n".join(line for line in text.splitlines() if line.strip() and not line.startswith("# time"))
+
+
+def connections(server_node):
+    """Short connections a second, one client."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            port = it.port()
+            with it.start(server_node, BIN + "/connrate", "server", port, CONNECTIONS) as server:
+                server.await_listening(port)
+                with it.start(VM1, BIN + "/connrate", "client", server_node.ipv4, port, CONNECTIONS) as client:
+                    asked = client.expect()
+                served = server.expect(30)
+            return it.sample(_number(r"\brate=([0-9.]+)", asked.output), asked, served)
+    return run
+
+
+def idle(accelerated):
+    """CPU ticks (1/100 s) that both programs use while all their connections rest."""
+    with Run(accelerated) as it:
+        port = it.port()
+        with it.start(VM2, BIN + "/idle", "server", port, IDLE_COUNT) as server:
+            server.await_listening(port)
+            rest_ms = (IDLE_SECONDS + 3) * 1000
+            with it.start(VM1, BIN + "/idle", "client", VM2.ipv4, port, IDLE_COUNT, rest_ms) as client:
+                client.await_output("idle", 60)
+                time.sleep(1)
+                before = server.cpu_ticks() + client.cpu_ticks(), _agent_ticks()
+                time.sleep(IDLE_SECONDS)
+                after = server.cpu_ticks() + client.cpu_ticks(), _agent_ticks()
+                asked = client.expect(60)
+            served = server.expect(30)
+        return it.sample(after[0] - before[0], asked, served, agent_ticks=after[1] - before[1])
+
+
+def _agent_ticks():
+    """Processor time so far of the three agents on the host of VM1 and VM2."""
+    total = 0
+    for node in (PC1, VM1, VM2):
+        record = agents.record(node)
+        fields = procs.stat_fields(record.pid) if record else None
+        total += int(fields[11]) + int(fields[12]) if fields else 0
+    return total
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table. `wire`: what carries the accelerated runs; `least_pairs`: fewer would say nothing."""
+
+    name: str
+    unit: str
+    run: object
+    about: str
+    write_size: str
+    on_ring: bool = True
+    least_pairs: int = 1
+    interval: bool = False
+
+
+INTRA = (
+    Case("iperf3-stream", "Gbit/s", iperf(VM2), "iperf3 stream, default block size", "128 KiB"),
+    Case("iperf3-stream-1k", "Gbit/s", iperf(VM2, "1K"), "iperf3 stream, 1 KiB blocks", "1 KiB"),
+    Case("rr-64", "us", round_trip(VM2), "64-byte round trip, blocking sockets", "64 B"),
+    Case("netpipe-8b", "us", netpipe(8, "us"), "NetPIPE on Open MPI, 8-byte latency", "8 B"),
+    Case("netpipe-1m", "Mbit/s", netpipe(1 << 20, "Mbit/s"), "NetPIPE on Open MPI, 1 MiB bandwidth", "1 MiB"),
+    Case("mpi-java-pingpong", "us", java_ping_pong, "Java MPI ping-pong, 8 bytes one way", "8 B"),
+    Case("solver", "s", solver, "C MPI heat solver, 2 ranks", "2 KiB"),
+    Case("ranks4", "s", four_ranks, "4 ranks on 2 VMs: alltoall, allreduce, heat", "8 B to 16 KiB"),
+    Case("connrate", "1/s", connections(VM2), "connections a second between members", "64 B", on_ring=False),
+    Case("connrate-external", "1/s", connections(PC1), "connections a second to a non-member, against no shim",
+         "64 B", on_ring=False, least_pairs=20, interval=True),
+    Case("idle-cpu", "ticks", idle, "CPU of 100 idle connections in 5 s", "-"),
+)
+
+# The next transport's ground: as yet these run on TCP whatever is preloaded, and are labelled so.
+INTER = (
+    Case("inter-iperf3-stream", "Gbit/s", iperf(VM3), "VM1-VM3: iperf3 stream, default block size", "128 KiB"),
+    Case("inter-rr-64", "us", round_trip(VM3), "VM1-VM3: 64-byte round trip, blocking sockets", "64 B"),
+    Case("inter-netpipe-8b", "us", netpipe(8, "us", (VM1, VM3)), "VM1-VM3: NetPIPE on Open MPI, 8 bytes", "8 B"),
+)

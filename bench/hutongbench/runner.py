@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`./hutong bench`: runs cases in alternating pairs, prints the table, writes the JSON."""
+
+import json
+import sys
+from statistics import median
+
+from hutonglab import deps, net, state, topology
+from hutonglab.errors import LabError, UsageError
+
+from . import cases, stats
+from .program import ProgramError
+
+
+def congestion_control():
+    """The congestion control of new connections in VM1, as the kernel tells it."""
+    return net.command("nsenter", "--net=" + topology.VMS[0].ns_path, "cat",
+                       "/proc/sys/net/ipv4/tcp_congestion_control").strip()
+
+
+def measure_pairs(case, pairs, progress):
+    """
+    Runs `pairs` pairs, the order swapped in each: a drift of the machine hits both sides alike. Returns the result
+    row. A run on "Hutong" that moved no byte through a ring is a failure, not a result.
+    """
+    samples = {False: [], True: []}
+    row = {"case": case.name, "unit": case.unit, "tcp": None, "hutong": None, "ratio": None}
+    for number in range(max(pairs, case.least_pairs)):
+        for accelerated in ((False, True), (True, False))[number % 2]:
+            progress(case, number, accelerated)
+            try:
+                sample = case.run(accelerated)
+            except (ProgramError, LabError, ValueError, KeyError) as e:
+                row["failed"] = "%s: %s" % ("Hutong" if accelerated else "TCP", e)
+                return row
+            if accelerated and case.on_ring and sample.ring_bytes == 0:
+                row["failed"] = "not accelerated: no byte went through a ring"
+                return row
+            samples[accelerated].append(sample)
+    different = {s.facts.get("result") for s in samples[False] + samples[True]}
+    if len(different) > 1:
+        row["failed"] = "the program's results differ between runs"
+        return row
+    fill(row, case, samples)
+    return row
+
+
+def fill(row, case, samples):
+    """Completes a row from its samples."""
+    tcp, hutong = samples[False], samples[True]
+    ratios = [stats.ratio(h.value, t.value) for t, h in zip(tcp, hutong)]
+    row.update(
+        tcp=median(s.value for s in tcp), hutong=median(s.value for s in hutong), ratio=stats.median_or_none(ratios),
+        tcp_cpu=round(median(s.cpu for s in tcp), 3), hutong_cpu=round(median(s.cpu for s in hutong), 3),
+        pairs=len(ratios), tcp_values=[s.value for s in tcp], hutong_values=[s.value for s in hutong],
+        write_size=case.write_size, ring_bytes=sum(s.ring_bytes for s in hutong))
+    if case.interval and all(r is not None for r in ratios):
+        row["ratio_low"], row["ratio_high"] = stats.bootstrap_interval(ratios)
+    for name in ("p99", "agent_ticks"):
+        if all(name in s.facts for s in tcp + hutong):
+            row["tcp_" + name] = median(s.facts[name] for s in tcp)
+            row["hutong_" + name] = median(s.facts[name] for s in hutong)
+
+
+def measure_tcp(case, runs, progress):
+    """Runs a case on TCP only (between hosts)."""
+    row = {"case": case.name, "unit": case.unit, "tcp": None, "hutong": None, "ratio": None, "path": "TCP"}
+    samples = []
+    for number in range(runs):
+        progress(case, number, False)
+        try:
+            samples.append(case.run(False))
+        except (ProgramError, LabError, ValueError, KeyError) as e:
+            row["failed"] = "TCP: %s" % e
+            return row
+    row.update(tcp=median(s.value for s in samples), tcp_cpu=round(median(s.cpu for s in samples), 3),
+               pairs=runs, tcp_values=[s.value for s in samples], write_size=case.write_size)
+    return row
+
+
+def measure(chosen, pairs, progress):
+    """All chosen cases, one after the other; rows in order."""
+    return [measure_tcp(c, pairs, progress) if c in cases.INTER else measure_pairs(c, pairs, progress)
+            for c in chosen]
+
+
+def show_progress(case, number, accelerated):
+    print("hutong: %s, pair %d: %s" % (case.name, number + 1, "Hutong" if accelerated else "TCP"),
+          file=sys.stderr, flush=True)
+
+
+def _figure(value):
+    if value is None:
+        return "-"
+    return "%.0f" % value if abs(value) >= 1000 or value == int(value) else "%.4g" % value
+
+
+def table(rows):
+    """The rows as text."""
+    by_name = {c.name: c for c in cases.INTRA + cases.INTER}
+    lines = ["%-52s %-7s %10s %10s %8s %9s %9s" % ("", "unit", "TCP", "Hutong", "ratio", "TCP cpu", "Htg cpu")]
+    for row in rows:
+        about = by_name[row["case"]].about
+        if "failed" in row:
+            lines.append("%-52s FAILED: %s" % (about, row["failed"].splitlines()[0]))
+            continue
+        lines.append("%-52s %-7s %10s %10s %8s %8ss %9s" % (
+            about, row["unit"], _figure(row["tcp"]), "(TCP)" if row.get("path") == "TCP" else _figure(row["hutong"]),
+            "-" if row["ratio"] is None else "%.3f" % row["ratio"], "%.2f" % row["tcp_cpu"],
+            "%.2fs" % row["hutong_cpu"] if "hutong_cpu" in row else "-"))
+        if "ratio_low" in row:
+            lines.append("%52s 95 %% interval of the ratio: %.4f to %.4f (%d pairs)"
+                         % ("", row["ratio_low"], row["ratio_high"], row["pairs"]))
+        if "hutong_agent_ticks" in row:
+            lines.append("%52s agents in the same time: %s ticks (TCP), %s (Hutong)"
+                         % ("", _figure(row["tcp_agent_ticks"]), _figure(row["hutong_agent_ticks"])))
+    return "\n".join(lines)
+
+
+def heading(pairs):
+    """What every figure below stands under."""
+    return ("alternating pairs, medians; ratio = Hutong / TCP pair by pair; cpu = processor seconds of both sides\n"
+            "TCP congestion control: %s; pairs: %d; write sizes as named in each row" % (congestion_control(), pairs))
+
+
+def write_json(path, rows, pairs):
+    """Writes the results file."""
+    control = congestion_control()
+    for row in rows:
+        row.setdefault("congestion_control", control)
+        row.setdefault("pairs", pairs)
+    with open(path, "w", encoding="ascii") as f:
+        json.dump({"results": rows}, f, indent=1)
+        f.write("\n")
+
+
+def choose(name):
+    """The cases that a name on the command line stands for."""
+    if name in ("intra", "inter"):
+        return cases.INTRA if name == "intra" else cases.INTER
+    known = {c.name: c for c in cases.INTRA + cases.INTER}
+    chosen = [known[n] for n in name.split(",") if n in known]
+    unknown = [n for n in name.split(",") if n not in known]
+    if unknown:
+        raise UsageError("unknown case '%s' (known: intra, inter, %s)" % (unknown[0], ", ".join(known)))
+    return chosen
+
+
+def main(name, pairs, json_file):
+    """Runs the command; exit status 1 when a row failed."""
+    if name == "list":
+        for case in cases.INTRA + cases.INTER:
+            print("%-20s %-7s %s" % (case.name, case.unit, case.about))
+        return 0
+    chosen = choose(name)
+    if pairs < 1:
+        raise UsageError("--pairs wants a positive number")
+    state.require_up()
+    deps.prepare_bench()
+    rows = measure(chosen, pairs, show_progress)
+    print(heading(pairs))
+    print(table(rows))
+    if json_file:
+        write_json(json_file, rows, pairs)
+    for row in rows:
+        if "failed" in row:
+            print("hutong: %s: %s" % (row["case"], row["failed"]), file=sys.stderr)
+    return 1 if any("failed" in row for row in rows) else 0

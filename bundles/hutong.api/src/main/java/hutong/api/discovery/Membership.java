@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.api.discovery;
+
+/** The members as known now. Safe for use by several threads. */
+public interface Membership {
+  /** The latest snapshot; empty, never null, before the first list came. */
+  MembershipSnapshot current();
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.channel.internal;
+
+import hutong.api.AgentConfig;
+import hutong.api.ReadyProbe;
+import hutong.api.channel.ChannelInfo;
+import hutong.api.channel.Channels;
+import hutong.api.discovery.Member;
+import hutong.api.discovery.Membership;
+import hutong.api.os.Fd;
+import hutong.channel.Channel;
+import hutong.channel.ChannelTable;
+import hutong.channel.Segments;
+import hutong.platform.Memory;
+import java.io.IOException;
+import java.security.SecureRandom;
+import java.util.List;
+import java.util.Optional;
+import org.osgi.framework.BundleContext;
+import org.osgi.service.component.annotations.Activate;
+import org.osgi.service.component.annotations.Component;
+import org.osgi.service.component.annotations.Reference;
+import org.osgi.service.component.annotations.ReferenceCardinality;
+import org.osgi.service.component.annotations.ReferencePolicy;
+import org.osgi.service.component.annotations.ReferencePolicyOption;
+
+/** The services of this bundle. Immediate: the table must not go when nobody looks at it. */
+@Component(
+    immediate = true,
+    service = {ChannelTable.class, Segments.class, Channels.class, ReadyProbe.class},
+    property = ReadyProbe.NAME + "=channel")
+public final class ChannelComponent implements ChannelTable, Segments, Channels, ReadyProbe {
+  private final Table table;
+  private final MemfdSegments segments;
+
+  @Reference(
+      cardinality = ReferenceCardinality.OPTIONAL,
+      policy = ReferencePolicy.DYNAMIC,
+      policyOption = ReferencePolicyOption.GREEDY)
+  private volatile Membership membership;
+
+  /** Reads sizes and quota from the configuration. */
+  @Activate
+  public ChannelComponent(BundleContext context, @Reference Memory memory) {
+    AgentConfig config = new AgentConfig(context::getProperty);
+    segments =
+        new MemfdSegments(
+            memory,
+            (int) config.number(
+                "hutong.ring.size", 512L << 10, MemfdSegments.MIN_SIZE, MemfdSegments.MAX_RING),
+            (int) config.number(
+                "hutong.overflow.size", 4L << 20, MemfdSegments.MIN_SIZE, MemfdSegments.MAX_OVER));
+    Table.Quota quota =
+        new Table.Quota(
+            config.number("hutong.quota.bytes", 16L << 30, 0, Long.MAX_VALUE),
+            (int) config.number("hutong.quota.channels", 4096, 0, 65_535));
+    table = new Table(quota, new SecureRandom()::nextInt);
+  }
+
+  @Override
+  public Optional<Channel> reserve(int uid, int peerVm) {
+    return table.reserve(uid, peerVm);
+  }
+
+  @Override
+  public Optional<Channel> adopt(int number, int uid, int ringSize, int overSize) {
+    return table.adopt(number, uid, ringSize, overSize);
+  }
+
+  @Override
+  public List<ChannelInfo> list() {
+    return table.list(this::peerName);
+  }
+
+  private String peerName(int domid) {
+    Membership now = membership;
+    if (now != null) {
+      for (Member member : now.current().members()) {
+        if (member.coResident() && member.domid() == domid) {
+          return member.name();
+        }
+      }
+    }
+    return domid == 0 ? "?" : "domain " + domid;
+  }
+
+  @Override
+  public int ringSize() {
+    return segments.ringSize();
+  }
+
+  @Override
+  public int overSize() {
+    return segments.overSize();
+  }
+
+  @Override
+  public Fd allocate() throws IOException {
+    return segments.allocate();
+  }
+
+  @Override
+  public void verify(Fd segment, int ringSize, int overSize) throws IOException {
+    segments.verify(segment, ringSize, overSize);
+  }
+}

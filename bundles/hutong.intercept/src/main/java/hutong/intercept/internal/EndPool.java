@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import hutong.api.intercept.Reason;
+import hutong.api.os.Fd;
+import hutong.platform.Mapping;
+import hutong.platform.Memory;
+import hutong.platform.abi.Abi;
+import hutong.platform.abi.EndLayout;
+import hutong.platform.abi.PoolLayout;
+import java.io.IOException;
+
+/**
+ * A process' end pool, mapped. What stands in it is what the process says: good for display, trusted for nothing.
+ * Thread-safe.
+ */
+final class EndPool implements AutoCloseable {
+  /** F_SEAL_FUTURE_WRITE: the agent could not map it to count up notes. */
+  private static final int SEAL_FUTURE_WRITE = 16;
+
+  private final Mapping map;
+
+  private EndPool(Mapping map) {
+    this.map = map;
+  }
+
+  /**
+   * One slot at a moment.
+   *
+   * @param index its index
+   * @param state {@code enum hut_end_state}, 0 to 4
+   * @param pid the process that uses the ring
+   * @param fd the descriptor there
+   * @param cookie the socket's cookie
+   * @param reason why on TCP
+   * @param rxPath {@code enum hut_path}
+   * @param txPath {@code enum hut_path}
+   * @param channel own channel number
+   * @param tcpIn bytes received over TCP
+   * @param tcpOut bytes sent over TCP
+   * @param ringIn bytes received over the ring
+   * @param ringOut bytes sent over the ring
+   */
+  record Slot(
+      int index,
+      int state,
+      int pid,
+      int fd,
+      long cookie,
+      Reason reason,
+      int rxPath,
+      int txPath,
+      int channel,
+      long tcpIn,
+      long tcpOut,
+      long ringIn,
+      long ringOut) {
+    private static final String[] STATES = {"FREE", "CANDIDATE", "PENDING", "CHANNEL", "TCP"};
+
+    /** The state's name. */
+    String stateName() {
+      return STATES[state];
+    }
+
+    /** The path as the list of connections has it. */
+    String path() {
+      if (state != Abi.END_CHANNEL || (rxPath == Abi.PATH_TCP && txPath == Abi.PATH_TCP)) {
+        return "TCP";
+      }
+      return rxPath == Abi.PATH_RING && txPath == Abi.PATH_RING ? "RING" : "SWITCHING";
+    }
+  }
+
+  /**
+   * Maps a pool that a program sent, or that was found in one.
+   *
+   * @param writable whether notes will be written
+   * @throws IOException when it is no pool of this version; nothing is mapped then
+   */
+  static EndPool open(Memory memory, Fd fd, boolean writable) throws IOException {
+    int seals = memory.seals(fd);
+    int fixed = Memory.SEAL_SHRINK | Memory.SEAL_GROW;
+    // A page that the file no longer has would kill the JVM.
+    if ((seals & fixed) != fixed || (seals & (Memory.SEAL_WRITE | SEAL_FUTURE_WRITE)) != 0) {
+      throw new IOException("an end pool with seals " + seals);
+    }
+    if (memory.size(fd) != PoolLayout.SIZE) {
+      throw new IOException("an end pool of " + memory.size(fd) + " bytes");
+    }
+    Mapping map = memory.map(fd, PoolLayout.SIZE, writable);
+    if (map.getInt(PoolLayout.MAGIC) != Abi.POOL_MAGIC
+        || map.getInt(PoolLayout.VERSION) != Abi.ABI_VERSION
+        || map.getInt(PoolLayout.SLOTS) != Abi.POOL_SLOTS) {
+      map.close();
+      throw new IOException("an end pool of another version");
+    }
+    return new EndPool(map);
+  }
+
+  /** How many slots are worth a look. */
+  int used() {
+    int used = map.getIntVolatile(PoolLayout.USED);
+    return used < 0 || used > Abi.POOL_SLOTS ? Abi.POOL_SLOTS : used;
+  }
+
+  /** Reads a slot. */
+  Slot slot(int index) {
+    int at = PoolLayout.slot(index);
+    int state = map.getIntVolatile(at + EndLayout.STATE);
+    int reason = map.getInt(at + EndLayout.REASON);
+    return new Slot(
+        index,
+        state < 0 || state > Abi.END_TCP ? Abi.END_FREE : state,
+        map.getInt(at + EndLayout.OWNER_PID),
+        map.getInt(at + EndLayout.FD),
+        map.getLong(at + EndLayout.COOKIE),
+        Reason.isKnown(reason) ? Reason.of(reason) : Reason.NONE,
+        map.getInt(at + EndLayout.RX_PATH),
+        map.getInt(at + EndLayout.TX_PATH),
+        map.getInt(at + EndLayout.CHAN),
+        map.getLong(at + EndLayout.TCP_IN),
+        map.getLong(at + EndLayout.TCP_OUT),
+        map.getLong(at + EndLayout.RING_IN),
+        map.getLong(at + EndLayout.RING_OUT));
+  }
+
+  /** Tells the program that a control message waits. */
+  void note(int index) {
+    map.getAndAddInt((long) PoolLayout.slot(index) + EndLayout.AGENT_NOTE, 1);
+  }
+
+  @Override
+  public void close() {
+    map.close();
+  }
+}

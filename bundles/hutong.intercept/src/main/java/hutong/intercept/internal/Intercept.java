@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import hutong.api.discovery.Member;
+import hutong.api.discovery.MembershipSnapshot;
+import hutong.api.intercept.Reason;
+import hutong.api.link.AgentLink;
+import hutong.api.link.AgentLinkListener;
+import hutong.api.os.Fd;
+import hutong.api.telemetry.Counters;
+import hutong.api.telemetry.EventLog;
+import hutong.channel.ChannelTable;
+import hutong.channel.Segments;
+import hutong.platform.EventLoop;
+import hutong.platform.Events;
+import hutong.platform.Memory;
+import hutong.platform.OsException;
+import hutong.platform.PeerCred;
+import hutong.platform.Poller;
+import hutong.platform.Processes;
+import hutong.platform.Sockets;
+import java.io.IOException;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.RejectedExecutionException;
+
+/**
+ * The agent's end of all programs' control connections: one event loop, which blocks when nothing happens. The listener
+ * methods may be called by any thread; the rest belongs to the loop.
+ */
+final class Intercept implements AgentLinkListener, AutoCloseable {
+  private static final int MAX_SESSIONS = 8192;
+  private static final Duration RETRY = Duration.ofSeconds(1);
+
+  /** The operating system and the services that this bundle needs. */
+  record Services(
+      Sockets sockets,
+      Processes processes,
+      Events events,
+      Memory memory,
+      ChannelTable table,
+      Segments segments,
+      Counters counters,
+      EventLog log) {}
+
+  /**
+   * What is configured.
+   *
+   * @param address abstract Unix address to listen at
+   * @param domid this VM's domain id
+   * @param programs what programs are told
+   */
+  record Config(String address, int domid, MemberTable.Settings programs) {}
+
+  private final Services services;
+  private final Config config;
+  private final EventLoop loop;
+  private final MatchWorld.Meter meter;
+  private final Matcher matcher;
+  private final MemberTable table;
+  private final Survivors survivors;
+  private final RouteCheck routes;
+  private final Set<ShimSession> sessions = new HashSet<>();
+  private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
+  private volatile AgentLink link;
+  private volatile MemberView members = MemberView.EMPTY;
+  private volatile boolean listening;
+  private Inspector inspector;
+  private Fd listener;
+
+  /**
+   * Starts the loop; {@link #start} opens it to programs.
+   *
+   * @throws IOException when there is no memory or no descriptor
+   */
+  Intercept(Services services, Config config, RouteCheck routes) throws IOException {
+    this.services = services;
+    this.config = config;
+    this.routes = routes;
+    this.meter = new CountersMeter(services.counters);
+    this.table = new MemberTable(services.memory, config.programs);
+    try {
+      this.loop = new EventLoop(services.events, "hutong-intercept", e -> failed("loop", e));
+    } catch (IOException e) {
+      table.close();
+      throw e;
+    }
+    this.survivors = new Survivors(services, this);
+    this.matcher =
+        new Matcher(
+            config.domid,
+            new MatchWorld(
+                services.table,
+                services.segments,
+                this::sendToPeer,
+                new LoopTimers(loop),
+                this::isDoorbell,
+                meter,
+                new SecureRandom()::nextLong));
+  }
+
+  /**
+   * Looks for what an earlier agent left, then listens.
+   *
+   * @param whenListening run once programs can connect
+   */
+  void start(Runnable whenListening) {
+    loop.execute(
+        () -> {
+          survivors.scan();
+          listen(whenListening);
+        });
+  }
+
+  private void listen(Runnable whenListening) {
+    try {
+      Fd socket = services.sockets.unixSeqpacketListenAbstract(config.address, 1024);
+      listener = socket;
+      inspector = new Inspector(services.sockets, services.processes, routes, socket);
+      loop.add(socket, Poller.IN, events -> accept());
+      listening = true;
+      whenListening.run();
+    } catch (IOException e) {
+      closeListener();
+      services.log.error("intercept", "cannot listen for programs, trying again: " + e.getMessage());
+      loop.schedule(RETRY, () -> listen(whenListening));
+    }
+  }
+
+  private void accept() {
+    try {
+      for (Fd socket; (socket = services.sockets.accept(listener)) != null; ) {
+        open(socket);
+      }
+    } catch (IOException e) {
+      failed("accept", e);
+      pause();
+    }
+  }
+
+  /** Without descriptors the listener would be reported for ever. */
+  private void pause() {
+    try {
+      loop.modify(listener, 0);
+      loop.schedule(RETRY, () -> resume(listener));
+    } catch (IOException e) {
+      failed("listener", e);
+    }
+  }
+
+  private void resume(Fd paused) {
+    try {
+      if (paused.isOpen()) {
+        loop.modify(paused, Poller.IN);
+      }
+    } catch (IOException e) {
+      failed("listener", e);
+    }
+  }
+
+  private void open(Fd socket) {
+    ShimSession session = null;
+    Fd process = null;
+    try {
+      PeerCred cred = services.sockets.peerCred(socket);
+      int ofUser = sessionsByUser.getOrDefault(cred.uid(), 0);
+      if (sessions.size() >= MAX_SESSIONS || ofUser >= MAX_SESSIONS / 2) {
+        meter.count("intercept.sessions.refused");
+        return;
+      }
+      process = services.processes.pidfdOpen(cred.pid());
+      session = new ShimSession(this, socket, cred, process);
+      loop.add(socket, Poller.IN, session::ready);
+      sessions.add(session);
+      sessionsByUser.merge(cred.uid(), 1, Integer::sum);
+      meter.count("intercept.sessions");
+    } catch (IOException e) {
+      failed("connection of a program", e); // it ended already, or lives in another process namespace
+      session = null;
+    } finally {
+      if (session == null) {
+        socket.close();
+        if (process != null) {
+          process.close();
+        }
+      }
+    }
+  }
+
+  // ---------------------------------------------------------------- for sessions
+
+  Sockets sockets() {
+    return services.sockets;
+  }
+
+  Memory memory() {
+    return services.memory;
+  }
+
+  EventLoop loop() {
+    return loop;
+  }
+
+  Matcher matcher() {
+    return matcher;
+  }
+
+  MatchWorld.Meter meter() {
+    return meter;
+  }
+
+  Inspector inspector() {
+    return inspector;
+  }
+
+  /** Who is who now; for any thread. */
+  MemberView members() {
+    return members;
+  }
+
+  Fd memberTable() {
+    return table.readOnly();
+  }
+
+  boolean enabled() {
+    return config.programs.enabled();
+  }
+
+  boolean isDoorbell(Fd fd) {
+    try {
+      return services.events.isEventfd(fd);
+    } catch (OsException e) {
+      return false;
+    }
+  }
+
+  void ring(Fd doorbell) {
+    try {
+      services.events.ring(doorbell);
+    } catch (OsException e) {
+      failed("doorbell", e);
+    }
+  }
+
+  /** Runs a task after what the loop is doing now. */
+  void later(Runnable task) {
+    try {
+      loop.execute(task);
+    } catch (RejectedExecutionException e) {
+      // closing: all sessions are ended anyway
+    }
+  }
+
+  void ended(ShimSession session) {
+    if (sessions.remove(session)) {
+      sessionsByUser.computeIfPresent(session.cred().uid(), (uid, n) -> n > 1 ? n - 1 : null);
+    }
+  }
+
+  void hostile(PeerCred cred, String what) {
+    meter.count("intercept.hostile");
+    services.log.warn(
+        "intercept", "program " + cred.pid() + " of user " + cred.uid() + " is cut off: " + what);
+  }
+
+  void failed(String what, Throwable e) {
+    services.log.warn("intercept", what + ": " + e);
+  }
+
+  // ---------------------------------------------------------------- members and peers
+
+  /** The members changed; any thread. */
+  void membershipChanged(MembershipSnapshot snapshot) {
+    MemberView view = MemberView.of(snapshot);
+    later(
+        () -> {
+          members = view;
+          matcher.mac(view.selfMac());
+          table.write(view);
+          for (Registration registration : List.copyOf(matcher.registrations())) {
+            Member peer = view.get(registration.pair.remote());
+            if (peer != null && peer.coResident() && !peer.self()) {
+              matcher.moved(registration, peer.domid());
+            }
+          }
+        });
+  }
+
+  /** Another agent link, or none; any thread. */
+  void link(AgentLink newLink) {
+    link = newLink;
+    if (newLink == null) {
+      later(matcher::allDown);
+    }
+  }
+
+  private void sendToPeer(int domid, byte[] payload, List<Fd> fds) throws IOException {
+    AgentLink now = link;
+    if (now == null) {
+      throw new IOException("there is no agent link");
+    }
+    now.send(domid, payload, fds);
+  }
+
+  @Override
+  public void onMessage(int fromDomid, byte[] payload, List<Fd> fds) {
+    try {
+      loop.execute(() -> matcher.message(fromDomid, payload, fds));
+    } catch (RejectedExecutionException e) {
+      fds.forEach(Fd::close);
+    }
+  }
+
+  @Override
+  public void onPeerUp(int domid) {
+    later(() -> matcher.peerUp(domid));
+  }
+
+  @Override
+  public void onPeerDown(int domid) {
+    later(() -> matcher.peerDown(domid));
+  }
+
+  @Override
+  public void onUndelivered(int domid, byte[] payload) {
+    later(() -> matcher.undelivered(domid, payload));
+  }
+
+  // ---------------------------------------------------------------- the list
+
+  /**
+   * A program's pool, for display.
+   *
+   * @param pid the program
+   * @param uid its user
+   * @param pool its end pool
+   * @param registered what is registered, by slot
+   */
+  record PoolView(int pid, int uid, EndPool pool, Map<Integer, RegisteredView> registered) {}
+
+  /**
+   * A registration, for display.
+   *
+   * @param pair the connection
+   * @param cookie its socket's cookie, checked
+   * @param reason why it has no channel
+   */
+  record RegisteredView(AddressPair pair, long cookie, Reason reason) {}
+
+  /** The pools now; on the loop. */
+  List<PoolView> pools() {
+    List<PoolView> out = new ArrayList<>();
+    for (ShimSession session : sessions) {
+      if (session.pool() != null) {
+        Map<Integer, RegisteredView> registered = new HashMap<>();
+        session
+            .registrations()
+            .forEach(
+                (slot, r) -> registered.put(slot, new RegisteredView(r.pair, r.cookie, matcher.reason(r))));
+        out.add(new PoolView(session.cred().pid(), session.cred().uid(), session.pool(), registered));
+      }
+    }
+    out.addAll(survivors.pools());
+    return out;
+  }
+
+  /** Whether programs can connect; any thread. */
+  boolean listening() {
+    return listening;
+  }
+
+  // ---------------------------------------------------------------- the end
+
+  private void closeListener() {
+    listening = false;
+    if (listener != null) {
+      loop.remove(listener);
+      listener.close();
+      listener = null;
+    }
+  }
+
+  /** Ends all control connections; the programs' connections stay as they are. */
+  @Override
+  public void close() {
+    loop.close();
+    closeListener();
+    List.copyOf(sessions).forEach(ShimSession::close);
+    matcher.close();
+    survivors.close();
+    table.close();
+  }
+}

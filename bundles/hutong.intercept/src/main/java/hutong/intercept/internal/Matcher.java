@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import hutong.api.intercept.Reason;
+import hutong.api.os.Fd;
+import hutong.channel.Channel;
+import hutong.channel.SegmentException;
+import hutong.channel.Segments;
+import hutong.intercept.internal.PeerMessage.Type;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Matches the two ends of connections by their address pair (D1) and exchanges MAC address and channel number with the
+ * agents of the other VMs of this host (M2.3). Of two agents, the one with the lower domain id allocates.
+ *
+ * <pre>
+ *   lower domain id (allocates)                     higher domain id
+ *   register: PENDING   ---- OFFER ---->            (not registered: forgotten)
+ *                       <--- OFFER -----            register: PENDING
+ *   SETUP               ---- SETUP [segment, doorbell] ---->
+ *                       <--- SETUP_OK [doorbell] ---        OPEN, CHANNEL to its program
+ *   OPEN, CHANNEL to its program
+ * </pre>
+ *
+ * An offer that meets no registration need not be kept: whoever registers later offers, and meets the earlier one. The
+ * higher one answers an offer that meets its registration with its own, so that the lower one learns its number.
+ *
+ * <p>No method may be called by two threads at once. A message may be lost only where the link says so ({@link
+ * #undelivered}), or when the peer or the way to it goes down; then both start again from their greetings. A session
+ * number tells whether the other one still knows what was before.
+ */
+final class Matcher {
+  /** Milliseconds after which a registration without a match is called silent. */
+  static final long SILENT_MS = 1_000;
+
+  /** Milliseconds a peer's agent may be away before what was shared with it is given up. */
+  static final long FORGET_MS = 10_000;
+
+  private final MatchWorld world;
+  private final Courier courier;
+  private final int self;
+  private final Map<AddressPair, Registration> byPair = new HashMap<>();
+  private final Map<Long, Registration> byCookie = new HashMap<>();
+  private final Map<Integer, Peer> peers = new HashMap<>();
+  private long mac;
+
+  /**
+   * A matching without peers or registrations.
+   *
+   * @param self this VM's domain id
+   * @param world what it works with
+   */
+  Matcher(int self, MatchWorld world) {
+    this.self = self;
+    this.world = world;
+    this.courier = new Courier(world, this::sayAgain);
+  }
+
+  /** This VM's MAC address, 48 bits in the low end; 0 while unknown. */
+  void mac(long newMac) {
+    mac = newMac;
+  }
+
+  // ---------------------------------------------------------------- programs
+
+  /** The registration of a socket, or null. */
+  Registration registered(long cookie) {
+    return byCookie.get(cookie);
+  }
+
+  /**
+   * Registers one end. The caller has checked that the socket belongs to the program and the VM, and that it is not
+   * registered. Answers come through the owner, possibly before this returns.
+   *
+   * @param doorbell the program's doorbell; stays the caller's, who keeps it open until the registration is over
+   * @return the registration, or null if there is no channel number left; then the caller declines
+   */
+  Registration register(
+      AddressPair pair, long cookie, int uid, int peerVm, Fd doorbell, Registration.Owner owner) {
+    Channel channel = world.table().reserve(uid, peerVm).orElse(null);
+    if (channel == null) {
+      return null;
+    }
+    Registration registration =
+        new Registration(pair, cookie, uid, channel, doorbell, owner, world.timers().nowMs());
+    byCookie.put(cookie, registration);
+    // Only one socket of a pair can be alive: the newest one is.
+    byPair.put(pair, registration);
+    Peer peer = peer(peerVm);
+    peer.entries.put(channel.number(), registration);
+    world.meter().count("intercept.registrations");
+    if (peer.state == Peer.State.UP) {
+      offer(peer, registration);
+    }
+    return registration;
+  }
+
+  /** The program's end is gone: withdrawn, or the program is. */
+  void unregister(Registration registration) {
+    if (registration.localGone) {
+      return;
+    }
+    dropLocal(registration);
+    Channel.State was = registration.channel.state();
+    if (was == Channel.State.PENDING || registration.remoteGone) {
+      release(registration);
+    } else {
+      registration.channel.state(Channel.State.CLOSING);
+      closed(registration);
+    }
+  }
+
+  /** The channel of an address has a new domain id: the VM there was started anew. */
+  void moved(Registration registration, int peerVm) {
+    Channel channel = registration.channel;
+    if (registration.localGone || channel.state() != Channel.State.PENDING || channel.peerVm() == peerVm) {
+      return;
+    }
+    peer(channel.peerVm()).entries.remove(channel.number());
+    channel.peerVm(peerVm);
+    Peer peer = peer(peerVm);
+    peer.entries.put(channel.number(), registration);
+    if (peer.state == Peer.State.UP) {
+      offer(peer, registration);
+    }
+  }
+
+  /** The registrations whose program is there. */
+  Collection<Registration> registrations() {
+    return Collections.unmodifiableCollection(byCookie.values());
+  }
+
+  /** Why a registration has no channel now; {@link Reason#NONE} if it has, or is being matched. */
+  Reason reason(Registration registration) {
+    if (registration.in(Channel.State.OPEN)) {
+      return Reason.NONE;
+    }
+    Peer.State state = peer(registration.channel.peerVm()).state;
+    if (state == Peer.State.INCOMPATIBLE) {
+      return Reason.VERSION;
+    }
+    if (state != Peer.State.UP) {
+      return Reason.PEER_AGENT;
+    }
+    return world.timers().nowMs() - registration.sinceMs >= SILENT_MS ? Reason.PEER_SILENT : Reason.NONE;
+  }
+
+  /** Gives everything back; nothing is sent. */
+  void close() {
+    for (Peer peer : peers.values()) {
+      for (Registration registration : List.copyOf(peer.entries.values())) {
+        dropLocal(registration);
+        release(registration);
+      }
+      peer.state(Peer.State.DOWN);
+    }
+  }
+
+  // ---------------------------------------------------------------- the link
+
+  /** The agent of a VM can be reached. */
+  void peerUp(int domid) {
+    if (domid == self) {
+      return;
+    }
+    Peer peer = peer(domid);
+    if (peer.state == Peer.State.UP) {
+      return; // its greeting was quicker
+    }
+    peer.state(Peer.State.GREETING);
+    courier.send(peer, PeerMessage.hello(Type.HELLO, peer.ownSession), List.of());
+  }
+
+  /** The agent of a VM cannot be reached. */
+  void peerDown(int domid) {
+    Peer peer = peer(domid);
+    peer.state(Peer.State.DOWN);
+    peer.again.clear();
+    int change = peer.changes;
+    world.timers().after(
+        FORGET_MS,
+        () -> {
+          if (peer.changes == change) {
+            forget(peer);
+            peer.ownSession = newSession();
+          }
+        });
+  }
+
+  /** There is no link. */
+  void allDown() {
+    List.copyOf(peers.keySet()).forEach(this::peerDown);
+  }
+
+  /** A message of ours met a full queue. */
+  void undelivered(int domid, byte[] payload) {
+    PeerMessage message = PeerMessage.decode(payload);
+    if (message != null && message.version() == PeerMessage.VERSION) {
+      world.meter().count("intercept.undelivered");
+      courier.again(peer(domid), message);
+    }
+  }
+
+  /**
+   * A message came.
+   *
+   * @param from the sender's domain id, as the router says
+   * @param payload what it sent
+   * @param received the descriptors that came with it; become the matching's
+   */
+  void message(int from, byte[] payload, List<Fd> received) {
+    List<Fd> fds = new ArrayList<>(received); // what a step hands on, it takes out of here
+    try {
+      PeerMessage message = PeerMessage.decode(payload);
+      if (message == null || from == self || from == 0) {
+        world.meter().count("intercept.peer.malformed");
+        return;
+      }
+      Peer peer = peer(from);
+      if (message.type() == Type.HELLO || message.type() == Type.HELLO_ACK) {
+        onHello(peer, message);
+      } else if (peer.state == Peer.State.UP && message.version() == PeerMessage.VERSION) {
+        dispatch(peer, message, fds);
+      }
+    } finally {
+      fds.forEach(Fd::close);
+    }
+  }
+
+  private void dispatch(Peer peer, PeerMessage message, List<Fd> fds) {
+    switch (message.type()) {
+      case OFFER -> onOffer(peer, message);
+      case SETUP -> onSetup(peer, message, fds);
+      case SETUP_OK -> onSetupOk(peer, message, fds);
+      case REFUSED -> onRefused(peer, message);
+      case CLOSED, CLOSED_ACK -> onClosed(peer, message);
+      default -> throw new IllegalStateException("greeting");
+    }
+  }
+
+  private void onHello(Peer peer, PeerMessage message) {
+    boolean known = peer.session == message.session();
+    if (!known && peer.session != 0) {
+      forget(peer);
+    }
+    peer.session = message.session();
+    if (message.type() == Type.HELLO) {
+      courier.send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
+    }
+    if (message.version() != PeerMessage.VERSION) {
+      peer.state(Peer.State.INCOMPATIBLE);
+      return;
+    }
+    if (message.type() == Type.HELLO_ACK && peer.state == Peer.State.UP && known) {
+      return;
+    }
+    peer.state(Peer.State.UP);
+    for (Registration registration : List.copyOf(peer.entries.values())) {
+      if (registration.localGone) {
+        closed(registration);
+      } else if (registration.in(Channel.State.PENDING)) {
+        offer(peer, registration);
+      } else if (registration.in(Channel.State.SETUP)) {
+        setup(peer, registration);
+      }
+    }
+  }
+
+  private void onOffer(Peer peer, PeerMessage message) {
+    Registration registration = byPair.get(message.pair().flipped());
+    if (registration == null || registration.channel.peerVm() != peer.domid || message.number() == 0) {
+      world.meter().count("intercept.offers.unmatched");
+      return;
+    }
+    if (!registration.in(Channel.State.PENDING)) {
+      return; // a repeated offer: the set-up is under way
+    }
+    if (self > peer.domid) {
+      offer(peer, registration);
+      return;
+    }
+    registration.ringSize = world.segments().ringSize();
+    registration.overSize = world.segments().overSize();
+    if (!registration.channel.charge(registration.ringSize, registration.overSize)) {
+      refuseBoth(peer, registration, message.number(), Reason.QUOTA);
+      return;
+    }
+    try {
+      registration.segment = world.segments().allocate();
+    } catch (IOException e) {
+      refuseBoth(peer, registration, message.number(), Reason.MEMORY);
+      return;
+    }
+    registration.channel.peer(message.number(), message.mac());
+    registration.peerMac = message.mac();
+    registration.channel.state(Channel.State.SETUP);
+    setup(peer, registration);
+  }
+
+  private void onSetup(Peer peer, PeerMessage message, List<Fd> fds) {
+    Registration registration = local(peer, message);
+    if (registration == null || peer.domid > self || message.number() == 0
+        || !registration.pair.equals(message.pair().flipped())) {
+      courier.send(peer, PeerMessage.about(Type.REFUSED, message.peerNumber(), message.number(), 0), List.of());
+      return;
+    }
+    if (registration.in(Channel.State.OPEN)) {
+      if (registration.channel.peerNumber() == message.number()) {
+        setupOk(peer, registration); // it did not see our answer
+      } else {
+        courier.send(peer, PeerMessage.about(Type.REFUSED, message.peerNumber(), message.number(), 0), List.of());
+      }
+      return;
+    }
+    Reason wrong = verify(message, fds);
+    if (wrong == Reason.NONE && !registration.channel.charge(message.ringSize(), message.overSize())) {
+      wrong = Reason.QUOTA;
+    }
+    if (wrong != Reason.NONE) {
+      refuseBoth(peer, registration, message.number(), wrong);
+      return;
+    }
+    registration.ringSize = message.ringSize();
+    registration.overSize = message.overSize();
+    opened(registration, message);
+    setupOk(peer, registration);
+    Fd peerDoorbell = fds.remove(1);
+    Fd segment = fds.remove(0);
+    registration.owner.onChannel(registration, 1, segment, peerDoorbell);
+  }
+
+  private Reason verify(PeerMessage message, List<Fd> fds) {
+    if (fds.size() != 2 || !world.check().isDoorbell(fds.get(1))) {
+      return Reason.SEGMENT;
+    }
+    try {
+      world.segments().verify(fds.get(0), message.ringSize(), message.overSize());
+      return Reason.NONE;
+    } catch (SegmentException e) {
+      world.meter().count("intercept.segments.bad");
+      return Reason.SEGMENT;
+    } catch (IOException e) {
+      return Reason.SEGMENT;
+    }
+  }
+
+  private void onSetupOk(Peer peer, PeerMessage message, List<Fd> fds) {
+    Registration registration = local(peer, message);
+    if (registration == null || !registration.in(Channel.State.SETUP)
+        || registration.channel.peerNumber() != message.number()) {
+      return; // late, or repeated; an end that went away in between has said so itself
+    }
+    if (fds.size() != 1 || !world.check().isDoorbell(fds.get(0))) {
+      refuseBoth(peer, registration, message.number(), Reason.SEGMENT);
+      return;
+    }
+    opened(registration, message);
+    Fd segment = registration.segment;
+    registration.segment = null;
+    registration.owner.onChannel(registration, 0, segment, fds.remove(0));
+  }
+
+  private void onRefused(Peer peer, PeerMessage message) {
+    Registration entry = peer.entries.get(message.peerNumber());
+    if (entry == null) {
+      return;
+    }
+    if (message.reason() == 0) {
+      if (entry.channel.peerNumber() != message.number()) {
+        return; // about an earlier try
+      }
+      if (entry.localGone) {
+        release(entry);
+      } else if (entry.in(Channel.State.SETUP)) {
+        backToPending(entry);
+        courier.again(peer, offerOf(entry));
+      }
+      return;
+    }
+    boolean meant = entry.in(Channel.State.PENDING) || entry.channel.peerNumber() == message.number();
+    if (entry.localGone && meant) {
+      release(entry);
+    } else if (meant && !entry.in(Channel.State.OPEN)) {
+      decline(entry, Reason.isKnown(message.reason()) ? Reason.of(message.reason()) : Reason.SEGMENT);
+    } else if (meant) {
+      entry.remoteGone = true;
+    }
+  }
+
+  private void onClosed(Peer peer, PeerMessage message) {
+    Registration entry = peer.entries.get(message.peerNumber());
+    if (entry == null || entry.in(Channel.State.PENDING) || entry.channel.peerNumber() != message.number()) {
+      if (message.type() == Type.CLOSED) {
+        courier.send(
+            peer, PeerMessage.about(Type.CLOSED_ACK, message.peerNumber(), message.number(), 0), List.of());
+      }
+      return;
+    }
+    if (entry.localGone) {
+      release(entry);
+    } else if (entry.in(Channel.State.SETUP)) {
+      // It had opened and its program went away, but its SETUP_OK was lost: this end may match a later one.
+      backToPending(entry);
+    } else {
+      entry.remoteGone = true;
+    }
+  }
+
+  // ---------------------------------------------------------------- steps
+
+  /** The live registration that a message's second number means, if it is one with this peer. */
+  private static Registration local(Peer peer, PeerMessage message) {
+    Registration entry = peer.entries.get(message.peerNumber());
+    return entry == null || entry.localGone ? null : entry;
+  }
+
+  private void opened(Registration registration, PeerMessage message) {
+    registration.peerMac = message.mac();
+    registration.channel.peer(message.number(), message.mac());
+    registration.channel.state(Channel.State.OPEN);
+    registration.opened = true;
+    world.meter().count("intercept.matches");
+    world.meter().count("intercept.channels.opened");
+  }
+
+  /** Both programs get the same reason; the peer's agent is told. */
+  private void refuseBoth(Peer peer, Registration registration, int peerNumber, Reason reason) {
+    PeerMessage refusal =
+        PeerMessage.about(Type.REFUSED, registration.channel.number(), peerNumber, reason.number());
+    decline(registration, reason);
+    courier.send(peer, refusal, List.of());
+  }
+
+  private void decline(Registration registration, Reason reason) {
+    dropLocal(registration);
+    release(registration);
+    world.meter().reason(reason);
+    registration.owner.onDeclined(registration, reason);
+  }
+
+  private void backToPending(Registration registration) {
+    registration.closeSegment();
+    registration.channel.refund();
+    registration.channel.peer(0, 0);
+    registration.channel.state(Channel.State.PENDING);
+  }
+
+  /** The program's part of a registration ends. */
+  private void dropLocal(Registration registration) {
+    if (!registration.localGone) {
+      registration.localGone = true;
+      byCookie.remove(registration.cookie, registration);
+      byPair.remove(registration.pair, registration);
+      registration.closeSegment();
+    }
+  }
+
+  /** Both ends are gone: the number may be used again. */
+  private void release(Registration registration) {
+    Channel channel = registration.channel;
+    if (peer(channel.peerVm()).entries.remove(channel.number(), registration)) {
+      if (registration.opened) {
+        world.meter().count("intercept.channels.closed");
+      }
+      channel.release();
+    }
+  }
+
+  /** The peer knows nothing of what was before: its ends are gone. */
+  private void forget(Peer peer) {
+    for (Registration registration : new ArrayList<>(peer.entries.values())) {
+      if (registration.localGone) {
+        release(registration);
+      } else if (registration.in(Channel.State.SETUP)) {
+        backToPending(registration);
+      } else if (registration.in(Channel.State.OPEN)) {
+        registration.remoteGone = true;
+      }
+    }
+  }
+
+  private void offer(Peer peer, Registration registration) {
+    courier.send(peer, offerOf(registration), List.of());
+  }
+
+  private PeerMessage offerOf(Registration registration) {
+    return PeerMessage.of(Type.OFFER, registration.channel.number(), 0, registration.pair, mac, 0, 0);
+  }
+
+  private void setup(Peer peer, Registration registration) {
+    courier.send(peer, with(Type.SETUP, registration), List.of(registration.segment, registration.doorbell));
+  }
+
+  private void setupOk(Peer peer, Registration registration) {
+    courier.send(peer, with(Type.SETUP_OK, registration), List.of(registration.doorbell));
+  }
+
+  private PeerMessage with(Type type, Registration registration) {
+    Channel channel = registration.channel;
+    return PeerMessage.of(
+        type, channel.number(), channel.peerNumber(), registration.pair, mac, registration.ringSize,
+        registration.overSize);
+  }
+
+  private void closed(Registration registration) {
+    Channel channel = registration.channel;
+    courier.send(
+        peer(channel.peerVm()),
+        PeerMessage.about(Type.CLOSED, channel.number(), channel.peerNumber(), 0),
+        List.of());
+  }
+
+  /** Says again what is still true. */
+  private void sayAgain(Peer peer, PeerMessage message) {
+    Registration entry = peer.entries.get(message.number());
+    boolean live = entry != null && !entry.localGone;
+    boolean same = entry != null && entry.channel.peerNumber() == message.peerNumber();
+    switch (message.type()) {
+      case HELLO -> {
+        if (peer.state == Peer.State.GREETING) {
+          courier.send(peer, PeerMessage.hello(Type.HELLO, peer.ownSession), List.of());
+        }
+      }
+      case HELLO_ACK -> courier.send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
+      case OFFER -> {
+        if (live && entry.in(Channel.State.PENDING)) {
+          offer(peer, entry);
+        }
+      }
+      case SETUP -> {
+        if (live && same && entry.in(Channel.State.SETUP)) {
+          setup(peer, entry);
+        }
+      }
+      case SETUP_OK -> {
+        if (live && same && entry.in(Channel.State.OPEN)) {
+          setupOk(peer, entry);
+        }
+      }
+      case CLOSED -> {
+        if (entry != null && entry.localGone && same) {
+          closed(entry);
+        }
+      }
+      case REFUSED, CLOSED_ACK -> courier.send(peer, message, List.of());
+      default -> throw new IllegalStateException("no such type");
+    }
+  }
+
+  private Peer peer(int domid) {
+    return peers.computeIfAbsent(domid, d -> new Peer(d, newSession()));
+  }
+
+  private long newSession() {
+    long session;
+    do {
+      session = world.random().getAsLong();
+    } while (session == 0);
+    return session;
+  }
+}

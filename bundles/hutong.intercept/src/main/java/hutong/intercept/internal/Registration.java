@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import hutong.api.intercept.Reason;
+import hutong.api.os.Fd;
+import hutong.channel.Channel;
+
+/**
+ * One end of a connection that a program registered, until the program withdraws it; then, where a channel was set up,
+ * until the peer's end is gone too. Fields belong to {@link Matcher}'s thread, except where said otherwise.
+ */
+final class Registration {
+  /** What the matching calls when a registration gets its answer. */
+  interface Owner {
+    /**
+     * The channel stands.
+     *
+     * @param registration which one
+     * @param side which direction this end produces
+     * @param segment the memory; becomes the owner's
+     * @param peerDoorbell the peer's doorbell; becomes the owner's
+     */
+    void onChannel(Registration registration, int side, Fd segment, Fd peerDoorbell);
+
+    /** There will be no channel. The registration is over already. */
+    void onDeclined(Registration registration, Reason reason);
+  }
+
+  final AddressPair pair;
+  final long cookie;
+  final int uid;
+  final Channel channel;
+  final Owner owner;
+  final long sinceMs;
+
+  /** The allocator keeps the segment until the other end has it. */
+  Fd segment;
+
+  /** Own program's doorbell, borrowed: sent to the peer, which may ask again. */
+  final Fd doorbell;
+
+  long peerMac;
+  int ringSize;
+  int overSize;
+  boolean opened;
+  boolean localGone;
+  boolean remoteGone;
+
+  Registration(AddressPair pair, long cookie, int uid, Channel channel, Fd doorbell, Owner owner, long sinceMs) {
+    this.pair = pair;
+    this.cookie = cookie;
+    this.uid = uid;
+    this.channel = channel;
+    this.doorbell = doorbell;
+    this.owner = owner;
+    this.sinceMs = sinceMs;
+  }
+
+  boolean in(Channel.State state) {
+    return channel.state() == state;
+  }
+
+  void closeSegment() {
+    if (segment != null) {
+      segment.close();
+      segment = null;
+    }
+  }
+}

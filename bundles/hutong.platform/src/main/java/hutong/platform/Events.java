@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.platform;
+
+import hutong.api.os.Fd;
+
+/** Doorbells and waiting. */
+public interface Events {
+  /** A new eventfd: a doorbell. Non-blocking, CLOEXEC. */
+  Fd eventfd() throws OsException;
+
+  /** Whether a descriptor, for example one that a program sent, is an eventfd. */
+  boolean isEventfd(Fd fd) throws OsException;
+
+  /**
+   * Rings a doorbell. Never blocks, whatever the other holders of the eventfd do to it: one that is
+   * full is rung already.
+   */
+  void ring(Fd eventfd) throws OsException;
+
+  /**
+   * Takes the doorbell's count.
+   *
+   * @return the rings since the last time, 0 when none
+   */
+  long drain(Fd eventfd) throws OsException;
+
+  /** A new poller. */
+  Poller openPoller() throws OsException;
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.platform.abi;
+
+/**
+ * The numbers of {@code include/hutong_abi.h}: each constant is the C name without its {@code
+ * HUT_}.
+ */
+public final class Abi {
+  /** The version of all layouts. */
+  public static final int ABI_VERSION = 1;
+
+  /** The abstract Unix address of a VM's agent, without its leading NUL. */
+  public static final String AGENT_NAME = "hutong-agent";
+
+  /** Bytes of a page. */
+  public static final int PAGE = 4096;
+
+  /** Starts a segment. */
+  public static final int SEG_MAGIC = 0x31545548;
+
+  /** No split: {@code UINT64_MAX}. */
+  public static final long NO_SPLIT = -1L;
+
+  /** Starts an end pool. */
+  public static final int POOL_MAGIC = 0x4c505548;
+
+  /** Slots of an end pool. */
+  public static final int POOL_SLOTS = 16383;
+
+  /** Bytes of a slot. */
+  public static final int END_SIZE = 256;
+
+  /** Starts a member table. */
+  public static final int MEMBERS_MAGIC = 0x424d5548;
+
+  /** Most entries of a member table. */
+  public static final int MEMBERS_MAX = 1024;
+
+  /** {@code enum hut_prod_state}: bytes travel on TCP. */
+  public static final int PROD_TCP = 0;
+
+  /** {@code enum hut_prod_state}: bytes from offset start on are in the ring (rule 5). */
+  public static final int PROD_RING = 1;
+
+  /** {@code enum hut_cons_state}: the consumer takes TCP only. */
+  public static final int CONS_TCP = 0;
+
+  /** {@code enum hut_cons_state}: the producer may go to the ring (rule 4). */
+  public static final int CONS_ARMED = 1;
+
+  /** {@code enum hut_turn}. */
+  public static final int TURN_OPEN = 0;
+
+  /**
+   * {@code enum hut_turn}: consumer takes nothing from offset max(stop, start) on; producer sends
+   * it on TCP.
+   */
+  public static final int TURN_STOPPED = 1;
+
+  /**
+   * {@code enum hut_turn}: producer writes nothing at or after end; consumer drains, then takes
+   * TCP.
+   */
+  public static final int TURN_ENDED = 2;
+
+  /**
+   * {@code enum hut_prod_mark}: shutdown(SHUT_WR): the FIN that follows is a half-close (rule 16).
+   */
+  public static final int MARK_HALF_CLOSE = 1;
+
+  /** {@code enum hut_end_state}. */
+  public static final int END_FREE = 0;
+
+  /** {@code enum hut_end_state}: between members; too young to be moved (rule 6). */
+  public static final int END_CANDIDATE = 1;
+
+  /** {@code enum hut_end_state}: registered with the agent; the peer's end is not known yet. */
+  public static final int END_PENDING = 2;
+
+  /** {@code enum hut_end_state}: segment mapped; each direction says where it is. */
+  public static final int END_CHANNEL = 3;
+
+  /** {@code enum hut_end_state}: stays on TCP, see reason. */
+  public static final int END_TCP = 4;
+
+  /** {@code enum hut_path}. */
+  public static final int PATH_TCP = 0;
+
+  /** {@code enum hut_path}: receive only: TCP up to rx_start, then the ring. */
+  public static final int PATH_SWITCH = 1;
+
+  /** {@code enum hut_path}. */
+  public static final int PATH_RING = 2;
+
+  /**
+   * {@code enum hut_path}: receive: ring up to the peer's end; send: [stop, tail) still owed to
+   * TCP.
+   */
+  public static final int PATH_DRAIN = 3;
+
+  /** {@code enum hut_end_flags}: this end called connect(). */
+  public static final int ENDF_ACTIVE = 1;
+
+  /** {@code enum hut_end_flags}: the peer's FIN was seen. */
+  public static final int ENDF_FIN = 2;
+
+  /** {@code enum hut_end_flags}: the connection was reset. */
+  public static final int ENDF_ERR = 4;
+
+  /** {@code enum hut_end_flags}: this end shut its sending side. */
+  public static final int ENDF_WRSHUT = 8;
+
+  /** {@code enum hut_end_flags}: this end shut its receiving side. */
+  public static final int ENDF_RDSHUT = 16;
+
+  /** {@code enum hut_end_flags}: must never move again. */
+  public static final int ENDF_NEVER = 32;
+
+  /** {@code enum hut_end_flags}: FIN without a half-close mark: nobody reads our ring. */
+  public static final int ENDF_PEERGONE = 64;
+
+  /** {@code enum hut_end_flags}: this end has armed its receiving direction. */
+  public static final int ENDF_ARMED = 128;
+
+  /** {@code enum hut_end_flags}: the FIN was seen while bytes still came by TCP. */
+  public static final int ENDF_RDHUP = 256;
+
+  /** {@code enum hut_member_flags}: listed by this VM's own host agent. */
+  public static final int MEMBER_CORESIDENT = 1;
+
+  /** {@code enum hut_member_flags}: this VM itself. */
+  public static final int MEMBER_SELF = 2;
+
+  /** {@code enum hut_msg_type}. */
+  public static final int MSG_HELLO = 1;
+
+  /** {@code enum hut_msg_type}. */
+  public static final int MSG_WELCOME = 2;
+
+  /** {@code enum hut_msg_type}. */
+  public static final int MSG_REGISTER = 3;
+
+  /** {@code enum hut_msg_type}. */
+  public static final int MSG_DECLINED = 4;
+
+  /** {@code enum hut_msg_type}. */
+  public static final int MSG_CHANNEL = 5;
+
+  /** {@code enum hut_msg_type}. */
+  public static final int MSG_GONE = 6;
+
+  private Abi() {}
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.platform.abi;
+
+/** One direction of a segment, {@code struct hut_dir}: offsets from the start of the direction. */
+public final class DirLayout {
+  /** 64 bits: bytes before this stream offset are valid. */
+  public static final int TAIL = 0;
+
+  /** 64 bits: S, valid from HUT_PROD_RING on. */
+  public static final int START = 8;
+
+  /** 64 bits: valid in HUT_TURN_ENDED. */
+  public static final int END = 16;
+
+  /** 64 bits: see above. */
+  public static final int SPLIT = 24;
+
+  /** 32 bits: {@code enum hut_prod_state}. */
+  public static final int PROD_STATE = 32;
+
+  /** 32 bits: {@code enum hut_prod_mark} bits. */
+  public static final int PROD_MARK = 36;
+
+  /** 64 bits: bytes before this stream offset are consumed. */
+  public static final int HEAD = 64;
+
+  /** 64 bits: c, valid in HUT_TURN_STOPPED. */
+  public static final int STOP = 72;
+
+  /** 32 bits: {@code enum hut_cons_state}. */
+  public static final int CONS_STATE = 80;
+
+  /** 32 bits. */
+  public static final int CONS_WAIT = 128;
+
+  /** 32 bits: {@code enum hut_turn}. */
+  public static final int TURN = 132;
+
+  /** 32 bits. */
+  public static final int PROD_WAIT = 192;
+
+  /** Bytes of the whole structure. */
+  public static final int SIZE = 256;
+
+  private DirLayout() {}
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.platform.internal;
+
+import hutong.api.os.Fd;
+import hutong.platform.Events;
+import hutong.platform.OsException;
+import hutong.platform.Poller;
+import jnr.ffi.Pointer;
+import org.osgi.service.component.annotations.Component;
+
+/** {@link Events} on Linux. */
+@Component(service = Events.class)
+public final class LinuxEvents implements Events {
+  private final LinuxProcesses processes = new LinuxProcesses();
+
+  @Override
+  public Fd eventfd() throws OsException {
+    return new OwnedFd(
+        LibC.check("eventfd", LibC.INSTANCE.eventfd(0, LibC.O_NONBLOCK | LibC.O_CLOEXEC)));
+  }
+
+  @Override
+  public boolean isEventfd(Fd fd) throws OsException {
+    return processes.describe(fd).equals("anon_inode:[eventfd]");
+  }
+
+  @Override
+  public void ring(Fd eventfd) throws OsException {
+    nonBlocking(eventfd);
+    Pointer p = Scratch.get(8);
+    p.putLong(0, 1);
+    while (LibC.INSTANCE.write(eventfd.number(), p, 8) < 0) {
+      int errno = LibC.errno();
+      if (errno == OsException.EAGAIN) {
+        return; // full: rung already
+      }
+      if (errno != LibC.EINTR) {
+        throw LibC.failure("write eventfd", errno);
+      }
+    }
+  }
+
+  @Override
+  public long drain(Fd eventfd) throws OsException {
+    nonBlocking(eventfd);
+    Pointer p = Scratch.get(8);
+    while (LibC.INSTANCE.read(eventfd.number(), p, 8) < 0) {
+      int errno = LibC.errno();
+      if (errno == OsException.EAGAIN) {
+        return 0;
+      }
+      if (errno != LibC.EINTR) {
+        throw LibC.failure("read eventfd", errno);
+      }
+    }
+    return p.getLong(0);
+  }
+
+  @Override
+  public Poller openPoller() throws OsException {
+    return new EpollPoller(this);
+  }
+
+  /** The flag belongs to the open file, which whoever made the eventfd shares: set it each time. */
+  private static void nonBlocking(Fd fd) throws OsException {
+    int flags = LibC.check("fcntl F_GETFL", LibC.INSTANCE.fcntl(fd.number(), LibC.F_GETFL, 0));
+    if ((flags & LibC.O_NONBLOCK) == 0) {
+      LibC.check(
+          "fcntl F_SETFL", LibC.INSTANCE.fcntl(fd.number(), LibC.F_SETFL, flags | LibC.O_NONBLOCK));
+    }
+  }
+}

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`./hutong test`: the layers of tests, one after the other, and the sum of their counts."""
+
+import glob
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+from . import deps, state, topology
+from .errors import LabError
+
+COUNTS = re.compile(r"([0-9]+) passed, ([0-9]+) failed")
+UNIT_SECONDS, NATIVE_SECONDS, SYSTEM_SECONDS = 1500, 900, 3000
+
+
+def _run(what, arguments, seconds):
+    """Runs a layer's command, shows its output as it comes; returns (exit status, output). Too long is a failure."""
+    print("== %s: %s" % (what, " ".join(arguments)), flush=True)
+    process = subprocess.Popen(arguments, cwd=topology.REPO, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, start_new_session=True)
+    deadline, text = time.monotonic() + seconds, b""
+    try:
+        while True:
+            if not select.select([process.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+                print("\n%s: not done after %d s" % (what, seconds), flush=True)
+                return 1, text.decode(errors="replace")
+            part = os.read(process.stdout.fileno(), 65536)
+            if not part:
+                break
+            text += part
+            sys.stdout.buffer.write(part)
+            sys.stdout.flush()
+        return process.wait(), text.decode(errors="replace")
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+
+
+def _reports(since):
+    """(passed, failed) of all JUnit reports below bundles/ that were written since then."""
+    passed = failed = 0
+    for path in glob.glob(os.path.join(topology.REPO, "bundles/*/target/**/TEST-*.xml"), recursive=True):
+        if os.stat(path).st_mtime < since:
+            continue
+        for case in ElementTree.parse(path).getroot().iter("testcase"):
+            if case.find("failure") is not None or case.find("error") is not None:
+                failed += 1
+            elif case.find("skipped") is None:
+                passed += 1
+    return passed, failed
+
+
+def unit():
+    """All Maven modules: unit tests, and the tests inside a real framework."""
+    deps.install(deps.RUN, deps.BUILD, deps.TEST)
+    since = time.time() - 2
+    status, _ = _run("unit", ["mvn", "-B", "-q", "verify"], UNIT_SECONDS)
+    passed, failed = _reports(since)
+    # A build that fails without a failed test (or that ran none) is a failure too.
+    return passed, failed or int(status != 0 or passed == 0)
+
+
+def native():
+    """The C tests of the shim."""
+    deps.install(deps.BUILD)
+    status, text = _run("native", ["make", "-C", "native-shim", "check"], NATIVE_SECONDS)
+    counts = COUNTS.findall(text)
+    passed, failed = sum(int(p) for p, _ in counts), sum(int(f) for _, f in counts)
+    return passed, failed or int(status != 0 or passed == 0)
+
+
+def system():
+    """Real programs in the cluster."""
+    if state.exists():
+        raise LabError("the system tests start and stop the cluster themselves: ./hutong down first")
+    deps.prepare_cluster()
+    deps.prepare_bench()
+    deps.install(deps.TEST)
+    status, text = _run("system", ["/usr/bin/python3", "-I", "-X", "pycache_prefix=" + topology.CACHE + "/pycache",
+                                   os.path.join(topology.REPO, "tests/system/run.py")], SYSTEM_SECONDS)
+    counts = COUNTS.findall(text)
+    passed, failed = (int(n) for n in counts[-1]) if counts else (0, 0)
+    return passed, failed or int(status != 0 or passed == 0)
+
+
+LAYERS = (("native", native), ("unit", unit), ("system", system))
+
+
+def main(only):
+    """Runs all layers, or the one named. The last line of the output holds the counts."""
+    results = []
+    for name, layer in LAYERS:
+        if only in (None, name):
+            try:
+                results.append((name, *layer()))
+            except LabError as e:
+                print("hutong: %s: %s" % (name, e), flush=True)
+                results.append((name, 0, 1))
+    print()
+    for name, passed, failed in results:
+        print("%-8s %4d passed %4d failed" % (name, passed, failed))
+    failed = sum(r[2] for r in results)
+    print("%d passed, %d failed" % (sum(r[1] for r in results), failed), flush=True)
+    return 1 if failed else 0

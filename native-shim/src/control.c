@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control.c - the session with this VM's agent: hello, member table, registrations, end pool.
+ *
+ * Nothing here ever waits: a silent agent only means that connections stay on TCP a little longer.  The agent is
+ * believed only when it runs as root (SO_PEERCRED), because any process of the namespace may bind an abstract address.
+ */
+#include <netinet/in.h>
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "real.h"
+
+#define RETRY_NS (500 * NS_PER_MS)
+#define SLOT_BITS 14
+#define SLOT_MASK ((1u << SLOT_BITS) - 1)
+
+static _Atomic pid_t ctl_holder;
+static int ctl_fd = -1;
+static bool welcomed;
+static uint64_t retry_at;
+static int pool_fd = -1;
+static struct hut_pool *pool;
+static struct conn *slot_conn[HUT_POOL_SLOTS];
+static uint32_t ref_gen;
+static const struct hut_members *members;
+
+static void ctl_lock(void)
+{
+	pid_t me = hut_tid(), none = 0;
+
+	while (!atomic_compare_exchange_weak_explicit(&ctl_holder, &none, me, memory_order_acquire,
+						      memory_order_relaxed)) {
+		none = 0;
+		sched_yield();
+	}
+}
+
+static void ctl_unlock(void)
+{
+	atomic_store_explicit(&ctl_holder, 0, memory_order_release);
+}
+
+/* ---- end pool ---- */
+
+static bool pool_open(void)
+{
+	int fd;
+
+	if (pool)
+		return true;
+	fd = memfd_create("hutong-ends", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return false;
+	if (ftruncate(fd, sizeof(struct hut_pool)) ||
+	    REAL(fcntl)(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		REAL(close)(fd);
+		return false;
+	}
+	fd = table_hide(fd);
+	if (fd < 0)
+		return false;
+	void *m = mmap(NULL, sizeof(struct hut_pool), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (m == MAP_FAILED) {
+		table_unhide(fd);
+		return false;
+	}
+	pool_fd = fd;
+	pool = m;
+	pool->magic = HUT_POOL_MAGIC;
+	pool->version = HUT_ABI_VERSION;
+	pool->slots = HUT_POOL_SLOTS;
+	return true;
+}
+
+static bool slot_free(const struct hut_end *e)
+{
+	return LOAD(&e->state) == HUT_END_FREE && LOAD(&e->holders) == 0;
+}
+
+static int find_slot(void)
+{
+	static uint32_t cursor;
+
+	if (pool->used < HUT_POOL_SLOTS)
+		cursor = pool->used;
+	/* Slots are used again only when the pool has been walked through once: a late reader sees stale, not foreign. */
+	for (uint32_t i = 0; i < HUT_POOL_SLOTS; i++) {
+		uint32_t s = (cursor + i) % HUT_POOL_SLOTS;
+
+		if (!slot_conn[s] && slot_free(&pool->end[s])) {
+			cursor = s + 1;
+			if (s >= pool->used)
+				STORE(&pool->used, s + 1);
+			return (int)s;
+		}
+	}
+	return -1;
+}
+
+bool control_slot(struct conn *c)
+{
+	int s;
+
+	ctl_lock();
+	s = pool_open() ? find_slot() : -1;
+	if (s >= 0) {
+		struct hut_end *e = &pool->end[s];
+
+		memset(e, 0, sizeof(*e));
+		e->owner_pid = (uint32_t)hut_pid;
+		e->holders = 1;
+		e->rx_end = HUT_NO_SPLIT;
+		e->tx_split = HUT_NO_SPLIT;
+		c->end = e;
+		c->pool_slot = (uint32_t)s;
+		c->own_pool = true;
+		c->ref = (uint32_t)s | (++ref_gen << SLOT_BITS);
+		slot_conn[s] = c;
+	}
+	ctl_unlock();
+	return s >= 0;
+}
+
+void control_free_slot(struct conn *c)
+{
+	struct hut_end *e = c->end;
+
+	if (!e)
+		return;
+	ctl_lock();
+	if (c->own_pool && slot_conn[c->pool_slot] == c)
+		slot_conn[c->pool_slot] = NULL;
+	c->end = NULL;
+	if (__atomic_sub_fetch(&e->holders, 1, __ATOMIC_ACQ_REL) == 0)
+		STORE_REL(&e->state, HUT_END_FREE);
+	ctl_unlock();
+}
+
+/* ---- session ---- */
+
+static void session_lost(void)
+{
+	if (ctl_fd >= 0)
+		table_unhide(ctl_fd);
+	ctl_fd = -1;
+	welcomed = false;
+	retry_at = now_coarse_ns() + RETRY_NS;
+	/* What waited for the old agent may be offered to the next one. */
+	for (uint32_t s = 0; pool && s < pool->used; s++) {
+		struct conn *c = slot_conn[s];
+		uint32_t pending = HUT_END_PENDING;
+
+		if (c && c->end)
+			__atomic_compare_exchange_n(&c->end->state, &pending, HUT_END_CANDIDATE, false,
+						    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	}
+}
+
+static bool send_msg(const struct hut_msg *m, int fd)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} u;
+	struct iovec iov = { (void *)m, sizeof(*m) };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		memset(&u, 0, sizeof(u));
+		mh.msg_control = u.buf;
+		mh.msg_controllen = sizeof(u.buf);
+		struct cmsghdr *cm = CMSG_FIRSTHDR(&mh);
+
+		cm->cmsg_level = SOL_SOCKET;
+		cm->cmsg_type = SCM_RIGHTS;
+		cm->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cm), &fd, sizeof(int));
+	}
+	return REAL(sendmsg)(ctl_fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+}
+
+static int agent_socket(void)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	int fd = REAL(socket)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -1;
+	memcpy(sa.sun_path + 1, HUT_AGENT_NAME, sizeof(HUT_AGENT_NAME) - 1);
+	if (REAL(connect)(fd, (struct sockaddr *)&sa, offsetof(struct sockaddr_un, sun_path) + sizeof(HUT_AGENT_NAME)) ||
+	    REAL(getsockopt)(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) || cred.uid != 0) {
+		REAL(close)(fd);
+		return -1;
+	}
+	return table_hide(fd);
+}
+
+/* ctl_lock held */
+static bool session_open(void)
+{
+	struct hut_msg m = { .type = HUT_MSG_HELLO, .version = HUT_ABI_VERSION };
+
+	if (ctl_fd >= 0)
+		return true;
+	if (retry_at && now_coarse_ns() < retry_at)
+		return false;
+	if (!pool_open() || (ctl_fd = agent_socket()) < 0) {
+		retry_at = now_coarse_ns() + RETRY_NS;
+		return false;
+	}
+	if (!send_msg(&m, pool_fd)) {
+		session_lost();
+		return false;
+	}
+	hut_log("session with the agent opened");
+	return true;
+}
+
+static void take_members(int fd)
+{
+	struct stat st;
+	int seals = REAL(fcntl)(fd, F_GET_SEALS);
+	void *m;
+
+	if (fstat(fd, &st) || st.st_size < (off_t)sizeof(struct hut_members) || seals < 0 || !(seals & F_SEAL_SHRINK))
+		return;
+	/* A second table takes the first one's place, so that a reader never loses its mapping. */
+	m = mmap((void *)members, sizeof(*members), PROT_READ, MAP_SHARED | (members ? MAP_FIXED : 0), fd, 0);
+	if (m == MAP_FAILED)
+		return;
+	if (((struct hut_members *)m)->magic != HUT_MEMBERS_MAGIC ||
+	    ((struct hut_members *)m)->version != HUT_ABI_VERSION) {
+		if (!members)
+			munmap(m, sizeof(*members));
+		return;
+	}
+	members = m;
+	welcomed = true;
+}
+
+static struct conn *conn_of_ref(uint32_t ref)
+{
+	uint32_t s = ref & SLOT_MASK;
+	struct conn *c = s < HUT_POOL_SLOTS ? slot_conn[s] : NULL;
+
+	return c && c->ref == ref && c->end ? c : NULL;
+}
+
+static void dispatch(const struct hut_msg *m, int *fds, int nfds)
+{
+	struct conn *c;
+
+	switch (m->type) {
+	case HUT_MSG_WELCOME:
+		if (nfds == 1)
+			take_members(fds[0]);
+		break;
+	case HUT_MSG_DECLINED:
+		c = conn_of_ref(m->ref);
+		if (c)
+			conn_on_declined(c, m->reason);
+		break;
+	case HUT_MSG_CHANNEL:
+		c = conn_of_ref(m->ref);
+		if (c && nfds == 2) {
+			conn_on_channel(c, m, fds[0], fds[1]);
+			fds[1] = -1; /* taken, or closed there */
+		}
+		break;
+	default:
+		break;
+	}
+	for (int i = 0; i < nfds; i++)
+		if (fds[i] >= 0)
+			REAL(close)(fds[i]);
+}
+
+/* ctl_lock held; false when the session is over */
+static bool receive_one(bool *more)
+{
+	union {
+		char buf[CMSG_SPACE(4 * sizeof(int))];
+		struct cmsghdr align;
+	} u;
+	struct hut_msg m;
+	struct iovec iov = { &m, sizeof(m) };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf, .msg_controllen = sizeof(u.buf) };
+	int fds[4], nfds = 0;
+	ssize_t n = REAL(recvmsg)(ctl_fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	*more = false;
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+	for (struct cmsghdr *cm = CMSG_FIRSTHDR(&mh); cm; cm = CMSG_NXTHDR(&mh, cm)) {
+		if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
+			continue;
+		int k = (int)((cm->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+
+		for (int i = 0; i < k && nfds < 4; i++)
+			memcpy(&fds[nfds++], CMSG_DATA(cm) + (size_t)i * sizeof(int), sizeof(int));
+	}
+	if (n == 0)
+		return false;
+	*more = true;
+	if (n == (ssize_t)sizeof(m) && m.version == HUT_ABI_VERSION) {
+		dispatch(&m, fds, nfds);
+		return true;
+	}
+	for (int i = 0; i < nfds; i++)
+		REAL(close)(fds[i]);
+	return true;
+}
+
+void control_poll(void)
+{
+	bool more = true;
+	int saved = errno;
+
+	ctl_lock();
+	while (more && ctl_fd >= 0)
+		if (!receive_one(&more))
+			session_lost();
+	ctl_unlock();
+	errno = saved;
+}
+
+bool control_ready(void)
+{
+	int saved = errno;
+
+	if (LIKELY(LOAD(&welcomed)))
+		return true;
+	ctl_lock();
+	bool open = session_open();
+
+	ctl_unlock();
+	if (open)
+		control_poll();
+	errno = saved;
+	return LOAD(&welcomed);
+}
+
+bool control_register(struct conn *c, int fd)
+{
+	struct hut_msg m = { .type = HUT_MSG_REGISTER, .version = HUT_ABI_VERSION };
+	socklen_t len = sizeof(m.cookie);
+	bool ok;
+
+	if (REAL(getsockopt)(fd, SOL_SOCKET, SO_COOKIE, &m.cookie, &len))
+		return false;
+	m.ref = c->ref;
+	m.fd = (uint32_t)fd;
+	m.slot = c->pool_slot;
+	c->end->cookie = m.cookie;
+	c->end->fd = (uint32_t)fd;
+	ctl_lock();
+	ok = session_open() && send_msg(&m, c->bell);
+	if (!ok && ctl_fd >= 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+		session_lost();
+		retry_at = 0; /* the agent may have been restarted: look at once */
+		ok = session_open() && send_msg(&m, c->bell);
+	}
+	ctl_unlock();
+	return ok;
+}
+
+void control_gone(struct conn *c, uint32_t reason)
+{
+	struct hut_msg m = { .type = HUT_MSG_GONE, .version = HUT_ABI_VERSION, .ref = c->ref, .reason = reason };
+	int saved = errno;
+
+	ctl_lock();
+	if (ctl_fd >= 0)
+		(void)send_msg(&m, -1);
+	ctl_unlock();
+	errno = saved;
+}
+
+void control_fork(bool before)
+{
+	if (before)
+		ctl_lock();
+	else
+		ctl_unlock();
+}
+
+void control_after_fork_child(void)
+{
+	/* SO_PEERCRED of the parent's session names the parent: the child starts its own, with its own pool. */
+	atomic_store(&ctl_holder, 0);
+	if (ctl_fd >= 0)
+		table_unhide(ctl_fd);
+	if (pool_fd >= 0)
+		table_unhide(pool_fd);
+	ctl_fd = pool_fd = -1;
+	pool = NULL; /* the mapping stays: inherited connections use it */
+	welcomed = false;
+	retry_at = 0;
+	memset(slot_conn, 0, sizeof(slot_conn));
+}
+
+/* ---- member table ---- */
+
+static bool to_v6(const struct sockaddr *sa, uint8_t out[16])
+{
+	if (sa->sa_family == AF_INET6) {
+		memcpy(out, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+		return true;
+	}
+	if (sa->sa_family != AF_INET)
+		return false;
+	memset(out, 0, 10);
+	out[10] = out[11] = 0xff;
+	memcpy(out + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+	return true;
+}
+
+static bool is_loopback(const uint8_t a[16])
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t one[16] = { [15] = 1 };
+
+	return memcmp(a, one, 16) == 0 || (memcmp(a, mapped, 12) == 0 && a[12] == 127);
+}
+
+static uint32_t lookup(const struct hut_members *t, const uint8_t a[16], bool *found)
+{
+	uint32_t lo = 0, hi = LOAD(&t->count);
+
+	*found = false;
+	if (hi > HUT_MEMBERS_MAX)
+		return 0;
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		int d = memcmp(t->member[mid].addr, a, 16);
+
+		if (d == 0) {
+			*found = true;
+			return LOAD(&t->member[mid].flags);
+		}
+		if (d < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return 0;
+}
+
+enum member_kind control_member(const struct sockaddr *sa)
+{
+	const struct hut_members *t;
+	uint8_t a[16];
+	uint32_t flags;
+	bool found;
+
+	if (!sa || !to_v6(sa, a) || is_loopback(a))
+		return MEMBER_NONE;
+	if (!control_ready())
+		return ctl_fd >= 0 ? MEMBER_UNKNOWN : MEMBER_NONE;
+	t = members;
+	for (int tries = 0; tries < 1000; tries++) {
+		/* Acquire/acquire around the look-up: the reader's side of a seqlock. */
+		uint32_t seq = LOAD_ACQ(&t->seq);
+
+		if (seq & 1)
+			continue;
+		flags = lookup(t, a, &found);
+		atomic_thread_fence(memory_order_acquire);
+		if (LOAD(&t->seq) != seq)
+			continue;
+		if (!found)
+			return MEMBER_NONE;
+		if (flags & HUT_MEMBER_SELF)
+			return MEMBER_SELF;
+		return flags & HUT_MEMBER_CORESIDENT ? MEMBER_NEAR : MEMBER_REMOTE;
+	}
+	return MEMBER_NONE; /* an agent that died while it wrote */
+}
+
+bool control_enabled(void)
+{
+	return !members || LOAD(&members->enabled);
+}
+
+uint32_t control_after_bytes(void)
+{
+	return members ? LOAD(&members->after_bytes) : 65536;
+}
+
+uint64_t control_after_ns(void)
+{
+	return (members ? LOAD(&members->after_ms) : 20) * NS_PER_MS;
+}
+
+uint64_t control_spin_ns(void)
+{
+	return (members ? LOAD(&members->spin_us) : 50) * 1000ull;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hooks_io.c - interposed: everything that moves bytes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "real.h"
+
+/* A connection that is (or was just) between members; others go straight to libc. */
+static inline struct conn *tracked(int fd)
+{
+	struct conn *c;
+
+	if (LIKELY(!table_peek(fd)))
+		return NULL;
+	c = conn_get(fd);
+	if (c && !c->end) {
+		conn_put(c);
+		return NULL;
+	}
+	return c;
+}
+
+static ssize_t recv_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
+{
+	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	ssize_t r = io_recv(c, fd, &m, flags);
+
+	conn_put(c);
+	return r;
+}
+
+static ssize_t send_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
+{
+	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	ssize_t r = io_send(c, fd, &m, flags);
+
+	conn_put(c);
+	return r;
+}
+
+HUT_EXPORT ssize_t read(int fd, void *buf, size_t len)
+{
+	struct conn *c = tracked(fd);
+
+	return LIKELY(!c) ? REAL(read)(fd, buf, len) : recv_iov(c, fd, &(struct iovec){ buf, len }, 1, 0);
+}
+
+HUT_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
+{
+	struct conn *c = n > 0 && n <= 1024 ? tracked(fd) : NULL;
+
+	return LIKELY(!c) ? REAL(readv)(fd, iov, n) : recv_iov(c, fd, iov, (size_t)n, 0);
+}
+
+HUT_EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
+{
+	struct conn *c = tracked(fd);
+
+	return LIKELY(!c) ? REAL(recv)(fd, buf, len, flags) : recv_iov(c, fd, &(struct iovec){ buf, len }, 1, flags);
+}
+
+HUT_EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *from, socklen_t *fromlen)
+{
+	struct conn *c = tracked(fd);
+
+	if (LIKELY(!c))
+		return REAL(recvfrom)(fd, buf, len, flags, from, fromlen);
+	if (from && fromlen)
+		*fromlen = 0; /* TCP gives no address here */
+	return recv_iov(c, fd, &(struct iovec){ buf, len }, 1, flags);
+}
+
+HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
+{
+	struct conn *c = m ? tracked(fd) : NULL;
+	ssize_t r;
+
+	if (LIKELY(!c))
+		return REAL(recvmsg)(fd, m, flags);
+	r = io_recv(c, fd, m, flags);
+	if (r >= 0 && !(flags & MSG_ERRQUEUE)) {
+		m->msg_namelen = 0;
+		m->msg_controllen = 0;
+		m->msg_flags = 0;
+	}
+	conn_put(c);
+	return r;
+}
+
+HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, struct timespec *timeout)
+{
+	unsigned int i;
+
+	if (LIKELY(!table_peek(fd)))
+		return REAL(recvmmsg)(fd, v, n, flags, timeout);
+	for (i = 0; i < n; i++) {
+		ssize_t r = recvmsg(fd, &v[i].msg_hdr, (flags & ~MSG_WAITFORONE) | (i ? MSG_DONTWAIT : 0));
+
+		if (r <= 0)
+			return i ? (int)i : r < 0 ? -1 : 0;
+		v[i].msg_len = (unsigned int)r;
+	}
+	return (int)i;
+}
+
+HUT_EXPORT ssize_t write(int fd, const void *buf, size_t len)
+{
+	struct conn *c = tracked(fd);
+
+	return LIKELY(!c) ? REAL(write)(fd, buf, len) : send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, 0);
+}
+
+HUT_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
+{
+	struct conn *c = n > 0 && n <= 1024 ? tracked(fd) : NULL;
+
+	return LIKELY(!c) ? REAL(writev)(fd, iov, n) : send_iov(c, fd, iov, (size_t)n, 0);
+}
+
+HUT_EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
+{
+	struct conn *c = tracked(fd);
+
+	return LIKELY(!c) ? REAL(send)(fd, buf, len, flags) :
+			    send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, flags);
+}
+
+HUT_EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to, socklen_t tolen)
+{
+	struct conn *c = tracked(fd);
+
+	if (UNLIKELY(flags & MSG_FASTOPEN) && table_peek(fd))
+		conn_never(fd, HUT_R_OPTION);
+	if (LIKELY(!c))
+		return REAL(sendto)(fd, buf, len, flags, to, tolen);
+	return send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, flags); /* TCP ignores the address */
+}
+
+/* Rule 8: a descriptor that leaves by SCM_RIGHTS leaves our sight. */
+static void passed_on(const struct msghdr *m)
+{
+	for (struct cmsghdr *cm = CMSG_FIRSTHDR(m); cm; cm = CMSG_NXTHDR((struct msghdr *)m, cm)) {
+		if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS || cm->cmsg_len < CMSG_LEN(0))
+			continue;
+		size_t n = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(cm) + i * sizeof(int), sizeof(int));
+			if (table_peek(fd))
+				conn_never(fd, HUT_R_PASSED);
+		}
+	}
+}
+
+HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	struct conn *c = m ? tracked(fd) : NULL;
+	ssize_t r;
+
+	if (UNLIKELY(m && m->msg_controllen))
+		passed_on(m);
+	if (UNLIKELY(flags & MSG_FASTOPEN) && table_peek(fd))
+		conn_never(fd, HUT_R_OPTION);
+	if (LIKELY(!c))
+		return REAL(sendmsg)(fd, m, flags);
+	r = io_send(c, fd, m, flags);
+	conn_put(c);
+	return r;
+}
+
+HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
+{
+	unsigned int i;
+
+	if (LIKELY(!table_peek(fd))) {
+		for (i = 0; i < n; i++)
+			if (UNLIKELY(v[i].msg_hdr.msg_controllen))
+				passed_on(&v[i].msg_hdr);
+		return REAL(sendmmsg)(fd, v, n, flags);
+	}
+	for (i = 0; i < n; i++) {
+		ssize_t r = sendmsg(fd, &v[i].msg_hdr, flags);
+
+		if (r < 0)
+			return i ? (int)i : -1;
+		v[i].msg_len = (unsigned int)r;
+	}
+	return (int)i;
+}
+
+#define FILE_CHUNK 65536
+
+/* The kernel's own would go past us: read and send, with the same account of the file's offset. */
+HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
+{
+	struct conn *c = tracked(out);
+	ssize_t total = 0;
+
+	if (UNLIKELY(table_peek(in) != NULL))
+		conn_never(in, HUT_R_OPTION);
+	if (LIKELY(!c))
+		return REAL(sendfile)(out, in, offset, count);
+	while (count) {
+		char buf[FILE_CHUNK];
+		size_t part = count < sizeof(buf) ? count : sizeof(buf);
+		ssize_t n = offset ? pread(in, buf, part, *offset) : REAL(read)(in, buf, part);
+
+		if (n <= 0) {
+			total = total ? total : n;
+			break;
+		}
+		struct msghdr m = { .msg_iov = &(struct iovec){ buf, (size_t)n }, .msg_iovlen = 1 };
+		ssize_t sent = io_send(c, out, &m, 0);
+
+		if (sent < n && !offset)
+			lseek(in, sent < 0 ? -n : sent - n, SEEK_CUR);
+		if (sent < 0) {
+			total = total ? total : sent;
+			break;
+		}
+		if (offset)
+			*offset += sent;
+		total += sent;
+		count -= (size_t)sent;
+		if (sent < n)
+			break;
+	}
+	conn_put(c);
+	return total;
+}
+
+HUT_EXPORT ssize_t sendfile64(int out, int in, off_t *offset, size_t count) __attribute__((alias("sendfile")));
+
+HUT_EXPORT ssize_t splice(int in, off64_t *inoff, int out, off64_t *outoff, size_t len, unsigned int flags)
+{
+	if (table_peek(in))
+		conn_never(in, HUT_R_OPTION);
+	if (table_peek(out))
+		conn_never(out, HUT_R_OPTION);
+	return REAL(splice)(in, inoff, out, outoff, len, flags);
+}
+
+/* ---- the checked aliases of _FORTIFY_SOURCE ---- */
+
+void __chk_fail(void) __attribute__((noreturn));
+
+HUT_EXPORT ssize_t __read_chk(int fd, void *buf, size_t len, size_t room)
+{
+	if (len > room)
+		__chk_fail();
+	return read(fd, buf, len);
+}
+
+HUT_EXPORT ssize_t __recv_chk(int fd, void *buf, size_t len, size_t room, int flags)
+{
+	if (len > room)
+		__chk_fail();
+	return recv(fd, buf, len, flags);
+}
+
+HUT_EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t room, int flags, struct sockaddr *from,
+				  socklen_t *fromlen)
+{
+	if (len > room)
+		__chk_fail();
+	return recvfrom(fd, buf, len, flags, from, fromlen);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hooks_life.c - interposed: close, dup, stdio on a socket, exec and its relatives. */
+#include <dlfcn.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "real.h"
+
+extern char **environ;
+
+HUT_EXPORT int close(int fd)
+{
+	return life_close(fd);
+}
+
+#define CLOSE_RANGE_CLOEXEC_FLAG 4u
+
+HUT_EXPORT int close_range(unsigned int first, unsigned int last, int flags)
+{
+	unsigned int from = first, top;
+
+	if (first > last || (flags & ~7)) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (((unsigned int)flags & CLOSE_RANGE_CLOEXEC_FLAG) || !REAL(close_range))
+		return REAL(close_range) ? REAL(close_range)(first, last, flags) : (errno = ENOSYS, -1);
+	/* Ours are spared: the gaps between them are closed, tracked ones by their own way. */
+	top = last < 1u << 20 ? last : (1u << 20) - 1;
+	for (unsigned int fd = first; fd <= top; fd++) {
+		if (table_is_hidden((int)fd)) {
+			if (fd > from && REAL(close_range)(from, fd - 1, flags))
+				return -1;
+			from = fd + 1;
+		} else if (table_peek((int)fd) || epset_get((int)fd)) {
+			life_close((int)fd);
+		}
+	}
+	return from <= last ? REAL(close_range)(from, last, flags) : 0;
+}
+
+HUT_EXPORT void closefrom(int low)
+{
+	close_range(low < 0 ? 0 : (unsigned int)low, ~0u, 0);
+}
+
+HUT_EXPORT int dup(int fd)
+{
+	int to = REAL(dup)(fd);
+
+	if (to >= 0 && UNLIKELY(table_peek(to) || epset_get(to)))
+		life_replaced(to);
+	if (to >= 0 && to <= 2)
+		conn_never(fd, HUT_R_STDIO);
+	else
+		life_duplicated(fd, to);
+	return to;
+}
+
+static bool dup_prepare(int fd, int to)
+{
+	if (fd == to)
+		return true;
+	if (table_is_hidden(to)) {
+		errno = EBUSY;
+		return false;
+	}
+	if (table_peek(fd) && to <= 2 && !life_in_vfork_child())
+		conn_never(fd, HUT_R_STDIO); /* stdio's own calls cannot be seen (rule 8) */
+	return true;
+}
+
+HUT_EXPORT int dup2(int fd, int to)
+{
+	int rc;
+
+	if (!dup_prepare(fd, to))
+		return -1;
+	if (fd != to && REAL(fcntl)(fd, F_GETFD) >= 0)
+		life_replaced(to);
+	rc = REAL(dup2)(fd, to);
+	if (fd != to)
+		life_duplicated(fd, rc);
+	return rc;
+}
+
+HUT_EXPORT int dup3(int fd, int to, int flags)
+{
+	int rc;
+
+	if (!dup_prepare(fd, to))
+		return -1;
+	if (fd != to && REAL(fcntl)(fd, F_GETFD) >= 0)
+		life_replaced(to);
+	rc = REAL(dup3)(fd, to, flags);
+	if (fd != to)
+		life_duplicated(fd, rc);
+	return rc;
+}
+
+HUT_EXPORT FILE *fdopen(int fd, const char *mode)
+{
+	if (table_peek(fd))
+		conn_never(fd, HUT_R_STDIO);
+	return REAL(fdopen)(fd, mode);
+}
+
+/* ---- exec ---- */
+
+HUT_EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+{
+	int rc;
+
+	life_before_exec();
+	rc = REAL(execve)(path, argv, envp);
+	life_exec_failed();
+	return rc;
+}
+
+HUT_EXPORT int execv(const char *path, char *const argv[])
+{
+	return execve(path, argv, environ);
+}
+
+HUT_EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	int rc;
+
+	life_before_exec();
+	rc = REAL(execvpe)(file, argv, envp);
+	life_exec_failed();
+	return rc;
+}
+
+HUT_EXPORT int execvp(const char *file, char *const argv[])
+{
+	return execvpe(file, argv, environ);
+}
+
+HUT_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	int rc;
+
+	life_before_exec();
+	rc = REAL(fexecve)(fd, argv, envp);
+	life_exec_failed();
+	return rc;
+}
+
+/* The variadic forms: the arguments are gathered on the stack, as libc does. */
+#define GATHER(arg, argv, ap)                                                                                          \
+	size_t count_ = 1;                                                                                             \
+	va_start(ap, arg);                                                                                             \
+	while (va_arg(ap, char *))                                                                                     \
+		count_++;                                                                                              \
+	va_end(ap);                                                                                                    \
+	char *argv[count_ + 1];                                                                                        \
+	argv[0] = (char *)arg;                                                                                         \
+	va_start(ap, arg);                                                                                             \
+	for (size_t i_ = 1; i_ <= count_; i_++)                                                                        \
+		argv[i_] = va_arg(ap, char *)
+
+HUT_EXPORT int execl(const char *path, const char *arg, ...)
+{
+	va_list ap;
+
+	GATHER(arg, argv, ap);
+	va_end(ap);
+	return execve(path, argv, environ);
+}
+
+HUT_EXPORT int execlp(const char *file, const char *arg, ...)
+{
+	va_list ap;
+
+	GATHER(arg, argv, ap);
+	va_end(ap);
+	return execvpe(file, argv, environ);
+}
+
+HUT_EXPORT int execle(const char *path, const char *arg, ...)
+{
+	va_list ap;
+	char **envp;
+
+	GATHER(arg, argv, ap);
+	envp = va_arg(ap, char **);
+	va_end(ap);
+	return execve(path, argv, envp);
+}
+
+/* ---- children that libc starts by itself ---- */
+
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+HUT_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *acts,
+			   const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
+{
+	life_before_spawn();
+	return NEXT(posix_spawn)(pid, path, acts, attr, argv, envp);
+}
+
+HUT_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *acts,
+			    const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
+{
+	life_before_spawn();
+	return NEXT(posix_spawnp)(pid, file, acts, attr, argv, envp);
+}
+
+HUT_EXPORT int system(const char *command)
+{
+	life_before_spawn();
+	return NEXT(system)(command);
+}
+
+HUT_EXPORT FILE *popen(const char *command, const char *mode)
+{
+	life_before_spawn();
+	return NEXT(popen)(command, mode);
+}

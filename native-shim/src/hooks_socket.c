@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hooks_socket.c - interposed: birth, names, options and state of sockets. */
+#include <netinet/in.h>
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
+
+#include "real.h"
+
+#define TCP_ULP_OPTION 31
+#define TCP_REPAIR_OPTION 19
+
+static bool tcp_like(int domain, int type, int protocol)
+{
+	return (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
+	       (protocol == 0 || protocol == IPPROTO_TCP);
+}
+
+/* A number that is born anew cannot be tracked any more, whatever happened to its former life. */
+static void born(int fd)
+{
+	if (UNLIKELY(table_peek(fd) || epset_get(fd)))
+		life_replaced(fd);
+}
+
+HUT_EXPORT int socket(int domain, int type, int protocol)
+{
+	int fd = REAL(socket)(domain, type, protocol);
+
+	if (fd < 0)
+		return fd;
+	born(fd);
+	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && tcp_like(domain, type, protocol) &&
+	    !life_in_vfork_child())
+		table_new(fd, domain, type & SOCK_NONBLOCK);
+	return fd;
+}
+
+HUT_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct conn *c = conn_get(fd);
+	int rc, saved;
+
+	if (LIKELY(!c))
+		return REAL(connect)(fd, addr, len);
+	rc = REAL(connect)(fd, addr, len);
+	saved = errno;
+	if (addr && len >= sizeof(sa_family_t) && (rc == 0 || saved == EINPROGRESS || saved == EINTR)) {
+		if (addr->sa_family == AF_UNSPEC)
+			conn_never(fd, HUT_R_STATE);
+		else
+			conn_connected(fd, c, addr);
+	}
+	conn_put(c);
+	errno = saved;
+	return rc;
+}
+
+HUT_EXPORT int listen(int fd, int backlog)
+{
+	struct conn *c = table_peek(fd);
+
+	if (c && !life_in_vfork_child())
+		conn_never(fd, HUT_R_STATE); /* listeners are never touched */
+	return REAL(listen)(fd, backlog);
+}
+
+static int accepted(int listener, int fd, const struct sockaddr_storage *peer, struct sockaddr *addr, socklen_t *len,
+		    socklen_t got, int flags)
+{
+	int saved = errno;
+
+	if (addr && len) {
+		socklen_t n = *len < got ? *len : got;
+
+		memcpy(addr, peer, n);
+		*len = got;
+	}
+	if (fd < 0)
+		return fd;
+	born(fd);
+	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && !life_in_vfork_child())
+		conn_accepted(listener, fd, (const struct sockaddr *)peer, flags);
+	errno = saved;
+	return fd;
+}
+
+HUT_EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	struct sockaddr_storage peer;
+	socklen_t got = sizeof(peer);
+	int new_fd;
+
+	if (addr && !len) /* EFAULT is the kernel's to say */
+		return REAL(accept)(fd, addr, len);
+	new_fd = REAL(accept)(fd, (struct sockaddr *)&peer, &got);
+	return new_fd < 0 ? new_fd : accepted(fd, new_fd, &peer, addr, len, got, 0);
+}
+
+HUT_EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct sockaddr_storage peer;
+	socklen_t got = sizeof(peer);
+	int new_fd;
+
+	if (addr && !len)
+		return REAL(accept4)(fd, addr, len, flags);
+	new_fd = REAL(accept4)(fd, (struct sockaddr *)&peer, &got, flags);
+	return new_fd < 0 ? new_fd : accepted(fd, new_fd, &peer, addr, len, got, flags);
+}
+
+HUT_EXPORT int shutdown(int fd, int how)
+{
+	struct conn *c = conn_get(fd);
+	struct hut_end *e;
+	int rc, saved;
+
+	if (LIKELY(!c))
+		return REAL(shutdown)(fd, how);
+	e = c->end;
+	if (e && conn_progress(c, fd)) {
+		uint32_t bits = (how != SHUT_RD ? HUT_ENDF_WRSHUT : 0) | (how != SHUT_WR ? HUT_ENDF_RDSHUT : 0);
+
+		if (how != SHUT_RD)
+			conn_flush_debt(c, fd, true);
+		if (lock_tx(e)) {
+			/* Rule 16: the mark first, so that whoever sees the FIN sees it too. */
+			if (how == SHUT_WR && c->seg)
+				__atomic_fetch_or(&c->tx.dir->prod_mark, HUT_MARK_HALF_CLOSE, __ATOMIC_ACQ_REL);
+			__atomic_fetch_or(&e->flags, bits, __ATOMIC_ACQ_REL);
+			unlock_tx(e);
+		}
+	}
+	rc = REAL(shutdown)(fd, how);
+	saved = errno;
+	if (e && conn_state(c) == HUT_END_CHANNEL) {
+		atomic_fetch_add(&c->edges, 1);
+		epset_activity(c);
+		conn_wake_self(c);
+	}
+	conn_put(c);
+	errno = saved;
+	return rc;
+}
+
+static uint64_t timeval_ns(const void *val, socklen_t len)
+{
+	struct timeval tv;
+
+	if (len < sizeof(tv))
+		return 0;
+	memcpy(&tv, val, sizeof(tv));
+	return tv.tv_sec < 0 ? 0 : (uint64_t)tv.tv_sec * 1000000000ull + (uint64_t)tv.tv_usec * 1000;
+}
+
+HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
+{
+	struct conn *c = table_peek(fd);
+	int rc;
+
+	if (LIKELY(!c))
+		return REAL(setsockopt)(fd, level, name, val, len);
+	if ((level == IPPROTO_TCP && (name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION)) ||
+	    (level == SOL_SOCKET && (name == SO_PEEK_OFF || name == SO_RCVLOWAT)))
+		conn_never(fd, HUT_R_OPTION);
+	rc = REAL(setsockopt)(fd, level, name, val, len);
+	c = rc == 0 && level == SOL_SOCKET && val ? conn_get(fd) : NULL;
+	if (c) {
+		if (name == SO_RCVTIMEO)
+			c->rcvtimeo_ns = timeval_ns(val, len);
+		else if (name == SO_SNDTIMEO)
+			c->sndtimeo_ns = timeval_ns(val, len);
+		conn_put(c);
+	}
+	return rc;
+}
+
+HUT_EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
+{
+	int rc = REAL(getsockopt)(fd, level, name, val, len);
+	struct conn *c;
+
+	if (LIKELY(level != SOL_SOCKET || name != SO_ERROR || rc || !(c = table_peek(fd))))
+		return rc;
+	/* The error that we took from the socket to tell it after the queued bytes. */
+	c = conn_get(fd);
+	if (c && c->end && (LOAD(&c->end->flags) & HUT_ENDF_ERR) && c->err && *len >= sizeof(int)) {
+		memcpy(val, &c->err, sizeof(int));
+		c->err = 0;
+	}
+	if (c)
+		conn_put(c);
+	return rc;
+}
+
+static void note_nonblock(int fd, bool on)
+{
+	struct conn *c = conn_get(fd);
+
+	if (!c)
+		return;
+	c->nonblock = on;
+	if (c->end)
+		STORE(&c->end->nonblock, on);
+	conn_put(c);
+}
+
+static int do_fcntl(int fd, int cmd, void *arg)
+{
+	int rc;
+
+	if (cmd == F_SETOWN || cmd == F_SETSIG || cmd == 15 /* F_SETOWN_EX */ ||
+	    (cmd == F_SETFL && ((long)arg & O_ASYNC)))
+		conn_never(fd, HUT_R_OPTION);
+	rc = REAL(fcntl)(fd, cmd, arg);
+	if (rc < 0)
+		return rc;
+	if (cmd == F_SETFL)
+		note_nonblock(fd, (long)arg & O_NONBLOCK);
+	else if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) {
+		born(rc);
+		life_duplicated(fd, rc);
+	}
+	return rc;
+}
+
+HUT_EXPORT int fcntl(int fd, int cmd, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return LIKELY(!table_peek(fd) && cmd != F_DUPFD && cmd != F_DUPFD_CLOEXEC) ? REAL(fcntl)(fd, cmd, arg) :
+										      do_fcntl(fd, cmd, arg);
+}
+
+HUT_EXPORT int fcntl64(int fd, int cmd, ...) __attribute__((alias("fcntl")));
+
+static int queued(struct conn *c, unsigned long req)
+{
+	struct hut_end *e = c->end;
+	ssize_t n = 0;
+
+	if (req == SIOCINQ && e->rx_path != HUT_PATH_TCP)
+		n = ring_avail(&c->rx, e);
+	if (req == SIOCOUTQ && e->tx_path == HUT_PATH_RING)
+		n = (ssize_t)(e->tx_tail - LOAD_ACQ(&c->tx.dir->head));
+	return n > 0 ? (int)n : 0;
+}
+
+HUT_EXPORT int ioctl(int fd, unsigned long req, ...)
+{
+	struct conn *c;
+	va_list ap;
+	void *arg;
+	int rc;
+
+	va_start(ap, req);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (LIKELY(!table_peek(fd)))
+		return REAL(ioctl)(fd, req, arg);
+	if (req == FIOASYNC || req == FIOSETOWN || req == SIOCSPGRP)
+		conn_never(fd, HUT_R_OPTION);
+	rc = REAL(ioctl)(fd, req, arg);
+	if (rc || !arg)
+		return rc;
+	if (req == FIONBIO)
+		note_nonblock(fd, *(int *)arg != 0);
+	c = req == SIOCINQ || req == SIOCOUTQ ? conn_get(fd) : NULL;
+	if (c) {
+		if (conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd))
+			*(int *)arg += queued(c, req);
+		conn_put(c);
+	}
+	return rc;
+}

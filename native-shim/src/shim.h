@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim.h - what the parts of libhutong.so know of each other.
+ *
+ * Files: real.c (libc underneath), ring.c (the byte rings; no system call), table.c (descriptors -> connections),
+ * control.c (the agent), conn.c (life of a connection and its switches), io.c (moving bytes), wait.c (sleeping on one
+ * socket, poll, select), epset.c (epoll), life.c (fork, exec, dup, close), hooks_*.c (the interposed symbols).
+ *
+ * Locking order: epset.lock, then end.rx_lock, then end.tx_lock, then table/control locks.  No lock is held in a wait.
+ * Rule numbers are those of switching.md.
+ */
+#ifndef HUTONG_SHIM_H
+#define HUTONG_SHIM_H
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "hutong_abi.h"
+
+#define HUT_EXPORT __attribute__((visibility("default")))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define LOAD(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define LOAD_ACQ(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define STORE_REL(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define FULL_FENCE() atomic_thread_fence(memory_order_seq_cst)
+
+#define NS_PER_MS 1000000ull
+#define NS_FOREVER UINT64_MAX
+
+/* ---- ring.c -------------------------------------------------------------------------------- */
+
+/* One end's private view of one direction.  Sizes are private from set-up (decision 8). */
+struct ring {
+	struct hut_dir *dir;
+	uint8_t *small; /* ring_size bytes */
+	uint8_t *over;  /* over_size bytes */
+	uint32_t small_size;
+	uint32_t over_size;
+};
+
+#define RING_POISON (-1) /* the peer published an impossible cursor */
+
+/* Producer.  `end` holds the trusted cursors (tx_tail, tx_head, tx_split). */
+ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_idle);
+void ring_put(const struct ring *r, struct hut_end *end, const uint8_t *src, size_t len);
+bool ring_publish(const struct ring *r, struct hut_end *end);
+
+/* Consumer.  `end` holds rx_head and rx_end. */
+ssize_t ring_avail(const struct ring *r, const struct hut_end *end);
+void ring_peek(const struct ring *r, const struct hut_end *end, uint64_t skip, uint8_t *dst, size_t len);
+bool ring_take(const struct ring *r, struct hut_end *end, size_t len);
+
+/* ---- connections ---------------------------------------------------------------------------- */
+
+struct epset;
+
+/* One registration of one descriptor in one epoll set. */
+struct epreg {
+	struct epset *set;
+	struct conn *conn;
+	int fd;
+	uint32_t events;   /* as the program gave them */
+	uint64_t data;
+	bool hidden;       /* the kernel's registration of the socket carries our tag */
+	bool bell;         /* the doorbell is in the set */
+	bool disabled;     /* EPOLLONESHOT has fired */
+	bool hot;          /* on the set's hot list: not armed, so looked at before every sleep */
+	bool fresh;        /* ADD or MOD since: an edge is due if ready */
+	uint64_t seen_rx;  /* edge-triggered: what the last event told of ... */
+	uint32_t seen_edges;
+	uint32_t seen_short;
+	struct epreg *next_in_conn;
+	struct epreg *next_in_set;
+	struct epreg *next_hot;
+};
+
+struct conn {
+	struct hut_end *end; /* NULL while the socket is neither connected nor accepted */
+	struct ring rx, tx;
+	void *seg;
+	size_t seg_len;
+	int bell;      /* own doorbell, -1 when none */
+	int peer_bell; /* the peer's doorbell, -1 when none */
+	_Atomic int pins;
+	_Atomic int nfds;       /* descriptors of this process that name the connection */
+	_Atomic uint32_t note_seen;
+	_Atomic int rx_waiters; /* threads waiting, by direction (rule 13) */
+	_Atomic int tx_waiters;
+	uint32_t ref;
+	uint32_t pool_slot;
+	bool own_pool;   /* the slot is of this process's own pool, not of a parent's */
+	bool inherited;  /* came through fork */
+	bool listening;
+	uint32_t family; /* AF_INET or AF_INET6 */
+	bool active;
+	bool nonblock;   /* before `end` exists */
+	int err;         /* error taken from the socket, to be told after the queued bytes (rule 16) */
+	uint64_t born_ns;
+	uint64_t rcvtimeo_ns, sndtimeo_ns;
+	uint64_t stall_ns;   /* since when the ring has been full without the reader moving */
+	uint64_t stall_head;
+	uint64_t check_ns;   /* last look at the TCP socket's own state */
+	uint64_t arm_ns;     /* last failed attempt to arm */
+	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
+	_Atomic bool sock_event; /* an epoll set was told of the socket itself */
+	bool gone_due;       /* the agent is still to be told that the channel was refused */
+	bool sets_due;       /* epoll sets are still to be told of the channel */
+	uint32_t spin_budget;
+	uint32_t spin_miss;
+	uint32_t pad0;
+	_Atomic uint32_t tx_short; /* counts writes that came short, for edge-triggered sets */
+	_Atomic uint32_t edges;    /* counts switches and socket events, each an edge (rule 5) */
+	struct epreg *regs;  /* guarded by table_lock */
+	struct conn *next_free;
+};
+
+/* ---- table.c -------------------------------------------------------------------------------- */
+
+extern _Atomic bool hut_enabled;
+bool table_init(void);
+struct conn *conn_get(int fd);              /* pinned, or NULL */
+void conn_put(struct conn *c);
+struct conn *table_peek(int fd);            /* not pinned: only to ask whether there is one */
+struct conn *table_new(int fd, int family, bool nonblock);
+void table_alias(int fd, struct conn *c);   /* another descriptor for the same connection */
+struct conn *table_remove(int fd);          /* returns it pinned; nfds is already lower */
+struct conn *conn_by_index(uint32_t index); /* pinned, or NULL */
+void table_forget(struct conn *c);          /* every descriptor of it becomes plain TCP */
+int table_fd_of(struct conn *c);            /* any descriptor of it, or -1 */
+void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg);
+struct epset *epset_get(int fd);
+void epset_set(int fd, struct epset *s);
+int table_epset_fd(const struct epset *s);  /* any descriptor of the set, or -1 */
+bool table_is_hidden(int fd);
+int table_hide(int fd);                     /* moves fd to the top of the table; returns the new number */
+void table_unhide(int fd);                  /* closes a hidden descriptor */
+void table_hidden_each(void (*fn)(int fd, void *arg), void *arg);
+void table_lock(void);
+void table_unlock(void);
+void table_after_fork_child(void);
+
+/* ---- control.c ------------------------------------------------------------------------------ */
+
+enum member_kind { MEMBER_UNKNOWN, MEMBER_NONE, MEMBER_SELF, MEMBER_REMOTE, MEMBER_NEAR };
+
+bool control_ready(void);                           /* starts the session when there is none; never blocks */
+enum member_kind control_member(const struct sockaddr *sa);
+uint32_t control_after_bytes(void);
+uint64_t control_after_ns(void);
+uint64_t control_spin_ns(void);
+bool control_enabled(void);
+bool control_slot(struct conn *c);                  /* gives c->end */
+void control_free_slot(struct conn *c);
+bool control_register(struct conn *c, int fd);
+void control_gone(struct conn *c, uint32_t reason);
+void control_poll(void);                            /* takes in what the agent sent */
+void control_after_fork_child(void);
+void control_fork(bool before);
+
+/* ---- conn.c --------------------------------------------------------------------------------- */
+
+void conn_connected(int fd, struct conn *c, const struct sockaddr *peer);
+void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags);
+bool conn_progress(struct conn *c, int fd);         /* false: the connection has become plain TCP */
+void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int bell_fd);
+void conn_on_declined(struct conn *c, uint32_t reason);
+uint64_t conn_young_ns(const struct conn *c);       /* when the next look at rule 6 is due, NS_FOREVER if never */
+void conn_stop(struct conn *c, int fd, uint32_t reason);
+void conn_never(int fd, uint32_t reason);           /* before a call that the shim cannot follow (rule 8) */
+void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
+void conn_check_socket(struct conn *c, int fd);
+void conn_poison(struct conn *c, int fd);
+void conn_ring_peer(struct conn *c);
+void conn_wake_self(struct conn *c);
+bool conn_flush_debt(struct conn *c, int fd, bool wait);
+bool conn_is_owner(const struct conn *c);
+short conn_ready(struct conn *c, int fd, short want);      /* POLL* bits true now */
+void conn_arm_waits(struct conn *c, short want);    /* asks the peer to ring; look again afterwards */
+short conn_sock_events(struct conn *c, short want); /* what a sleeper must ask the kernel about the socket */
+ssize_t conn_tx_room(struct conn *c);               /* tx_lock held */
+uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
+bool conn_has_bell(const struct conn *c);
+bool lock_rx(struct hut_end *e);                    /* false: this very thread holds it (a signal handler's call) */
+void unlock_rx(struct hut_end *e);
+bool lock_tx(struct hut_end *e);
+void unlock_tx(struct hut_end *e);
+
+static inline uint32_t conn_state(const struct conn *c)
+{
+	return c->end ? LOAD_ACQ(&c->end->state) : (uint32_t)HUT_END_FREE;
+}
+
+/* ---- io.c, wait.c, epset.c ------------------------------------------------------------------- */
+
+ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags);
+ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags);
+int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns);
+int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
+bool wait_poll_concerns(const struct pollfd *fds, nfds_t n);
+bool wait_restarts(void);
+bool spin_for(struct conn *c, short want);
+
+struct epset *epset_new(int epfd);
+int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev);
+int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
+	       const sigset_t *mask);
+bool epset_busy(struct epset *s);
+void epset_bell_added(struct conn *c, int fd);     /* registered with the agent: doorbell into every set */
+void epset_switched(struct conn *c, int fd);       /* channel stands: socket registrations carry our tag */
+void epset_conn_gone(struct conn *c, int fd, bool socket_stays);
+void epset_fd_gone(struct conn *c, int fd);
+void epset_activity(struct conn *c);               /* bytes moved: sets must look at it before they sleep */
+void epset_drop(int epfd);
+void epset_alias(int fd, struct epset *s);
+void epset_fork(bool before);                      /* holds the lock over fork() */
+
+/* ---- life.c, real.c ------------------------------------------------------------------------- */
+
+extern pid_t hut_pid;
+int life_close(int fd);
+void life_replaced(int fd);                         /* dup2 is about to put something else at fd */
+void life_duplicated(int from, int to);
+void life_before_exec(void);
+void life_exec_failed(void);
+void life_before_spawn(void);
+bool life_in_vfork_child(void);
+pid_t hut_tid(void);
+void hut_tid_forget(void);
+void hut_log_init(bool on);
+uint64_t now_ns(void);
+uint64_t now_coarse_ns(void);
+void hut_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void stats_add(const struct conn *c);
+void stats_write(void);
+void sig_note(int sig, bool handler, bool restart);
+
+#endif /* HUTONG_SHIM_H */

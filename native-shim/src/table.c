@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * table.c - from descriptor numbers to connections and epoll sets.
+ *
+ * One word a descriptor: 0, a connection, or an epoll set (lowest bit).  Look-ups take no lock: connection objects are
+ * never returned to the allocator, so a pin on a recycled one is harmless and is noticed by looking again.
+ */
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "real.h"
+
+#define TABLE_SIZE (1u << 20)
+#define HIDDEN_MAX 65536
+
+_Atomic bool hut_enabled;
+
+static _Atomic uintptr_t *table; /* lazily populated: untouched pages cost nothing */
+static _Atomic uint64_t *hidden; /* bitmap of our own descriptors */
+static struct conn *free_list;
+static _Atomic pid_t lock_holder;
+static int hide_floor;
+static _Atomic unsigned int used_high; /* no descriptor at or above it was ever tracked */
+#define INDEX_MAX 65536u
+static struct conn **by_index;
+static uint32_t index_count;
+
+#define TAG_EPSET 1u
+
+static void used(int fd);
+
+bool table_init(void)
+{
+	size_t len = TABLE_SIZE * sizeof(*table);
+	size_t extra = TABLE_SIZE / 8 + INDEX_MAX * sizeof(*by_index);
+	void *m = mmap(NULL, len + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+
+	if (m == MAP_FAILED)
+		return false;
+	table = m;
+	hidden = (void *)((char *)m + len);
+	by_index = (void *)((char *)m + len + TABLE_SIZE / 8);
+	return true;
+}
+
+/* A short lock of this library's own: usable in a fork child, never held over a blocking call. */
+void table_lock(void)
+{
+	pid_t me = hut_tid(), free_tid = 0;
+
+	while (!atomic_compare_exchange_weak_explicit(&lock_holder, &free_tid, me, memory_order_acquire,
+						      memory_order_relaxed)) {
+		free_tid = 0;
+		sched_yield();
+	}
+}
+
+void table_unlock(void)
+{
+	atomic_store_explicit(&lock_holder, 0, memory_order_release);
+}
+
+static uintptr_t slot_of(int fd)
+{
+	if (UNLIKELY((unsigned int)fd >= TABLE_SIZE || !table))
+		return 0;
+	return atomic_load_explicit(&table[fd], memory_order_acquire);
+}
+
+struct conn *table_peek(int fd)
+{
+	uintptr_t v = slot_of(fd);
+
+	return v & TAG_EPSET ? NULL : (struct conn *)v;
+}
+
+struct conn *conn_get(int fd)
+{
+	for (;;) {
+		uintptr_t v = slot_of(fd);
+
+		if (LIKELY(!v) || (v & TAG_EPSET))
+			return NULL;
+		struct conn *c = (struct conn *)v;
+
+		atomic_fetch_add(&c->pins, 1);
+		if (LIKELY(slot_of(fd) == v))
+			return c;
+		conn_put(c);
+	}
+}
+
+void conn_put(struct conn *c)
+{
+	if (atomic_fetch_sub(&c->pins, 1) != 1)
+		return;
+	/* The table's own pin is gone too: nobody can find it any more. */
+	conn_release(c);
+	table_lock();
+	c->next_free = free_list;
+	free_list = c;
+	table_unlock();
+}
+
+static struct conn *take_free(void)
+{
+	if (!free_list) {
+		size_t n = 64;
+		struct conn *block;
+
+		if (!by_index || index_count + n > INDEX_MAX)
+			return NULL;
+		block = mmap(NULL, n * sizeof(*block), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (block == MAP_FAILED)
+			return NULL;
+		for (size_t i = 0; i < n; i++) {
+			block[i].index = index_count;
+			by_index[index_count++] = &block[i];
+			block[i].next_free = free_list;
+			free_list = &block[i];
+		}
+	}
+	struct conn *c = free_list;
+
+	free_list = c->next_free;
+	return c;
+}
+
+struct conn *table_new(int fd, int family, bool nonblock)
+{
+	static uint32_t next_ref;
+
+	if ((unsigned int)fd >= TABLE_SIZE || !table)
+		return NULL;
+	table_lock();
+	struct conn *c = take_free();
+
+	if (c) {
+		/* A racing conn_get() of the former life may hold and drop a pin: leave `pins` to atomics. */
+		uint32_t index = c->index;
+
+		memset(c, 0, offsetof(struct conn, pins));
+		memset((char *)c + offsetof(struct conn, note_seen), 0, sizeof(*c) - offsetof(struct conn, note_seen));
+		c->index = index;
+		c->bell = c->peer_bell = -1;
+		c->family = (uint32_t)family;
+		c->nonblock = nonblock;
+		c->ref = ++next_ref;
+		atomic_store(&c->nfds, 1);
+		atomic_fetch_add(&c->pins, 1);
+		used(fd);
+		atomic_store_explicit(&table[fd], (uintptr_t)c, memory_order_release);
+	}
+	table_unlock();
+	return c;
+}
+
+void table_alias(int fd, struct conn *c)
+{
+	if ((unsigned int)fd >= TABLE_SIZE)
+		return;
+	table_lock();
+	atomic_fetch_add(&c->pins, 1);
+	atomic_fetch_add(&c->nfds, 1);
+	used(fd);
+	atomic_store_explicit(&table[fd], (uintptr_t)c, memory_order_release);
+	table_unlock();
+}
+
+struct conn *table_remove(int fd)
+{
+	if ((unsigned int)fd >= TABLE_SIZE || !table)
+		return NULL;
+	table_lock();
+	uintptr_t v = atomic_exchange(&table[fd], 0);
+	struct conn *c = v & TAG_EPSET ? NULL : (struct conn *)v;
+
+	if (c)
+		atomic_fetch_sub(&c->nfds, 1);
+	table_unlock();
+	return c; /* the table's pin goes to the caller */
+}
+
+void table_forget(struct conn *c)
+{
+	for (int fd; (fd = table_fd_of(c)) >= 0;) {
+		uintptr_t v = (uintptr_t)c;
+
+		if (atomic_compare_exchange_strong(&table[fd], &v, 0)) {
+			atomic_fetch_sub(&c->nfds, 1);
+			conn_put(c);
+		}
+	}
+}
+
+static void used(int fd)
+{
+	unsigned int high = atomic_load_explicit(&used_high, memory_order_relaxed);
+
+	while (UNLIKELY((unsigned int)fd >= high) &&
+	       !atomic_compare_exchange_weak(&used_high, &high, (unsigned int)fd + 1))
+		;
+}
+
+struct conn *conn_by_index(uint32_t index)
+{
+	struct conn *c = index < INDEX_MAX && by_index ? by_index[index] : NULL;
+
+	if (!c)
+		return NULL;
+	/* Never the first pin: a connection with none is on the free list. */
+	int pins = atomic_load(&c->pins);
+
+	while (pins > 0)
+		if (atomic_compare_exchange_weak(&c->pins, &pins, pins + 1))
+			return c;
+	return NULL;
+}
+
+static unsigned int table_high(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) || lim.rlim_cur > TABLE_SIZE)
+		return TABLE_SIZE;
+	return (unsigned int)lim.rlim_cur;
+}
+
+int table_fd_of(struct conn *c)
+{
+	if (atomic_load(&c->nfds) <= 0)
+		return -1;
+	int hint = c->end ? (int)LOAD(&c->end->fd) : -1;
+
+	if (hint >= 0 && (unsigned int)hint < TABLE_SIZE && slot_of(hint) == (uintptr_t)c)
+		return hint;
+	for (unsigned int fd = 0, n = atomic_load(&used_high); fd < n; fd++)
+		if (atomic_load_explicit(&table[fd], memory_order_relaxed) == (uintptr_t)c)
+			return (int)fd;
+	return -1;
+}
+
+void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg)
+{
+	if (!table)
+		return;
+	for (unsigned int fd = 0, n = atomic_load(&used_high); fd < n; fd++) {
+		uintptr_t v = atomic_load_explicit(&table[fd], memory_order_acquire);
+
+		if (v && !(v & TAG_EPSET))
+			fn((int)fd, (struct conn *)v, arg);
+	}
+}
+
+struct epset *epset_get(int fd)
+{
+	uintptr_t v = slot_of(fd);
+
+	return v & TAG_EPSET ? (struct epset *)(v & ~(uintptr_t)TAG_EPSET) : NULL;
+}
+
+void epset_set(int fd, struct epset *s)
+{
+	if ((unsigned int)fd >= TABLE_SIZE || !table)
+		return;
+	used(fd);
+	atomic_store_explicit(&table[fd], s ? (uintptr_t)s | TAG_EPSET : 0, memory_order_release);
+}
+
+int table_epset_fd(const struct epset *s)
+{
+	for (unsigned int fd = 0, n = atomic_load(&used_high); fd < n; fd++)
+		if (epset_get((int)fd) == s)
+			return (int)fd;
+	return -1;
+}
+
+bool table_is_hidden(int fd)
+{
+	if (LIKELY((unsigned int)fd >= TABLE_SIZE || !hidden))
+		return false;
+	return atomic_load_explicit(&hidden[fd / 64], memory_order_relaxed) >> (fd % 64) & 1;
+}
+
+/*
+ * Rule 15: out of the way of programs that count on the lowest free descriptor or on select().  Declines (-1) when
+ * less than a quarter of the table is free; counting descriptors would be slow, so "free at the top" stands for it:
+ * ours grow down from the limit, the program's grow up.
+ */
+int table_hide(int fd)
+{
+	unsigned int top = table_high();
+	int got = -1;
+
+	if (fd < 0)
+		return -1;
+	table_lock();
+	if (hide_floor <= 0 || hide_floor >= (int)top)
+		hide_floor = (int)(top - top / 4);
+	got = REAL(fcntl)(fd, F_DUPFD_CLOEXEC, hide_floor);
+	table_unlock();
+	if (got < 0 || (unsigned int)got >= TABLE_SIZE) {
+		if (got >= 0)
+			REAL(close)(got);
+		REAL(close)(fd);
+		return -1;
+	}
+	REAL(close)(fd);
+	atomic_fetch_or(&hidden[got / 64], 1ull << (got % 64));
+	return got;
+}
+
+void table_unhide(int fd)
+{
+	if (fd < 0 || (unsigned int)fd >= TABLE_SIZE)
+		return;
+	atomic_fetch_and(&hidden[fd / 64], ~(1ull << (fd % 64)));
+	REAL(close)(fd);
+}
+
+void table_hidden_each(void (*fn)(int fd, void *arg), void *arg)
+{
+	if (!hidden)
+		return;
+	for (unsigned int i = 0, n = (table_high() + 63) / 64; i < n; i++)
+		for (uint64_t w = atomic_load(&hidden[i]); w; w &= w - 1)
+			fn((int)(i * 64 + (unsigned int)__builtin_ctzll(w)), arg);
+}
+
+static void drop_pins(int fd, struct conn *c, void *arg)
+{
+	(void)fd;
+	(void)arg;
+	/* Other threads' pins do not exist in the child: the table's are all there are. */
+	atomic_store(&c->pins, atomic_load(&c->nfds));
+	atomic_store(&c->rx_waiters, 0);
+	atomic_store(&c->tx_waiters, 0);
+	c->inherited = true;
+	c->own_pool = false;
+}
+
+void table_after_fork_child(void)
+{
+	atomic_store(&lock_holder, 0);
+	table_each(drop_pins, NULL);
+}

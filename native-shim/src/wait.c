@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wait.c - sleeping: blocking calls on one socket, poll and select (rules 11 to 14).
+ *
+ * Every sleep is a poll of the socket and its doorbell, so that it sees data, room, FIN, RST and a switch alike.
+ * Before a connection has a doorbell the sleep is cut at the age at which it is offered to the agent (rule 6).
+ */
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "real.h"
+
+#define POLL_STACK 64
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+/* One look at the cursors, without locks: is it worth asking conn_ready()? */
+static bool stirred(const struct conn *c, short want)
+{
+	const struct hut_end *e = c->end;
+
+	if ((want & POLLIN) && (LOAD(&c->rx.dir->tail) != LOAD(&e->rx_head) || LOAD(&c->rx.dir->turn)))
+		return true;
+	return (want & POLLOUT) && (LOAD(&c->tx.dir->head) != LOAD(&e->tx_head) || LOAD(&c->tx.dir->turn));
+}
+
+/*
+ * A short spin instead of a sleep, only while it has been paying: one miss ends it for the next fifteen waits.  Yields
+ * all the time, so that on a busy machine the peer gets this core.
+ */
+bool spin_for(struct conn *c, short want)
+{
+	uint64_t max, until;
+
+	if (conn_state(c) != HUT_END_CHANNEL || ((want & POLLIN) && LOAD(&c->end->rx_path) != HUT_PATH_RING) ||
+	    ((want & POLLOUT) && LOAD(&c->end->tx_path) != HUT_PATH_RING))
+		return false;
+	if (!c->spin_budget && ++c->spin_miss % 16)
+		return false;
+	max = control_spin_ns();
+	if (!max)
+		return false;
+	until = now_ns() + max;
+	do {
+		for (int i = 0; i < 50; i++) {
+			if (stirred(c, want)) {
+				c->spin_budget = 1;
+				return true;
+			}
+			relax();
+		}
+		sched_yield();
+	} while (now_ns() < until);
+	c->spin_budget = 0;
+	return false;
+}
+
+static struct timespec *until(uint64_t deadline, struct timespec *ts)
+{
+	uint64_t now;
+
+	if (deadline == NS_FOREVER)
+		return NULL;
+	now = now_ns();
+	uint64_t left = deadline > now ? deadline - now : 0;
+
+	ts->tv_sec = (time_t)(left / 1000000000ull);
+	ts->tv_nsec = (long)(left % 1000000000ull);
+	return ts;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * After a drain others may have lost a ring that was theirs (rule 13): whoever drains looks for them, and rings again
+ * if what they wait for is there.
+ */
+static void drain(struct conn *c, int fd, short mine)
+{
+	uint64_t n;
+	short others = 0;
+
+	(void)!REAL(read)(c->bell, &n, sizeof(n));
+	if (conn_state(c) != HUT_END_CHANNEL)
+		return;
+	if (atomic_load(&c->rx_waiters) > ((mine & POLLIN) ? 1 : 0) || c->regs)
+		others |= POLLIN;
+	if (atomic_load(&c->tx_waiters) > ((mine & POLLOUT) ? 1 : 0) || c->regs)
+		others |= POLLOUT;
+	if (!others)
+		return;
+	conn_arm_waits(c, others);
+	if (conn_ready(c, fd, others) & others) {
+		conn_wake_self(c);
+		sched_yield();
+	}
+}
+
+static void waiters(struct conn *c, short want, int by)
+{
+	if (want & POLLIN)
+		atomic_fetch_add(&c->rx_waiters, by);
+	if (want & POLLOUT)
+		atomic_fetch_add(&c->tx_waiters, by);
+}
+
+struct wait_scope {
+	struct conn *c;
+	short want;
+	bool raw;
+};
+
+/* Also runs when the thread is cancelled in its sleep. */
+static void scope_end(struct wait_scope *s)
+{
+	waiters(s->c, s->want, -1);
+	if (s->raw)
+		__atomic_fetch_sub(&s->c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+}
+
+static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
+{
+	struct pollfd p[2] = { { .fd = fd }, { .fd = c->bell, .events = POLLIN } };
+	struct timespec ts;
+	bool bell = conn_has_bell(c);
+	struct wait_scope scope __attribute__((cleanup(scope_end))) = { c, want, !bell };
+	int n;
+
+	waiters(c, want, 1);
+	if (!bell)
+		__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+	conn_arm_waits(c, want);
+	if (conn_ready(c, fd, want))
+		return 1;
+	p[0].events = conn_sock_events(c, want);
+	deadline = sooner(deadline, conn_young_ns(c));
+	if (want & POLLOUT)
+		deadline = sooner(deadline, conn_stall_ns(c));
+	n = REAL(ppoll)(p, bell ? 2 : 1, until(deadline, &ts), NULL);
+	if (n > 0 && p[0].revents && conn_state(c) == HUT_END_CHANNEL)
+		conn_check_socket(c, fd);
+	if (n > 0 && bell && p[1].revents)
+		drain(c, fd, want);
+	return n;
+}
+
+/* 1: worth another try; 0: the deadline has passed; -1: errno (EINTR, EBADF) */
+int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
+{
+	for (;;) {
+		if (atomic_load(&c->nfds) == 0 || table_peek(fd) != c) {
+			errno = EBADF;
+			return -1;
+		}
+		if (!conn_progress(c, fd) || conn_ready(c, fd, want) || spin_for(c, want))
+			return 1;
+		int n = sleep_once(c, fd, want, deadline);
+
+		if (n < 0 && errno == EINTR && !c->rcvtimeo_ns && !c->sndtimeo_ns && wait_restarts())
+			continue;
+		if (n < 0)
+			return -1;
+		if (n == 0 && now_ns() >= deadline)
+			return 0;
+	}
+}
+
+/* ---- poll ---- */
+
+bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		struct conn *c = table_peek(fds[i].fd);
+
+		if (UNLIKELY(c != NULL) && c->end)
+			return true;
+	}
+	return false;
+}
+
+struct poll_job {
+	struct pollfd *user;
+	nfds_t n;
+	struct pollfd *work;   /* n entries for the program's, then up to n doorbells */
+	struct conn **conns;   /* pinned, NULL where not tracked */
+	nfds_t bells;
+	uint64_t deadline;     /* earliest need to look again */
+	int ready;
+};
+
+/* Looks at everything without sleeping.  Fills `work` with what a sleep would need. */
+static void scan(struct poll_job *j)
+{
+	j->ready = 0;
+	j->deadline = NS_FOREVER;
+	for (nfds_t i = 0; i < j->n; i++) {
+		struct pollfd *u = &j->user[i];
+		struct conn *c = j->conns[i];
+
+		u->revents = 0;
+		j->work[i] = *u;
+		if (!c || table_peek(u->fd) != c || !conn_progress(c, u->fd) || conn_state(c) != HUT_END_CHANNEL)
+			continue;
+		u->revents = conn_ready(c, u->fd, u->events);
+		if (u->revents)
+			j->ready++;
+		j->work[i].fd = -1;
+	}
+}
+
+static void prepare_sleep(struct poll_job *j)
+{
+	nfds_t k = j->n;
+
+	for (nfds_t i = 0; i < j->n; i++) {
+		struct conn *c = j->conns[i];
+		struct pollfd *u = &j->user[i];
+
+		if (!c || !c->end || table_peek(u->fd) != c)
+			continue;
+		j->deadline = sooner(j->deadline, conn_young_ns(c));
+		if (u->events & POLLOUT)
+			j->deadline = sooner(j->deadline, conn_stall_ns(c));
+		conn_arm_waits(c, u->events);
+		if (conn_state(c) == HUT_END_CHANNEL) {
+			j->work[i].fd = u->fd;
+			j->work[i].events = conn_sock_events(c, u->events);
+		}
+		if (conn_has_bell(c))
+			j->work[k++] = (struct pollfd){ .fd = c->bell, .events = POLLIN };
+	}
+	j->bells = k - j->n;
+}
+
+static bool any_ready(struct poll_job *j)
+{
+	for (nfds_t i = 0; i < j->n; i++) {
+		struct conn *c = j->conns[i];
+
+		if (c && conn_state(c) == HUT_END_CHANNEL && table_peek(j->user[i].fd) == c &&
+		    conn_ready(c, j->user[i].fd, j->user[i].events))
+			return true;
+	}
+	return false;
+}
+
+static void after_sleep(struct poll_job *j)
+{
+	nfds_t k = j->n;
+
+	for (nfds_t i = 0; i < j->n; i++) {
+		struct conn *c = j->conns[i];
+
+		if (!c || table_peek(j->user[i].fd) != c)
+			continue;
+		if (conn_state(c) == HUT_END_CHANNEL && j->work[i].revents)
+			conn_check_socket(c, j->user[i].fd);
+		if (k < j->n + j->bells && j->work[k].fd == c->bell) {
+			if (j->work[k].revents)
+				drain(c, j->user[i].fd, j->user[i].events);
+			k++;
+		}
+	}
+}
+
+static void count_in(struct poll_job *j, bool *counted)
+{
+	for (nfds_t i = 0; i < j->n; i++) {
+		struct conn *c = j->conns[i];
+
+		if (!c)
+			continue;
+		waiters(c, j->user[i].events, 1);
+		counted[i] = c->end && !conn_has_bell(c);
+		if (counted[i])
+			__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+	}
+}
+
+static void count_out(struct poll_job *j, bool *counted)
+{
+	for (nfds_t i = 0; i < j->n; i++) {
+		struct conn *c = j->conns[i];
+
+		if (!c)
+			continue;
+		waiters(c, j->user[i].events, -1);
+		if (counted[i])
+			__atomic_fetch_sub(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+	}
+}
+
+static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_t *mask)
+{
+	int n = REAL(ppoll)(j->work, j->n, ts, mask);
+
+	if (n < 0)
+		return n;
+	for (nfds_t i = 0; i < j->n; i++) {
+		if (j->work[i].fd >= 0 && j->work[i].revents) {
+			j->user[i].revents = j->work[i].revents;
+			j->ready++;
+		}
+	}
+	return j->ready;
+}
+
+static bool poll_spin(struct poll_job *j)
+{
+	struct conn *only = NULL;
+	nfds_t at = 0;
+
+	for (nfds_t i = 0; i < j->n; i++) {
+		if (!j->conns[i] || conn_state(j->conns[i]) != HUT_END_CHANNEL)
+			continue;
+		if (only)
+			return false;
+		only = j->conns[i];
+		at = i;
+	}
+	return only && spin_for(only, (short)(j->user[at].events & (POLLIN | POLLOUT)));
+}
+
+static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const sigset_t *mask)
+{
+	static const struct timespec zero;
+	struct timespec ts;
+
+	for (;;) {
+		scan(j);
+		if (j->ready || deadline == 0 || (deadline != NS_FOREVER && now_ns() >= deadline))
+			return poll_raw(j, &zero, mask);
+		if (poll_spin(j))
+			continue;
+		count_in(j, counted);
+		prepare_sleep(j);
+		if (any_ready(j)) {
+			count_out(j, counted);
+			continue;
+		}
+		int n = REAL(ppoll)(j->work, j->n + j->bells, until(sooner(deadline, j->deadline), &ts), mask);
+		int saved = errno;
+
+		if (n > 0)
+			after_sleep(j);
+		count_out(j, counted);
+		errno = saved;
+		if (n < 0)
+			return -1;
+	}
+}
+
+int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct pollfd work_stack[2 * POLL_STACK];
+	struct conn *conn_stack[POLL_STACK];
+	bool counted_stack[POLL_STACK];
+	size_t each = 2 * sizeof(struct pollfd) + sizeof(struct conn *) + sizeof(bool);
+	struct poll_job j = { .user = fds, .n = n, .work = work_stack, .conns = conn_stack };
+	bool *counted = counted_stack;
+	void *big = MAP_FAILED;
+	uint64_t deadline = NS_FOREVER;
+	int r, saved;
+
+	if (n > POLL_STACK) { /* poll is async-signal-safe, malloc is not */
+		big = mmap(NULL, n * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (big == MAP_FAILED) {
+			errno = ENOMEM;
+			return -1;
+		}
+		j.conns = big;
+		j.work = (void *)(j.conns + n);
+		counted = (void *)(j.work + 2 * n);
+	}
+	if (timeout)
+		deadline = timeout->tv_sec || timeout->tv_nsec ?
+				   now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec :
+				   0;
+	for (nfds_t i = 0; i < n; i++) {
+		j.conns[i] = fds[i].fd >= 0 ? conn_get(fds[i].fd) : NULL;
+		if (j.conns[i] && !j.conns[i]->end) {
+			conn_put(j.conns[i]);
+			j.conns[i] = NULL;
+		}
+	}
+	r = poll_loop(&j, counted, deadline, mask);
+	saved = errno;
+	for (nfds_t i = 0; i < n; i++)
+		if (j.conns[i])
+			conn_put(j.conns[i]);
+	if (big != MAP_FAILED)
+		munmap(big, n * each);
+	errno = saved;
+	return r;
+}

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark command: its JSON, and that it refuses to call TCP Hutong."""
+
+import json
+
+from hutongbench import stats
+from support import ClusterTest, hutong
+
+
+class BenchTest(ClusterTest):
+    def rows(self, *arguments, status=0):
+        path = self.file("results.json")
+        done = hutong("bench", *arguments, "--json", path, check=False, seconds=200)
+        self.assertEqual(done.returncode, status, done.stderr)
+        with open(path, encoding="ascii") as f:
+            return json.load(f)["results"], done.stdout
+
+    def test_a_case_in_pairs(self):
+        rows, text = self.rows("rr-64", "--pairs", "2")
+        self.assertEqual([(r["case"], r["unit"], r["pairs"]) for r in rows], [("rr-64", "us", 2)])
+        for name in ("tcp", "hutong", "ratio", "tcp_cpu", "hutong_cpu"):
+            self.assertGreater(rows[0][name], 0)
+        self.assertGreater(rows[0]["ring_bytes"], 0)
+        self.assertIn("cubic", text)
+
+    def test_between_hosts_the_label_is_tcp(self):
+        rows, text = self.rows("inter-rr-64", "--pairs", "1")
+        self.assertEqual((rows[0]["path"], rows[0]["hutong"], rows[0]["ratio"]), ("TCP", None, None))
+        self.assertIn("(TCP)", text)
+
+    def test_tcp_is_not_sold_as_hutong(self):
+        hutong("agent", "VM1", "stop")
+        try:
+            rows, text = self.rows("rr-64", "--pairs", "1", status=1)
+        finally:
+            hutong("agent", "VM1", "start")
+        self.assertIn("not accelerated", rows[0]["failed"])
+        self.assertIsNone(rows[0]["hutong"])
+        self.assertIn("FAILED", text)
+
+    def test_statistics(self):
+        self.assertEqual(stats.ratio(3, 2), 1.5)
+        self.assertEqual(stats.ratio(0, 0), 1.0)
+        self.assertIsNone(stats.ratio(1, 0))
+        low, high = stats.bootstrap_interval([1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.02, 0.98])
+        self.assertLessEqual(low, 1.0)
+        self.assertGreaterEqual(high, 1.0)
+        self.assertEqual(stats.bootstrap_interval([2.0] * 5), (2.0, 2.0))
