@@ -162,14 +162,14 @@ def results(text):
     return "\n".join(line for line in text.splitlines() if line.strip() and not line.startswith("# time"))
 
 
-def connections(server_node):
+def connections(server_node, count=CONNECTIONS):
     """Short connections a second, one client."""
     def run(accelerated):
         with Run(accelerated) as it:
             port = it.port()
-            with it.start(server_node, BIN + "/connrate", "server", port, CONNECTIONS) as server:
+            with it.start(server_node, BIN + "/connrate", "server", port, count) as server:
                 server.await_listening(port)
-                with it.start(VM1, BIN + "/connrate", "client", server_node.ipv4, port, CONNECTIONS) as client:
+                with it.start(VM1, BIN + "/connrate", "client", server_node.ipv4, port, count) as client:
                     asked = client.expect()
                 served = server.expect(30)
             return it.sample(_number(r"\brate=([0-9.]+)", asked.output), asked, served)
@@ -228,8 +228,8 @@ INTRA = (
     Case("solver", "s", solver, "C MPI heat solver, 2 ranks", "2 KiB"),
     Case("ranks4", "s", four_ranks, "4 ranks on 2 VMs: alltoall, allreduce, heat", "8 B to 16 KiB"),
     Case("connrate", "1/s", connections(VM2), "connections a second between members", "64 B", on_ring=False),
-    Case("connrate-external", "1/s", connections(PC1), "connections a second to a non-member, against no shim",
-         "64 B", on_ring=False, least_pairs=20, interval=True),
+    Case("connrate-external", "1/s", connections(PC1, 2 * CONNECTIONS),
+         "connections a second to a non-member, against no shim", "64 B", on_ring=False, least_pairs=20, interval=True),
     Case("idle-cpu", "ticks", idle, "CPU of 100 idle connections in 5 s", "-"),
 )
 

@@ -155,7 +155,8 @@ class Program:
             time.sleep(0.005)
 
     def _name(self):
-        return " ".join(self.argv)[:300]
+        line = " ".join(self.argv)
+        return line if len(line) < 200 else line[:60] + " ... " + line[-130:]
 
     def finish(self, seconds=120.0):
         """Waits for the end of the program and of all its descendants; what takes longer is killed, and an error."""

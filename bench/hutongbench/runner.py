@@ -102,7 +102,7 @@ def table(rows):
     for row in rows:
         about = by_name[row["case"]].about
         if "failed" in row:
-            lines.append("%-52s FAILED: %s" % (about, row["failed"].splitlines()[0]))
+            lines.append("%-52s FAILED: %s" % (about, row["failed"].splitlines()[0][:160]))
             continue
         lines.append("%-52s %-7s %10s %10s %8s %8ss %9s" % (
             about, row["unit"], _figure(row["tcp"]), "(TCP)" if row.get("path") == "TCP" else _figure(row["hutong"]),

@@ -51,7 +51,6 @@ def _settings(node):
         "hutong.interface": node.interface,
         "hutong.xenstore.socket": xenstore_socket(node),
         "hutong.keys.trusted": TRUSTED,
-        "org.osgi.framework.storage": node.run + "/felix",
     }
     if node.is_vm:
         settings["hutong.link.socket"] = "%s/%s/link-%d.sock" % (topology.RUN, node.host, node.domid)

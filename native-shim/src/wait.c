@@ -255,13 +255,17 @@ static bool any_ready(struct poll_job *j)
 	return false;
 }
 
-static void after_sleep(struct poll_job *j)
+/* True: the kernel told of descriptors that are none of ours. */
+static bool after_sleep(struct poll_job *j)
 {
 	nfds_t k = j->n;
+	bool raw = false;
 
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
 
+		if (j->work[i].revents && !(c && conn_state(c) == HUT_END_CHANNEL))
+			raw = true;
 		if (!c || table_peek(j->user[i].fd) != c)
 			continue;
 		if (conn_state(c) == HUT_END_CHANNEL && j->work[i].revents)
@@ -272,6 +276,7 @@ static void after_sleep(struct poll_job *j)
 			k++;
 		}
 	}
+	return raw;
 }
 
 static void count_in(struct poll_job *j, bool *counted)
@@ -336,11 +341,18 @@ static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const
 {
 	static const struct timespec zero;
 	struct timespec ts;
+	bool stirred_raw = false;
 
 	for (;;) {
 		scan(j);
-		if (j->ready || deadline == 0 || (deadline != NS_FOREVER && now_ns() >= deadline))
-			return poll_raw(j, &zero, mask);
+		if (j->ready || stirred_raw || deadline == 0 || (deadline != NS_FOREVER && now_ns() >= deadline)) {
+			int n = poll_raw(j, &zero, mask);
+
+			if (n || !stirred_raw)
+				return n;
+			stirred_raw = false;
+			continue;
+		}
 		if (poll_spin(j))
 			continue;
 		count_in(j, counted);
@@ -353,7 +365,7 @@ static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const
 		int saved = errno;
 
 		if (n > 0)
-			after_sleep(j);
+			stirred_raw = after_sleep(j);
 		count_out(j, counted);
 		errno = saved;
 		if (n < 0)

@@ -20,8 +20,8 @@ PC1, PC2 = topology.HOSTS
 VM1, VM2, VM3 = topology.VMS
 
 __all__ = ["BIN", "EXAMPLES", "HUTONG", "PC1", "PC2", "REPO", "VM1", "VM2", "VM3", "Background", "ClusterTest",
-           "Program", "cluster_down", "cluster_up", "conns", "eventually", "hutong", "leftovers", "members", "port", "shell",
-           "stats_of"]
+           "Program", "REASONS", "cluster_down", "cluster_up", "conns", "eventually", "hutong", "leftovers", "members",
+           "port", "shell", "stats_of"]
 
 _ports = iter(range(21000 + os.getpid() * 31 % 4000, 32000))
 
@@ -74,9 +74,21 @@ def shell(node, command):
     return hutong("shell", node.name, "-c", command).stdout
 
 
+def _reasons():
+    """The reasons' names by number, from the header that everything follows."""
+    with open(os.path.join(REPO, "include/hutong_abi.h"), encoding="utf-8") as f:
+        return {int(number): name for name, number in re.findall(r"\bHUT_R_(\w+) = ([0-9]+)", f.read())}
+
+
+REASONS = _reasons()
+
+
 def conns(node):
-    """The agent's connections, as `hutong:conns --json` tells them."""
-    return json.loads(shell(node, "hutong:conns --json"))
+    """The agent's connections, as `hutong:conns --json` tells them, with the reason's name as `why`."""
+    rows = json.loads(shell(node, "hutong:conns --json"))
+    for row in rows:
+        row["why"] = REASONS[row["reason"]]
+    return rows
 
 
 def members(node):

@@ -38,7 +38,7 @@ class PathTest(ClusterTest):
         def during(number):
             def shown():
                 row = self.row(node, number)
-                return row if row is not None and row["path"] == "TCP" and row["reason"] in reasons else None
+                return row if row is not None and row["path"] == "TCP" and row["why"] in reasons else None
             eventually(shown, "the connection is shown on TCP because of %s: %s" % (reasons, self.row(node, number)), 15)
         transfer(self, receiver, sender, address, mib=16, rate=2, during=during, **more)
         self.assertEqual(self.ring_bytes(), 0)

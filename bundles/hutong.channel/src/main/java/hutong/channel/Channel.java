@@ -2,8 +2,9 @@
 package hutong.channel;
 
 /**
- * One entry of the channel table: a number of ours, from the registration of a connection's end until both ends are
- * gone. Used by one thread at a time; the table may be listed by others meanwhile.
+ * One entry of the channel table: a number of ours, from the registration of a connection's end
+ * until both ends are gone. Used by one thread at a time; the table may be listed by others
+ * meanwhile.
  */
 public interface Channel {
   /** What an entry is at. */

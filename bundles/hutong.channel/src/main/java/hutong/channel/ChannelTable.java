@@ -4,11 +4,13 @@ package hutong.channel;
 import java.util.Optional;
 
 /**
- * A VM's channel table (M1.2). A number is a 16-bit index with a random 16-bit generation above it, so that a message
- * about a channel of the past meets no channel of the present (D4). Safe for use by several threads.
+ * A VM's channel table (M1.2). A number is a 16-bit index with a random 16-bit generation above it,
+ * so that a message about a channel of the past meets no channel of the present (D4). Safe for use
+ * by several threads.
  *
- * <p>Numbers are cheap and limited only by the index; channels and the nominal size of their segments are charged to
- * the VM's quota when a segment is set up. One user gets at most half of each, so that nobody can use up all.
+ * <p>Numbers are cheap and limited only by the index; channels and the nominal size of their
+ * segments are charged to the VM's quota when a segment is set up. One user gets at most half of
+ * each, so that nobody can use up all.
  */
 public interface ChannelTable {
   /**
@@ -21,8 +23,8 @@ public interface ChannelTable {
   Optional<Channel> reserve(int uid, int peerVm);
 
   /**
-   * Takes over a channel that programs still use after a restart of their agent. It is charged even beyond the quota:
-   * the memory is in use.
+   * Takes over a channel that programs still use after a restart of their agent. It is charged even
+   * beyond the quota: the memory is in use.
    *
    * @param number its number
    * @param uid the user whose program holds it

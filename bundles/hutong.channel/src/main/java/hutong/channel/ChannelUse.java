@@ -3,7 +3,10 @@ package hutong.channel;
 
 import java.util.List;
 
-/** What the holder of a channel can tell about its use, for display. Safe for use by several threads. */
+/**
+ * What the holder of a channel can tell about its use, for display. Safe for use by several
+ * threads.
+ */
 public interface ChannelUse {
   /** A channel that nobody uses. */
   ChannelUse NONE =

@@ -4,7 +4,10 @@ package hutong.channel;
 import hutong.api.os.Fd;
 import java.io.IOException;
 
-/** Makes and checks the shared memory of connections (M5.3, rule 3 of the switching rules). Thread-safe. */
+/**
+ * Makes and checks the shared memory of connections (M5.3, rule 3 of the switching rules).
+ * Thread-safe.
+ */
 public interface Segments {
   /** Bytes of one ring of a segment made here; a power of two. */
   int ringSize();
@@ -13,8 +16,8 @@ public interface Segments {
   int overSize();
 
   /**
-   * Makes a segment: zeroed whole pages, allocated when first touched, sealed against any change of size, its header
-   * filled in.
+   * Makes a segment: zeroed whole pages, allocated when first touched, sealed against any change of
+   * size, its header filled in.
    *
    * @return the memfd; the caller closes it
    * @throws IOException when there is no memory or no descriptor
@@ -22,7 +25,8 @@ public interface Segments {
   Fd allocate() throws IOException;
 
   /**
-   * Checks a segment that another VM's agent offers, before a program gets it: kind, seals, exact size, header.
+   * Checks a segment that another VM's agent offers, before a program gets it: kind, seals, exact
+   * size, header.
    *
    * @param segment the descriptor; stays the caller's
    * @param ringSize bytes of one ring, as the offer has it

@@ -1,4 +1,3 @@
 // SPDX-License-Identifier: Apache-2.0
-
-/** In-framework tests. */
+/** Tests of the bundles inside a running framework. */
 package hutong.it;

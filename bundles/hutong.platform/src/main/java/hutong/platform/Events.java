@@ -18,7 +18,7 @@ public interface Events {
   void ring(Fd eventfd) throws OsException;
 
   /**
-   * Takes the doorbell's count.
+   * Takes the doorbell's count. For own doorbells only: another holder could make it block.
    *
    * @return the rings since the last time, 0 when none
    */

@@ -46,10 +46,15 @@ public final class ChannelComponent implements ChannelTable, Segments, Channels,
     segments =
         new MemfdSegments(
             memory,
-            (int) config.number(
-                "hutong.ring.size", 512L << 10, MemfdSegments.MIN_SIZE, MemfdSegments.MAX_RING),
-            (int) config.number(
-                "hutong.overflow.size", 4L << 20, MemfdSegments.MIN_SIZE, MemfdSegments.MAX_OVER));
+            (int)
+                config.number(
+                    "hutong.ring.size", 512L << 10, MemfdSegments.MIN_SIZE, MemfdSegments.MAX_RING),
+            (int)
+                config.number(
+                    "hutong.overflow.size",
+                    4L << 20,
+                    MemfdSegments.MIN_SIZE,
+                    MemfdSegments.MAX_OVER));
     Table.Quota quota =
         new Table.Quota(
             config.number("hutong.quota.bytes", 16L << 30, 0, Long.MAX_VALUE),

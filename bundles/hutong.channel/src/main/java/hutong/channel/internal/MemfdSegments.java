@@ -38,8 +38,16 @@ public final class MemfdSegments implements Segments {
   public MemfdSegments(Memory memory, int ringSize, int overSize) {
     if (!fits(ringSize, MAX_RING) || !fits(overSize, MAX_OVER)) {
       throw new IllegalArgumentException(
-          "ring and overflow must be powers of two from " + MIN_SIZE + " to " + MAX_RING + " and " + MAX_OVER
-              + " and are " + ringSize + " and " + overSize);
+          "ring and overflow must be powers of two from "
+              + MIN_SIZE
+              + " to "
+              + MAX_RING
+              + " and "
+              + MAX_OVER
+              + " and are "
+              + ringSize
+              + " and "
+              + overSize);
     }
     this.memory = memory;
     this.ringSize = ringSize;
@@ -62,7 +70,8 @@ public final class MemfdSegments implements Segments {
 
   @Override
   public Fd allocate() throws IOException {
-    Fd segment = memory.memfdCreate("hutong-segment", Segments.bytes(ringSize, overSize), Memory.SEAL_SIZE);
+    Fd segment =
+        memory.memfdCreate("hutong-segment", Segments.bytes(ringSize, overSize), Memory.SEAL_SIZE);
     try (Mapping header = memory.map(segment, Abi.PAGE, true)) {
       header.putInt(SegmentLayout.VERSION, Abi.ABI_VERSION);
       header.putInt(SegmentLayout.RING_SIZE, ringSize);

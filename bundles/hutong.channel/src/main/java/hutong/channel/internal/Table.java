@@ -68,7 +68,8 @@ public final class Table implements ChannelTable {
       return Optional.empty();
     }
     do {
-      // Index 0 stays unused: number 0 means "none".  Round robin, so that an index rests before it comes again.
+      // Index 0 stays unused: number 0 means "none".  Round robin, so that an index rests before it
+      // comes again.
       nextIndex = nextIndex % (INDEXES - 1) + 1;
     } while (byIndex.containsKey(nextIndex));
     return Optional.of(enter(nextIndex | random.getAsInt() << 16, uid, peerVm));
@@ -267,7 +268,17 @@ public final class Table implements ChannelTable {
       String name = peerName.apply(vm);
       synchronized (Table.this) {
         return new ChannelInfo(
-            number, vm, name, mac(peerMac), peerNumber, state.name(), ringSize, overSize, in, out, pids);
+            number,
+            vm,
+            name,
+            mac(peerMac),
+            peerNumber,
+            state.name(),
+            ringSize,
+            overSize,
+            in,
+            out,
+            pids);
       }
     }
   }

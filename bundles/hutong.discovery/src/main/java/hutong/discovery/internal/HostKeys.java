@@ -15,9 +15,13 @@ import java.security.KeyPair;
 import java.security.KeyPairGenerator;
 import java.security.PrivateKey;
 import java.security.PublicKey;
+import java.security.SecureRandom;
 import java.security.Signature;
+import java.security.interfaces.EdECPrivateKey;
+import java.security.spec.NamedParameterSpec;
 import java.security.spec.PKCS8EncodedKeySpec;
 import java.security.spec.X509EncodedKeySpec;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.Map;
 import java.util.Set;
@@ -54,29 +58,59 @@ final class HostKeys {
    */
   static HostKeys open(Path privateFile, Path trusted, String hostId) throws IOException {
     try {
-      Path publicFile = trusted.resolve(hostId + SUFFIX);
-      if (Files.exists(privateFile)) {
-        PrivateKey key =
-            KeyFactory.getInstance(ALGORITHM).generatePrivate(new PKCS8EncodedKeySpec(readPem(privateFile)));
-        if (!Files.exists(publicFile)) {
-          // The JDK has no way from the private half to the public one.
-          throw new IOException(publicFile + " is missing; remove " + privateFile + " too and start again");
-        }
-        HostKeys keys = new HostKeys(key);
-        if (!verify(parse(readPem(publicFile)), new byte[1], keys.sign(new byte[1]))) {
-          throw new IOException(publicFile + " is not the public half of " + privateFile);
-        }
-        return keys;
-      }
       Files.createDirectories(trusted);
-      Files.createDirectories(privateFile.toAbsolutePath().getParent());
-      KeyPair pair = KeyPairGenerator.getInstance(ALGORITHM).generateKeyPair();
-      // The public half first: should this be cut short, the next start makes a new pair.
-      writePem(publicFile, "PUBLIC KEY", pair.getPublic().getEncoded(), "rw-r--r--");
-      writePem(privateFile, "PRIVATE KEY", pair.getPrivate().getEncoded(), "rw-------");
+      Path publicFile = trusted.resolve(hostId + SUFFIX);
+      KeyPair pair;
+      if (Files.exists(privateFile)) {
+        pair = pairOf(readPem(privateFile));
+      } else {
+        pair = KeyPairGenerator.getInstance(ALGORITHM).generateKeyPair();
+        Files.createDirectories(privateFile.toAbsolutePath().getParent());
+        writePem(privateFile, "PRIVATE KEY", pair.getPrivate().getEncoded(), "rw-------");
+      }
+      byte[] publicKey = pair.getPublic().getEncoded();
+      if (!Files.exists(publicFile) || !Arrays.equals(readPem(publicFile), publicKey)) {
+        writePem(publicFile, "PUBLIC KEY", publicKey, "rw-r--r--");
+      }
       return new HostKeys(pair.getPrivate());
     } catch (GeneralSecurityException e) {
       throw new IOException("keys of " + hostId + ": " + e.getMessage(), e);
+    }
+  }
+
+  /**
+   * The pair of a private key. The JDK has no direct way from the private half to the public one, but it makes a pair
+   * out of the seed that its source of randomness gives, and the seed is what a private key consists of.
+   */
+  private static KeyPair pairOf(byte[] pkcs8) throws GeneralSecurityException, IOException {
+    PrivateKey key = KeyFactory.getInstance(ALGORITHM).generatePrivate(new PKCS8EncodedKeySpec(pkcs8));
+    byte[] seed = key instanceof EdECPrivateKey ed ? ed.getBytes().orElse(null) : null;
+    if (seed == null) {
+      throw new IOException("not an Ed25519 private key");
+    }
+    KeyPairGenerator generator = KeyPairGenerator.getInstance(ALGORITHM);
+    generator.initialize(NamedParameterSpec.ED25519, new FixedBytes(seed));
+    KeyPair pair = generator.generateKeyPair();
+    if (!Arrays.equals(pair.getPrivate().getEncoded(), key.getEncoded())) {
+      throw new IOException("the public half of the private key cannot be computed with this JDK");
+    }
+    return pair;
+  }
+
+  /** Gives the same bytes again and again. */
+  private static final class FixedBytes extends SecureRandom {
+    private static final long serialVersionUID = 1L;
+    private final byte[] bytes;
+
+    FixedBytes(byte[] bytes) {
+      this.bytes = bytes.clone();
+    }
+
+    @Override
+    public void nextBytes(byte[] out) {
+      for (int i = 0; i < out.length; i++) {
+        out[i] = bytes[i % bytes.length];
+      }
     }
   }
 

@@ -6,8 +6,8 @@ import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 
 /**
- * An IP address as 128 bits; IPv4 is kept as {@code ::ffff:a.b.c.d}, so that an IPv4 socket and a dual-stack IPv6
- * socket of the same connection have the same address (switching rules, D1).
+ * An IP address as 128 bits; IPv4 is kept as {@code ::ffff:a.b.c.d}, so that an IPv4 socket and a
+ * dual-stack IPv6 socket of the same connection have the same address (switching rules, D1).
  *
  * @param hi first eight bytes, network order
  * @param lo last eight bytes, network order

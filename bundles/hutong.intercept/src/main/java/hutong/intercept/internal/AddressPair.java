@@ -15,7 +15,10 @@ record AddressPair(Address local, int localPort, Address remote, int remotePort)
   /** The pair of a connected socket; both addresses must be resolved. */
   static AddressPair of(InetSocketAddress local, InetSocketAddress remote) {
     return new AddressPair(
-        Address.of(local.getAddress()), local.getPort(), Address.of(remote.getAddress()), remote.getPort());
+        Address.of(local.getAddress()),
+        local.getPort(),
+        Address.of(remote.getAddress()),
+        remote.getPort());
   }
 
   /** The same connection as the other end sees it. */

@@ -8,8 +8,8 @@ import java.util.List;
 import java.util.function.BiConsumer;
 
 /**
- * Sends the matching's messages; what met a full queue is said again a little later, if it is still true then. One
- * thread.
+ * Sends the matching's messages; what met a full queue is said again a little later, if it is still
+ * true then. One thread.
  */
 final class Courier {
   /** Milliseconds until a message is said again. */

@@ -11,8 +11,8 @@ import hutong.platform.abi.PoolLayout;
 import java.io.IOException;
 
 /**
- * A process' end pool, mapped. What stands in it is what the process says: good for display, trusted for nothing.
- * Thread-safe.
+ * A process' end pool, mapped. What stands in it is what the process says: good for display,
+ * trusted for nothing. Thread-safe.
  */
 final class EndPool implements AutoCloseable {
   /** F_SEAL_FUTURE_WRITE: the agent could not map it to count up notes. */

@@ -11,8 +11,8 @@ import hutong.platform.Sockets;
 import java.io.IOException;
 
 /**
- * Looks at the socket that a program registers: what counts is what the kernel says (rules 19, 20), not what the program
- * says.
+ * Looks at the socket that a program registers: what counts is what the kernel says (rules 19, 20),
+ * not what the program says.
  */
 final class Inspector {
   private static final int SOCK_STREAM = 1;
@@ -40,7 +40,8 @@ final class Inspector {
    *
    * @param ownSocket any socket of this agent, in the VM's network namespace
    */
-  Inspector(Sockets sockets, Processes processes, RouteCheck routes, Fd ownSocket) throws IOException {
+  Inspector(Sockets sockets, Processes processes, RouteCheck routes, Fd ownSocket)
+      throws IOException {
     this.sockets = sockets;
     this.processes = processes;
     this.routes = routes;
@@ -60,7 +61,8 @@ final class Inspector {
     // The copy lives for these few calls only: it would hold back the FIN (rule 19).
     try (Fd socket = processes.pidfdGetfd(process, fd)) {
       facts = sockets.tcpFacts(socket);
-      // A user can make a namespace with this VM's addresses, and sockets there that pretend to be another user's.
+      // A user can make a namespace with this VM's addresses, and sockets there that pretend to be
+      // another user's.
       if (Native.networkNamespace(socket) != ownNamespace) {
         return Verdict.no(Reason.NOT_OWNER);
       }
@@ -94,7 +96,9 @@ final class Inspector {
   static Reason classify(AddressPair pair, MemberView members) {
     Member local = members.get(pair.local());
     Member remote = members.get(pair.remote());
-    if (pair.local().equals(pair.remote()) || pair.remote().loopback() || (remote != null && remote.self())) {
+    if (pair.local().equals(pair.remote())
+        || pair.remote().loopback()
+        || (remote != null && remote.self())) {
       return Reason.SAME_VM;
     }
     if (remote == null) {

@@ -31,8 +31,8 @@ import java.util.Set;
 import java.util.concurrent.RejectedExecutionException;
 
 /**
- * The agent's end of all programs' control connections: one event loop, which blocks when nothing happens. The listener
- * methods may be called by any thread; the rest belongs to the loop.
+ * The agent's end of all programs' control connections: one event loop, which blocks when nothing
+ * happens. The listener methods may be called by any thread; the rest belongs to the loop.
  */
 final class Intercept implements AgentLinkListener, AutoCloseable {
   private static final int MAX_SESSIONS = 8192;
@@ -128,7 +128,8 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
       whenListening.run();
     } catch (IOException e) {
       closeListener();
-      services.log.error("intercept", "cannot listen for programs, trying again: " + e.getMessage());
+      services.log.error(
+          "intercept", "cannot listen for programs, trying again: " + e.getMessage());
       loop.schedule(RETRY, () -> listen(whenListening));
     }
   }
@@ -181,7 +182,8 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
       sessionsByUser.merge(cred.uid(), 1, Integer::sum);
       meter.count("intercept.sessions");
     } catch (IOException e) {
-      failed("connection of a program", e); // it ended already, or lives in another process namespace
+      failed(
+          "connection of a program", e); // it ended already, or lives in another process namespace
       session = null;
     } finally {
       if (session == null) {
@@ -292,10 +294,15 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
         });
   }
 
-  /** Another agent link, or none; any thread. */
+  /** Sends over a link from now on; any thread. Its peers are announced by itself. */
   void link(AgentLink newLink) {
     link = newLink;
-    if (newLink == null) {
+  }
+
+  /** A link is gone; any thread. */
+  void unlink(AgentLink oldLink) {
+    if (link == oldLink) {
+      link = null;
       later(matcher::allDown);
     }
   }
@@ -362,8 +369,10 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
         session
             .registrations()
             .forEach(
-                (slot, r) -> registered.put(slot, new RegisteredView(r.pair, r.cookie, matcher.reason(r))));
-        out.add(new PoolView(session.cred().pid(), session.cred().uid(), session.pool(), registered));
+                (slot, r) ->
+                    registered.put(slot, new RegisteredView(r.pair, r.cookie, matcher.reason(r))));
+        out.add(
+            new PoolView(session.cred().pid(), session.cred().uid(), session.pool(), registered));
       }
     }
     out.addAll(survivors.pools());

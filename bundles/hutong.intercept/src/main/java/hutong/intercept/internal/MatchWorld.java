@@ -30,7 +30,10 @@ record MatchWorld(
     LongSupplier random) {
   /** The way to the other agents. */
   interface Outbox {
-    /** Sends a message; the descriptors stay the caller's. An exception means that the peer will not get it. */
+    /**
+     * Sends a message; the descriptors stay the caller's. An exception means that the peer will not
+     * get it.
+     */
     void send(int domid, byte[] payload, List<Fd> fds) throws IOException;
   }
 

@@ -5,7 +5,6 @@ import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
 import hutong.channel.Channel;
 import hutong.channel.SegmentException;
-import hutong.channel.Segments;
 import hutong.intercept.internal.PeerMessage.Type;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -16,8 +15,9 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Matches the two ends of connections by their address pair (D1) and exchanges MAC address and channel number with the
- * agents of the other VMs of this host (M2.3). Of two agents, the one with the lower domain id allocates.
+ * Matches the two ends of connections by their address pair (D1) and exchanges MAC address and
+ * channel number with the agents of the other VMs of this host (M2.3). Of two agents, the one with
+ * the lower domain id allocates.
  *
  * <pre>
  *   lower domain id (allocates)                     higher domain id
@@ -28,12 +28,13 @@ import java.util.Map;
  *   OPEN, CHANNEL to its program
  * </pre>
  *
- * An offer that meets no registration need not be kept: whoever registers later offers, and meets the earlier one. The
- * higher one answers an offer that meets its registration with its own, so that the lower one learns its number.
+ * An offer that meets no registration need not be kept: whoever registers later offers, and meets
+ * the earlier one. The higher one answers an offer that meets its registration with its own, so
+ * that the lower one learns its number.
  *
- * <p>No method may be called by two threads at once. A message may be lost only where the link says so ({@link
- * #undelivered}), or when the peer or the way to it goes down; then both start again from their greetings. A session
- * number tells whether the other one still knows what was before.
+ * <p>No method may be called by two threads at once. A message may be lost only where the link says
+ * so ({@link #undelivered}), or when the peer or the way to it goes down; then both start again
+ * from their greetings. A session number tells whether the other one still knows what was before.
  */
 final class Matcher {
   /** Milliseconds after which a registration without a match is called silent. */
@@ -75,10 +76,11 @@ final class Matcher {
   }
 
   /**
-   * Registers one end. The caller has checked that the socket belongs to the program and the VM, and that it is not
-   * registered. Answers come through the owner, possibly before this returns.
+   * Registers one end. The caller has checked that the socket belongs to the program and the VM,
+   * and that it is not registered. Answers come through the owner, possibly before this returns.
    *
-   * @param doorbell the program's doorbell; stays the caller's, who keeps it open until the registration is over
+   * @param doorbell the program's doorbell; stays the caller's, who keeps it open until the
+   *     registration is over
    * @return the registration, or null if there is no channel number left; then the caller declines
    */
   Registration register(
@@ -108,7 +110,15 @@ final class Matcher {
     }
     dropLocal(registration);
     Channel.State was = registration.channel.state();
-    if (was == Channel.State.PENDING || registration.remoteGone) {
+    if (was == Channel.State.PENDING) {
+      release(registration);
+    } else if (registration.remoteGone) {
+      // The peer waits for this; nothing is left here to say it again from, hence the kind that is
+      // kept as it is.
+      courier.send(
+          peer(registration.channel.peerVm()),
+          about(Type.CLOSED_ACK, registration.channel),
+          List.of());
       release(registration);
     } else {
       registration.channel.state(Channel.State.CLOSING);
@@ -119,7 +129,9 @@ final class Matcher {
   /** The channel of an address has a new domain id: the VM there was started anew. */
   void moved(Registration registration, int peerVm) {
     Channel channel = registration.channel;
-    if (registration.localGone || channel.state() != Channel.State.PENDING || channel.peerVm() == peerVm) {
+    if (registration.localGone
+        || channel.state() != Channel.State.PENDING
+        || channel.peerVm() == peerVm) {
       return;
     }
     peer(channel.peerVm()).entries.remove(channel.number());
@@ -148,7 +160,9 @@ final class Matcher {
     if (state != Peer.State.UP) {
       return Reason.PEER_AGENT;
     }
-    return world.timers().nowMs() - registration.sinceMs >= SILENT_MS ? Reason.PEER_SILENT : Reason.NONE;
+    return world.timers().nowMs() - registration.sinceMs >= SILENT_MS
+        ? Reason.PEER_SILENT
+        : Reason.NONE;
   }
 
   /** Gives everything back; nothing is sent. */
@@ -180,17 +194,22 @@ final class Matcher {
   /** The agent of a VM cannot be reached. */
   void peerDown(int domid) {
     Peer peer = peer(domid);
+    if (peer.state == Peer.State.DOWN) {
+      return;
+    }
     peer.state(Peer.State.DOWN);
     peer.again.clear();
     int change = peer.changes;
-    world.timers().after(
-        FORGET_MS,
-        () -> {
-          if (peer.changes == change) {
-            forget(peer);
-            peer.ownSession = newSession();
-          }
-        });
+    world
+        .timers()
+        .after(
+            FORGET_MS,
+            () -> {
+              if (peer.changes == change) {
+                forget(peer);
+                peer.ownSession = newSession();
+              }
+            });
   }
 
   /** There is no link. */
@@ -274,7 +293,9 @@ final class Matcher {
 
   private void onOffer(Peer peer, PeerMessage message) {
     Registration registration = byPair.get(message.pair().flipped());
-    if (registration == null || registration.channel.peerVm() != peer.domid || message.number() == 0) {
+    if (registration == null
+        || registration.channel.peerVm() != peer.domid
+        || message.number() == 0) {
       world.meter().count("intercept.offers.unmatched");
       return;
     }
@@ -305,21 +326,30 @@ final class Matcher {
 
   private void onSetup(Peer peer, PeerMessage message, List<Fd> fds) {
     Registration registration = local(peer, message);
-    if (registration == null || peer.domid > self || message.number() == 0
+    if (registration == null
+        || peer.domid > self
+        || message.number() == 0
         || !registration.pair.equals(message.pair().flipped())) {
-      courier.send(peer, PeerMessage.about(Type.REFUSED, message.peerNumber(), message.number(), 0), List.of());
+      courier.send(
+          peer,
+          PeerMessage.about(Type.REFUSED, message.peerNumber(), message.number(), 0),
+          List.of());
       return;
     }
     if (registration.in(Channel.State.OPEN)) {
       if (registration.channel.peerNumber() == message.number()) {
         setupOk(peer, registration); // it did not see our answer
       } else {
-        courier.send(peer, PeerMessage.about(Type.REFUSED, message.peerNumber(), message.number(), 0), List.of());
+        courier.send(
+            peer,
+            PeerMessage.about(Type.REFUSED, message.peerNumber(), message.number(), 0),
+            List.of());
       }
       return;
     }
     Reason wrong = verify(message, fds);
-    if (wrong == Reason.NONE && !registration.channel.charge(message.ringSize(), message.overSize())) {
+    if (wrong == Reason.NONE
+        && !registration.channel.charge(message.ringSize(), message.overSize())) {
       wrong = Reason.QUOTA;
     }
     if (wrong != Reason.NONE) {
@@ -352,7 +382,8 @@ final class Matcher {
 
   private void onSetupOk(Peer peer, PeerMessage message, List<Fd> fds) {
     Registration registration = local(peer, message);
-    if (registration == null || !registration.in(Channel.State.SETUP)
+    if (registration == null
+        || !registration.in(Channel.State.SETUP)
         || registration.channel.peerNumber() != message.number()) {
       return; // late, or repeated; an end that went away in between has said so itself
     }
@@ -383,11 +414,13 @@ final class Matcher {
       }
       return;
     }
-    boolean meant = entry.in(Channel.State.PENDING) || entry.channel.peerNumber() == message.number();
+    boolean meant =
+        entry.in(Channel.State.PENDING) || entry.channel.peerNumber() == message.number();
     if (entry.localGone && meant) {
       release(entry);
     } else if (meant && !entry.in(Channel.State.OPEN)) {
-      decline(entry, Reason.isKnown(message.reason()) ? Reason.of(message.reason()) : Reason.SEGMENT);
+      decline(
+          entry, Reason.isKnown(message.reason()) ? Reason.of(message.reason()) : Reason.SEGMENT);
     } else if (meant) {
       entry.remoteGone = true;
     }
@@ -395,20 +428,33 @@ final class Matcher {
 
   private void onClosed(Peer peer, PeerMessage message) {
     Registration entry = peer.entries.get(message.peerNumber());
-    if (entry == null || entry.in(Channel.State.PENDING) || entry.channel.peerNumber() != message.number()) {
-      if (message.type() == Type.CLOSED) {
-        courier.send(
-            peer, PeerMessage.about(Type.CLOSED_ACK, message.peerNumber(), message.number(), 0), List.of());
-      }
+    if (entry == null
+        || entry.in(Channel.State.PENDING)
+        || entry.channel.peerNumber() != message.number()) {
+      acknowledge(peer, message);
       return;
     }
     if (entry.localGone) {
       release(entry);
     } else if (entry.in(Channel.State.SETUP)) {
-      // It had opened and its program went away, but its SETUP_OK was lost: this end may match a later one.
+      // It had opened and its program went away, but its SETUP_OK was lost: this end may match a
+      // later one, whose
+      // offer may have come already.
+      acknowledge(peer, message);
       backToPending(entry);
+      courier.again(peer, offerOf(entry));
     } else {
       entry.remoteGone = true;
+    }
+  }
+
+  /** Nothing of that channel is here: the peer need not wait. */
+  private void acknowledge(Peer peer, PeerMessage message) {
+    if (message.type() == Type.CLOSED) {
+      courier.send(
+          peer,
+          PeerMessage.about(Type.CLOSED_ACK, message.peerNumber(), message.number(), 0),
+          List.of());
     }
   }
 
@@ -490,11 +536,13 @@ final class Matcher {
   }
 
   private PeerMessage offerOf(Registration registration) {
-    return PeerMessage.of(Type.OFFER, registration.channel.number(), 0, registration.pair, mac, 0, 0);
+    return PeerMessage.of(
+        Type.OFFER, registration.channel.number(), 0, registration.pair, mac, 0, 0);
   }
 
   private void setup(Peer peer, Registration registration) {
-    courier.send(peer, with(Type.SETUP, registration), List.of(registration.segment, registration.doorbell));
+    courier.send(
+        peer, with(Type.SETUP, registration), List.of(registration.segment, registration.doorbell));
   }
 
   private void setupOk(Peer peer, Registration registration) {
@@ -504,16 +552,22 @@ final class Matcher {
   private PeerMessage with(Type type, Registration registration) {
     Channel channel = registration.channel;
     return PeerMessage.of(
-        type, channel.number(), channel.peerNumber(), registration.pair, mac, registration.ringSize,
+        type,
+        channel.number(),
+        channel.peerNumber(),
+        registration.pair,
+        mac,
+        registration.ringSize,
         registration.overSize);
   }
 
   private void closed(Registration registration) {
     Channel channel = registration.channel;
-    courier.send(
-        peer(channel.peerVm()),
-        PeerMessage.about(Type.CLOSED, channel.number(), channel.peerNumber(), 0),
-        List.of());
+    courier.send(peer(channel.peerVm()), about(Type.CLOSED, channel), List.of());
+  }
+
+  private static PeerMessage about(Type type, Channel channel) {
+    return PeerMessage.about(type, channel.number(), channel.peerNumber(), 0);
   }
 
   /** Says again what is still true. */
@@ -527,7 +581,8 @@ final class Matcher {
           courier.send(peer, PeerMessage.hello(Type.HELLO, peer.ownSession), List.of());
         }
       }
-      case HELLO_ACK -> courier.send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
+      case HELLO_ACK ->
+          courier.send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
       case OFFER -> {
         if (live && entry.in(Channel.State.PENDING)) {
           offer(peer, entry);

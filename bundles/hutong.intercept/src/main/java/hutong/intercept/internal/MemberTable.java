@@ -12,8 +12,9 @@ import java.io.IOException;
 import java.util.Map;
 
 /**
- * The member table that programs map read-only (architecture, decision 10; {@code struct hut_members}): connect() to
- * anybody else costs them a look-up. Written under its sequence lock by one thread.
+ * The member table that programs map read-only (architecture, decision 10; {@code struct
+ * hut_members}): connect() to anybody else costs them a look-up. Written under its sequence lock by
+ * one thread.
  */
 final class MemberTable implements AutoCloseable {
   /**
@@ -32,7 +33,8 @@ final class MemberTable implements AutoCloseable {
   /** Makes an empty table. */
   MemberTable(Memory memory, Settings settings) throws IOException {
     try (Fd file =
-        memory.memfdCreate("hutong-members", MembersLayout.SIZE, Memory.SEAL_SHRINK | Memory.SEAL_GROW)) {
+        memory.memfdCreate(
+            "hutong-members", MembersLayout.SIZE, Memory.SEAL_SHRINK | Memory.SEAL_GROW)) {
       map = memory.map(file, MembersLayout.SIZE, true);
       Fd reopened = null;
       try {
@@ -60,7 +62,10 @@ final class MemberTable implements AutoCloseable {
     return readOnly;
   }
 
-  /** Replaces the members; those beyond the table's size are left out, whoever is on this host first. */
+  /**
+   * Replaces the members; those beyond the table's size are left out, whoever is on this host
+   * first.
+   */
   void write(MemberView view) {
     int seq = map.getInt(MembersLayout.SEQ);
     map.putIntVolatile(MembersLayout.SEQ, seq + 1);
@@ -74,7 +79,8 @@ final class MemberTable implements AutoCloseable {
       }
       int at = MembersLayout.member(count++);
       map.putBytes(at + MemberLayout.ADDR, entry.getKey().bytes());
-      int flags = (member.coResident() ? Abi.MEMBER_CORESIDENT : 0) | (member.self() ? Abi.MEMBER_SELF : 0);
+      int flags =
+          (member.coResident() ? Abi.MEMBER_CORESIDENT : 0) | (member.self() ? Abi.MEMBER_SELF : 0);
       map.putInt(at + MemberLayout.FLAGS, flags);
       map.putInt(at + MemberLayout.VM, member.domid());
     }

@@ -9,8 +9,8 @@ import java.util.Set;
 import java.util.TreeMap;
 
 /**
- * The members by address. An address that two VMs claim belongs to neither: its connections stay on TCP, and no VM can
- * take another's (rule 20).
+ * The members by address. An address that two VMs claim belongs to neither: its connections stay on
+ * TCP, and no VM can take another's (rule 20).
  */
 final class MemberView {
   /** Nobody. */

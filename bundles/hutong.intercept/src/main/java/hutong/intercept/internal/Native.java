@@ -50,7 +50,8 @@ final class Native {
   /**
    * Which network namespace a socket lives in.
    *
-   * @return a number that is unique until the machine stops; 0 on kernels before 5.14, which do not tell
+   * @return a number that is unique until the machine stops; 0 on kernels before 5.14, which do not
+   *     tell
    */
   static long networkNamespace(Fd socket) throws IOException {
     ByteBuffer value = buffer(8);
@@ -66,11 +67,12 @@ final class Native {
   }
 
   /**
-   * From now on a memfd can be written through the mappings that exist, and in no other way: also not by those who open
-   * it anew through /proc, where a read-only descriptor is no obstacle.
+   * From now on a memfd can be written through the mappings that exist, and in no other way: also
+   * not by those who open it anew through /proc, where a read-only descriptor is no obstacle.
    */
   static void sealAgainstNewWriters(Fd memfd) throws IOException {
-    check("F_ADD_SEALS", LIBC.fcntl(memfd.number(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL));
+    check(
+        "F_ADD_SEALS", LIBC.fcntl(memfd.number(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL));
   }
 
   /** A netlink socket; answers come at once, and a missing one is an error after two seconds. */

@@ -18,7 +18,8 @@ import java.nio.ByteOrder;
  * </pre>
  *
  * @param type what the message says
- * @param version the sender's version; a receiver that speaks another reads only {@code type} and {@code session}
+ * @param version the sender's version; a receiver that speaks another reads only {@code type} and
+ *     {@code session}
  * @param number the sender's channel number
  * @param peerNumber the receiver's channel number, 0 while the sender does not know it
  * @param reason a number of {@code enum hut_reason}
@@ -43,7 +44,8 @@ record PeerMessage(
   static final int VERSION = 1;
   private static final int MAGIC = 0x50545548;
   private static final int MAC_BYTES = 6;
-  private static final AddressPair NOWHERE = new AddressPair(new Address(0, 0), 0, new Address(0, 0), 0);
+  private static final AddressPair NOWHERE =
+      new AddressPair(new Address(0, 0), 0, new Address(0, 0), 0);
 
   /** Message types; the ordinal plus one travels. */
   enum Type {
@@ -53,13 +55,21 @@ record PeerMessage(
     HELLO_ACK,
     /** "I have this end": pair, number, MAC. */
     OFFER,
-    /** Allocator to the other end: both numbers, sizes; descriptors: segment, allocator's doorbell. */
+    /**
+     * Allocator to the other end: both numbers, sizes; descriptors: segment, allocator's doorbell.
+     */
     SETUP,
     /** Answer to {@link #SETUP}; descriptor: doorbell. */
     SETUP_OK,
-    /** The receiver's part in the pair of numbers cannot be, see reason; NONE means: not known here (any more). */
+    /**
+     * The receiver's part in the pair of numbers cannot be, see reason; NONE means: not known here
+     * (any more).
+     */
     REFUSED,
-    /** The sender's end of a channel is gone; answered with {@link #CLOSED_ACK} by one that does not know it. */
+    /**
+     * The sender's end of a channel is gone; answered with {@link #CLOSED_ACK} by one that does not
+     * know it.
+     */
     CLOSED,
     /** As {@link #CLOSED}, but never answered. */
     CLOSED_ACK;
@@ -79,7 +89,13 @@ record PeerMessage(
 
   /** A message about one connection. */
   static PeerMessage of(
-      Type type, int number, int peerNumber, AddressPair pair, long mac, int ringSize, int overSize) {
+      Type type,
+      int number,
+      int peerNumber,
+      AddressPair pair,
+      long mac,
+      int ringSize,
+      int overSize) {
     return new PeerMessage(type, VERSION, number, peerNumber, 0, pair, mac, 0, ringSize, overSize);
   }
 
@@ -124,6 +140,15 @@ record PeerMessage(
     in.getInt();
     AddressPair pair = new AddressPair(Address.read(in), localPort, Address.read(in), remotePort);
     return new PeerMessage(
-        Type.ALL[type - 1], version, number, peerNumber, reason, pair, mac, in.getLong(), in.getInt(), in.getInt());
+        Type.ALL[type - 1],
+        version,
+        number,
+        peerNumber,
+        reason,
+        pair,
+        mac,
+        in.getLong(),
+        in.getInt(),
+        in.getInt());
   }
 }

@@ -6,8 +6,9 @@ import hutong.api.os.Fd;
 import hutong.channel.Channel;
 
 /**
- * One end of a connection that a program registered, until the program withdraws it; then, where a channel was set up,
- * until the peer's end is gone too. Fields belong to {@link Matcher}'s thread, except where said otherwise.
+ * One end of a connection that a program registered, until the program withdraws it; then, where a
+ * channel was set up, until the peer's end is gone too. Fields belong to {@link Matcher}'s thread,
+ * except where said otherwise.
  */
 final class Registration {
   /** What the matching calls when a registration gets its answer. */
@@ -46,7 +47,14 @@ final class Registration {
   boolean localGone;
   boolean remoteGone;
 
-  Registration(AddressPair pair, long cookie, int uid, Channel channel, Fd doorbell, Owner owner, long sinceMs) {
+  Registration(
+      AddressPair pair,
+      long cookie,
+      int uid,
+      Channel channel,
+      Fd doorbell,
+      Owner owner,
+      long sinceMs) {
     this.pair = pair;
     this.cookie = cookie;
     this.uid = uid;

@@ -7,11 +7,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * Rule 21: a connection is left alone where the administrator has put a tunnel or IPsec on its way. Asks the kernel by
- * netlink: whether this network namespace has any XFRM policy, and by which kind of device the route leaves.
+ * Rule 21: a connection is left alone where the administrator has put a tunnel or IPsec on its way.
+ * Asks the kernel by netlink: whether this network namespace has any XFRM policy, and by which kind
+ * of device the route leaves.
  *
- * <p>Known gap: tunnels that look like Ethernet (VXLAN, GRETAP, MACsec) are not told from Ethernet; and with any XFRM
- * policy at all every connection is declined, whether it applies or not.
+ * <p>Known gap: tunnels that look like Ethernet (VXLAN, GRETAP, MACsec) are not told from Ethernet;
+ * and with any XFRM policy at all every connection is declined, whether it applies or not.
  */
 class RouteCheck {
   private static final int NETLINK_ROUTE = 0;
@@ -70,9 +71,14 @@ class RouteCheck {
     ByteBuffer request = header(RTM_GETROUTE, RTMSG + 4 + length);
     request.put((byte) (v4 ? AF_INET : AF_INET6)).put((byte) (8 * length));
     request.position(NLMSG_HEADER + RTMSG);
-    request.putShort((short) (4 + length)).putShort((short) RTA_DST).put(bytes, 16 - length, length).flip();
+    request
+        .putShort((short) (4 + length))
+        .putShort((short) RTA_DST)
+        .put(bytes, 16 - length, length)
+        .flip();
     ByteBuffer answer = ask(NETLINK_ROUTE, request);
-    int at = answer.getShort(4) == RTM_NEWROUTE ? attribute(answer, NLMSG_HEADER + RTMSG, RTA_OIF) : -1;
+    int at =
+        answer.getShort(4) == RTM_NEWROUTE ? attribute(answer, NLMSG_HEADER + RTMSG, RTA_OIF) : -1;
     if (at < 0) {
       throw new IOException("no route to " + remote);
     }
@@ -93,7 +99,11 @@ class RouteCheck {
 
   private static ByteBuffer header(int type, int body) {
     ByteBuffer out = Native.buffer(NLMSG_HEADER + body);
-    return out.putInt(NLMSG_HEADER + body).putShort((short) type).putShort((short) NLM_F_REQUEST).putInt(1).putInt(0);
+    return out.putInt(NLMSG_HEADER + body)
+        .putShort((short) type)
+        .putShort((short) NLM_F_REQUEST)
+        .putInt(1)
+        .putInt(0);
   }
 
   private static ByteBuffer ask(int protocol, ByteBuffer request) throws IOException {

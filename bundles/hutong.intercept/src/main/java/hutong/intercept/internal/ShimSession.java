@@ -19,9 +19,9 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * The control connection of one program. A reference is valid here only, so that no program reaches another's
- * registrations. Whatever a program sends that it should not send ends its control connection; its TCP connections stay
- * as they are. One thread: the intercept's loop.
+ * The control connection of one program. A reference is valid here only, so that no program reaches
+ * another's registrations. Whatever a program sends that it should not send ends its control
+ * connection; its TCP connections stay as they are. One thread: the intercept's loop.
  */
 final class ShimSession implements Registration.Owner {
   /** Messages taken before the other programs get their turn. */
@@ -139,7 +139,8 @@ final class ShimSession implements Registration.Owner {
       } else if (message.type() == Abi.MSG_GONE && pool != null && received.fds().isEmpty()) {
         gone(message.ref());
       } else {
-        hostile("message type " + message.type() + " with " + received.fds().size() + " descriptors");
+        hostile(
+            "message type " + message.type() + " with " + received.fds().size() + " descriptors");
       }
     } finally {
       for (Fd fd : received.fds()) {
@@ -176,7 +177,10 @@ final class ShimSession implements Registration.Owner {
       hostile("a registration without a doorbell");
       return null;
     }
-    if (slot < 0 || slot >= Abi.POOL_SLOTS || slots.contains(slot) || byRef.containsKey(message.ref())) {
+    if (slot < 0
+        || slot >= Abi.POOL_SLOTS
+        || slots.contains(slot)
+        || byRef.containsKey(message.ref())) {
       hostile("a registration of slot " + slot + " as " + message.ref());
       return null;
     }
@@ -265,7 +269,11 @@ final class ShimSession implements Registration.Owner {
   private void declineUnheard(ShimMessage message, Reason reason) {
     intercept.meter().reason(reason);
     if (message.slot() >= 0 && message.slot() < Abi.POOL_SLOTS) {
-      send(new End(message.ref(), message.slot(), null), ShimMessage.declined(message.ref(), reason), List.of(), true);
+      send(
+          new End(message.ref(), message.slot(), null),
+          ShimMessage.declined(message.ref(), reason),
+          List.of(),
+          true);
     }
   }
 
@@ -275,7 +283,10 @@ final class ShimSession implements Registration.Owner {
     close();
   }
 
-  /** Sends now or when the program has read others; descriptors become the answer's, but for the member table. */
+  /**
+   * Sends now or when the program has read others; descriptors become the answer's, but for the
+   * member table.
+   */
   private void send(End end, byte[] data, List<Fd> fds, boolean last) {
     answers.add(new Answer(end, data, fds, last));
     try {

@@ -59,7 +59,11 @@ record Frame(Type type, int version, int domid, byte[] payload) {
   /** The bytes to send. */
   byte[] encode() {
     ByteBuffer out = ByteBuffer.allocate(HEADER + payload.length).order(ByteOrder.LITTLE_ENDIAN);
-    out.putInt(MAGIC).putShort((short) version).putShort((short) (type.ordinal() + 1)).putInt(domid).putInt(0);
+    out.putInt(MAGIC)
+        .putShort((short) version)
+        .putShort((short) (type.ordinal() + 1))
+        .putInt(domid)
+        .putInt(0);
     return out.put(payload).array();
   }
 
@@ -79,6 +83,7 @@ record Frame(Type type, int version, int domid, byte[] payload) {
     if (magic != MAGIC || type < 1 || type > Type.ALL.length) {
       return null;
     }
-    return new Frame(Type.ALL[type - 1], version, in.getInt(), Arrays.copyOfRange(data, HEADER, data.length));
+    return new Frame(
+        Type.ALL[type - 1], version, in.getInt(), Arrays.copyOfRange(data, HEADER, data.length));
   }
 }

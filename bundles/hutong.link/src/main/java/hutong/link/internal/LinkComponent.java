@@ -26,7 +26,9 @@ import org.osgi.service.component.annotations.ReferenceCardinality;
 import org.osgi.service.component.annotations.ReferencePolicy;
 
 /** The agent link: the router in a host agent, a connection to it in a VM's agent. */
-@Component(service = {}, immediate = true)
+@Component(
+    service = {},
+    immediate = true)
 public final class LinkComponent {
   private final List<ServiceRegistration<?>> registrations = new ArrayList<>();
   private final Router router;
@@ -48,8 +50,15 @@ public final class LinkComponent {
       link = null;
     } else {
       router = null;
-      link = new VmLink(
-          sockets, processes, events, NanoClock.SYSTEM, log, config.linkSocket(), config.domid());
+      link =
+          new VmLink(
+              sockets,
+              processes,
+              events,
+              NanoClock.SYSTEM,
+              log,
+              config.linkSocket(),
+              config.domid());
       registrations.add(context.registerService(AgentLink.class, link, null));
     }
     registrations.add(

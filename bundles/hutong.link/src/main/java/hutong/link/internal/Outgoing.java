@@ -10,8 +10,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * What waits to be written to one socket, in order, with a bound for each source, so that one source cannot keep the
- * others out. Used by one thread at a time.
+ * What waits to be written to one socket, in order, with a bound for each source, so that one
+ * source cannot keep the others out. Used by one thread at a time.
  */
 final class Outgoing {
   /** The source of the router's own frames; not bounded here. */

@@ -14,6 +14,7 @@ import hutong.platform.Sockets;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -21,18 +22,25 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * The router in the host agent: takes messages and descriptors of one VM's agent to another's (architecture, decision
- * 5). A VM is known by the socket that it came in by, never by what it says. Queues are bounded, and nobody waits for
- * anybody: a frame for a full queue is dropped and its sender told.
+ * The router in the host agent: takes messages and descriptors of one VM's agent to another's
+ * (architecture, decision 5). A VM is known by the socket that it came in by, never by what it
+ * says. Queues are bounded, and nobody waits for anybody: a frame for a full queue is dropped and
+ * its sender told.
  */
 final class Router implements AutoCloseable {
   /** Frames taken from one link before the others get their turn. */
   private static final int BATCH = 32;
 
-  /** A link whose own queue is longer is not read: what it sends only makes answers that it does not take. */
+  /**
+   * A link whose own queue is longer is not read: what it sends only makes answers that it does not
+   * take.
+   */
   private static final int PAUSE_AT = 512;
 
-  /** A link with so many frames waiting is cut: its agent gets the present picture when it comes back. */
+  /**
+   * A link with so many frames waiting is cut: its agent gets the present picture when it comes
+   * back.
+   */
   private static final int CUT_AT = 16_384;
 
   /** Descriptors that may wait in all queues together. */
@@ -41,6 +49,7 @@ final class Router implements AutoCloseable {
   /** Connections of one VM that have not said hello. */
   private static final int MAX_STRANGERS = 4;
 
+  private static final Duration ACCEPT_AGAIN = Duration.ofSeconds(1);
   private static final int SOCKET_MODE = 0600;
 
   private final Sockets sockets;
@@ -59,7 +68,12 @@ final class Router implements AutoCloseable {
    * @throws IOException when a socket cannot be made; nothing is left open then
    */
   Router(
-      Sockets sockets, Events events, EventLog log, Counters counters, Path directory, Iterable<Integer> domids)
+      Sockets sockets,
+      Events events,
+      EventLog log,
+      Counters counters,
+      Path directory,
+      Iterable<Integer> domids)
       throws IOException {
     this.sockets = sockets;
     this.log = log;
@@ -68,7 +82,8 @@ final class Router implements AutoCloseable {
     try {
       for (int domid : domids) {
         Path path = directory.resolve("link-" + domid + ".sock");
-        Listener listener = new Listener(domid, path, sockets.unixSeqpacketListenPath(path, SOCKET_MODE, 8));
+        Listener listener =
+            new Listener(domid, path, sockets.unixSeqpacketListenPath(path, SOCKET_MODE, 8));
         listeners.add(listener);
         loop.add(listener.socket, Poller.IN, ready -> accept(listener));
       }
@@ -172,6 +187,25 @@ final class Router implements AutoCloseable {
       }
     } catch (IOException e) {
       log.warn("link", "accept for domain " + listener.domid + ": " + e.getMessage());
+      pause(listener);
+    }
+  }
+
+  /** Without descriptors the listener would be reported for ever. */
+  private void pause(Listener listener) {
+    try {
+      loop.modify(listener.socket, 0);
+      loop.schedule(
+          ACCEPT_AGAIN,
+          () -> {
+            try {
+              loop.modify(listener.socket, Poller.IN);
+            } catch (OsException e) {
+              log.error("link", "listener of domain " + listener.domid + ": " + e.getMessage());
+            }
+          });
+    } catch (OsException e) {
+      log.error("link", "listener of domain " + listener.domid + ": " + e.getMessage());
     }
   }
 
@@ -193,7 +227,7 @@ final class Router implements AutoCloseable {
     boolean taken = false;
     try {
       Frame frame = Frame.decode(received.data());
-      if (frame == null || (link.greeted ? frame.type() != Type.DATA : frame.type() != Type.HELLO)) {
+      if (frame == null || !expected(link, frame)) {
         counters.counter("link.malformed").increment();
         end(link, "malformed frame");
       } else if (!link.greeted) {
@@ -211,11 +245,20 @@ final class Router implements AutoCloseable {
     }
   }
 
+  /** A greeting may be of another version, to be told so. */
+  private static boolean expected(Link link, Frame frame) {
+    return link.greeted
+        ? frame.type() == Type.DATA && frame.version() == Frame.VERSION
+        : frame.type() == Type.HELLO;
+  }
+
   private void greet(Link link, Frame hello) {
     strangers.get(link.domid).remove(link);
     if (hello.version() != Frame.VERSION || hello.domid() != link.domid) {
       link.tell(Frame.of(Type.WELCOME, link.domid));
-      end(link, "domain " + hello.domid() + " version " + hello.version() + " does not belong here");
+      end(
+          link,
+          "domain " + hello.domid() + " version " + hello.version() + " does not belong here");
       return;
     }
     Link older = live.get(link.domid);
@@ -238,7 +281,8 @@ final class Router implements AutoCloseable {
     if (to == null || to == from) {
       return false; // the sender has been told, or will be at once
     }
-    if (!to.out.hasRoom(from.domid, fds.size()) || (!fds.isEmpty() && fdsHeld() + fds.size() > MAX_FDS)) {
+    if (!to.out.hasRoom(from.domid, fds.size())
+        || (!fds.isEmpty() && fdsHeld() + fds.size() > MAX_FDS)) {
       undelivered(from, frame);
       return false;
     }

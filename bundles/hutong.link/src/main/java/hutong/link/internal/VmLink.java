@@ -25,8 +25,8 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Consumer;
 
 /**
- * A VM agent's end of the agent link: one connection to the router in the host agent, made again with a back-off when
- * it is lost. Thread-safe; listeners are called on the link's own thread.
+ * A VM agent's end of the agent link: one connection to the router in the host agent, made again
+ * with a back-off when it is lost. Thread-safe; listeners are called on the link's own thread.
  */
 final class VmLink implements AgentLink, AutoCloseable {
   private static final Duration FIRST_RETRY = Duration.ofMillis(50);
@@ -63,7 +63,14 @@ final class VmLink implements AgentLink, AutoCloseable {
    * @param domid this VM's domain id
    * @throws OsException when there are no descriptors left
    */
-  VmLink(Sockets sockets, Processes processes, Events events, NanoClock clock, EventLog log, Path path, int domid)
+  VmLink(
+      Sockets sockets,
+      Processes processes,
+      Events events,
+      NanoClock clock,
+      EventLog log,
+      Path path,
+      int domid)
       throws OsException {
     this.sockets = sockets;
     this.log = log;
@@ -71,7 +78,8 @@ final class VmLink implements AgentLink, AutoCloseable {
     this.domid = domid;
     this.duplicator = new Duplicator(processes);
     try {
-      this.loop = new EventLoop(events, "hutong-link", clock, e -> log.error("link", "agent link: " + e));
+      this.loop =
+          new EventLoop(events, "hutong-link", clock, e -> log.error("link", "agent link: " + e));
     } catch (OsException e) {
       duplicator.close();
       throw e;
@@ -91,7 +99,8 @@ final class VmLink implements AgentLink, AutoCloseable {
   @Override
   public void send(int receiver, byte[] payload, List<? extends Fd> fds) throws IOException {
     if (payload.length > Frame.MAX_PAYLOAD || fds.size() > Frame.MAX_FDS) {
-      throw new IllegalArgumentException(payload.length + " bytes and " + fds.size() + " descriptors are too many");
+      throw new IllegalArgumentException(
+          payload.length + " bytes and " + fds.size() + " descriptors are too many");
     }
     byte[] data = Frame.of(Type.DATA, receiver, payload).encode();
     synchronized (lock) {
@@ -200,7 +209,9 @@ final class VmLink implements AgentLink, AutoCloseable {
 
   private void receive(Received received) {
     Frame frame = Frame.decode(received.data());
-    if (frame == null || frame.version() != Frame.VERSION || (frame.type() == Type.WELCOME) == welcome) {
+    if (frame == null
+        || frame.version() != Frame.VERSION
+        || (frame.type() == Type.WELCOME) == welcome) {
       received.closeFds();
       boolean version = frame != null && frame.version() != Frame.VERSION;
       disconnect(version ? "the host agent speaks version " + frame.version() : "malformed frame");
@@ -223,7 +234,8 @@ final class VmLink implements AgentLink, AutoCloseable {
   private void welcome(Frame frame) {
     welcomeLimit.cancel();
     if (frame.domid() != domid) {
-      disconnect("the host agent takes this VM for domain " + frame.domid() + ", and it is " + domid);
+      disconnect(
+          "the host agent takes this VM for domain " + frame.domid() + ", and it is " + domid);
       return;
     }
     synchronized (lock) {

@@ -112,7 +112,7 @@ final class EpollPoller implements Poller {
   public synchronized void wakeup() {
     if (wake.isOpen()) {
       try {
-        events.ring(wake);
+        LinuxEvents.write(wake);
       } catch (OsException e) {
         throw new IllegalStateException("an own eventfd does not work", e);
       }

@@ -96,6 +96,9 @@ public interface LibC {
 
   long syscall(long number, long first, long second, long third);
 
+  // as with mmap
+  long syscall(long number, long first, long second, long third, Pointer fourth, Pointer fifth);
+
   String strerror(int errno);
 
   /** The thread's errno. */

@@ -7,11 +7,26 @@ import hutong.platform.OsException;
 import hutong.platform.Poller;
 import jnr.ffi.Pointer;
 import org.osgi.service.component.annotations.Component;
+import org.osgi.service.component.annotations.Deactivate;
 
 /** {@link Events} on Linux. */
 @Component(service = Events.class)
 public final class LinuxEvents implements Events {
   private final LinuxProcesses processes = new LinuxProcesses();
+  private final Object bellLock = new Object();
+  private KernelBell bell;
+  private boolean bellUsable = true;
+
+  /** Gives the kernel's resources back; rings that come later still work. */
+  @Deactivate
+  public void close() {
+    synchronized (bellLock) {
+      bellUsable = false;
+      if (bell != null) {
+        bell.close();
+      }
+    }
+  }
 
   @Override
   public Fd eventfd() throws OsException {
@@ -26,17 +41,10 @@ public final class LinuxEvents implements Events {
 
   @Override
   public void ring(Fd eventfd) throws OsException {
-    nonBlocking(eventfd);
-    Pointer p = Scratch.get(8);
-    p.putLong(0, 1);
-    while (LibC.INSTANCE.write(eventfd.number(), p, 8) < 0) {
-      int errno = LibC.errno();
-      if (errno == OsException.EAGAIN) {
-        return; // full: rung already
-      }
-      if (errno != LibC.EINTR) {
-        throw LibC.failure("write eventfd", errno);
-      }
+    KernelBell b = bell();
+    if (b == null || !b.ring(eventfd)) {
+      nonBlocking(eventfd);
+      write(eventfd);
     }
   }
 
@@ -61,12 +69,41 @@ public final class LinuxEvents implements Events {
     return new EpollPoller(this);
   }
 
+  /** Rings an eventfd that is non-blocking and nobody else's. */
+  static void write(Fd eventfd) throws OsException {
+    Pointer p = Scratch.get(8);
+    p.putLong(0, 1);
+    while (LibC.INSTANCE.write(eventfd.number(), p, 8) < 0) {
+      int errno = LibC.errno();
+      if (errno == OsException.EAGAIN) {
+        return; // full: rung already
+      }
+      if (errno != LibC.EINTR) {
+        throw LibC.failure("write eventfd", errno);
+      }
+    }
+  }
+
+  /** The kernel's bell; null where there is none, for example under a seccomp filter. */
+  private KernelBell bell() {
+    synchronized (bellLock) {
+      if (bell == null && bellUsable) {
+        try {
+          bell = new KernelBell();
+        } catch (OsException e) {
+          bellUsable = false;
+        }
+      }
+      return bell;
+    }
+  }
+
   /** The flag belongs to the open file, which whoever made the eventfd shares: set it each time. */
   private static void nonBlocking(Fd fd) throws OsException {
     int flags = LibC.check("fcntl F_GETFL", LibC.INSTANCE.fcntl(fd.number(), LibC.F_GETFL, 0));
     if ((flags & LibC.O_NONBLOCK) == 0) {
-      LibC.check(
-          "fcntl F_SETFL", LibC.INSTANCE.fcntl(fd.number(), LibC.F_SETFL, flags | LibC.O_NONBLOCK));
+      int wanted = flags | LibC.O_NONBLOCK;
+      LibC.check("fcntl F_SETFL", LibC.INSTANCE.fcntl(fd.number(), LibC.F_SETFL, wanted));
     }
   }
 }

@@ -84,7 +84,7 @@ final class Messages {
     int body = CONTROL_DATA + control;
     Pointer p = buffer(maxBytes, body);
     header(p, body, maxBytes, control);
-    long n = receive(socket, p);
+    long n = receive(socket, p, MSG_CMSG_CLOEXEC);
     if (n < 0) {
       return null;
     }
@@ -102,7 +102,7 @@ final class Messages {
     header(p, CONTROL_DATA, maxBytes, 0);
     p.putLong(NAME, p.address() + ADDRESS);
     p.putInt(NAME_LENGTH, CONTROL_DATA - ADDRESS);
-    long n = receive(socket, p);
+    long n = receive(socket, p, 0); // packet sockets refuse MSG_CMSG_CLOEXEC
     return n < 0
         ? null
         : new Packet(bytes(p, ADDRESS + 12, 6), bytes(p, CONTROL_DATA, n), p.getByte(ADDRESS + 10));
@@ -127,9 +127,9 @@ final class Messages {
   }
 
   /** The message's length; -1 when none waits. */
-  private static long receive(Fd socket, Pointer p) throws OsException {
+  private static long receive(Fd socket, Pointer p, int flags) throws OsException {
     while (true) {
-      long n = LibC.INSTANCE.recvmsg(socket.number(), p, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+      long n = LibC.INSTANCE.recvmsg(socket.number(), p, flags | MSG_DONTWAIT);
       if (n >= 0) {
         return n;
       }

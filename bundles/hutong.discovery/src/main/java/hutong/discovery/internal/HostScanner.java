@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.discovery.internal;
+
+import hutong.xenstore.Permission;
+import hutong.xenstore.XenStore;
+import hutong.xenstore.XenStoreException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * The host agent's view of its XenStore (M4.1): which domains take part, and which of them are alive. A domain is alive
+ * while its heartbeat changes at least every 2.5 s. Also hands each domain what it has to know from domain 0.
+ *
+ * <p>Guests write what is read here: it is bounded and checked, and of two domains that claim the same address the one
+ * that had it first keeps it. Single-threaded.
+ */
+final class HostScanner {
+  /** What a domain publishes, below its own directory. */
+  static final String PUBLISHED = "data/hutong";
+  /** What domain 0 hands to a domain, below that domain's directory. */
+  static final String HANDED = "hutong";
+
+  static final long SILENCE_NS = TimeUnit.MILLISECONDS.toNanos(2500);
+  private static final String DOMAINS = "/local/domain";
+  private static final int MAX_DOMAINS = 1024;
+
+  private final Tally tally;
+  private final Map<Integer, Domain> domains = new TreeMap<>();
+  private final Map<Integer, Handout> handed = new HashMap<>();
+  private boolean disturbed;
+  private long graceEndNs;
+
+  HostScanner(Tally tally) {
+    this.tally = tally;
+  }
+
+  /** What domain 0 tells a domain. */
+  record Handout(String hostId, Map<String, String> keys, String floor) {
+    Handout {
+      keys = Map.copyOf(keys);
+    }
+  }
+
+  private static final class Domain {
+    String heartbeat;
+    long seenNs;
+    Entry entry;
+  }
+
+  /** The domain whose heartbeat a watch event is about; empty for all other paths. */
+  static Optional<Integer> heartbeatOf(String path) {
+    String end = "/" + PUBLISHED + "/heartbeat";
+    if (!path.startsWith(DOMAINS + "/") || !path.endsWith(end)) {
+      return Optional.empty();
+    }
+    return domainId(path.substring(DOMAINS.length() + 1, path.length() - end.length()));
+  }
+
+  private static Optional<Integer> domainId(String name) {
+    return name.matches("[1-9][0-9]{0,4}") ? Optional.of(Integer.parseInt(name)) : Optional.empty();
+  }
+
+  /**
+   * Reads a heartbeat because a watch said so; much cheaper than a scan.
+   *
+   * @return false if the domain is not known as alive yet, so that a scan is due
+   */
+  boolean heartbeat(XenStore store, int domid, long nowNs) throws XenStoreException {
+    Domain domain = domains.get(domid);
+    if (domain == null || domain.entry == null) {
+      return false;
+    }
+    Optional<String> value = store.read(DOMAINS + "/" + domid + "/" + PUBLISHED + "/heartbeat");
+    if (value.isEmpty()) {
+      return false;
+    }
+    beat(domain, value.get(), nowNs);
+    return true;
+  }
+
+  private static void beat(Domain domain, String value, long nowNs) {
+    if (!value.equals(domain.heartbeat)) {
+      domain.heartbeat = value;
+      domain.seenNs = nowNs;
+    }
+  }
+
+  /** Says that the store could not be reached: it may come back without its contents. */
+  void storeLost() {
+    disturbed = true;
+    handed.clear();
+  }
+
+  /**
+   * Scans the store.
+   *
+   * @param store to look at
+   * @param nowNs now, monotonic
+   * @return the domains that are alive, sorted
+   * @throws XenStoreException if the store cannot be read; what was known stays
+   */
+  List<Entry> scan(XenStore store, long nowNs) throws XenStoreException {
+    List<Integer> present = new ArrayList<>();
+    for (String name : store.list(DOMAINS)) {
+      domainId(name).ifPresent(present::add);
+    }
+    if (disturbed) {
+      // A store that was started anew is empty until the domains have noticed: they get the time to.
+      disturbed = false;
+      graceEndNs = nowNs + SILENCE_NS;
+    }
+    boolean grace = graceEndNs - nowNs > 0;
+    domains.keySet().removeIf(domid -> !grace && !present.contains(domid));
+    handed.keySet().removeIf(domid -> !present.contains(domid));
+    for (int domid : present) {
+      if (domains.size() < MAX_DOMAINS || domains.containsKey(domid)) {
+        look(store, domid, domains.computeIfAbsent(domid, d -> new Domain()), nowNs, grace);
+      }
+    }
+    return alive(nowNs);
+  }
+
+  private void look(XenStore store, int domid, Domain domain, long nowNs, boolean grace) throws XenStoreException {
+    String home = DOMAINS + "/" + domid;
+    String published = home + "/" + PUBLISHED;
+    Optional<String> heartbeat = store.read(published + "/heartbeat");
+    if (heartbeat.isEmpty()) {
+      if (!grace) {
+        domain.entry = null;
+        domain.heartbeat = null;
+      }
+      return;
+    }
+    beat(domain, heartbeat.get(), nowNs);
+    String mac = store.read(published + "/mac").orElse("").strip().toLowerCase(java.util.Locale.ROOT);
+    if (!mac.matches("[0-9a-f]{2}(:[0-9a-f]{2}){5}") || !ownsMac(store, home, mac)) {
+      tally.count(Tally.BAD_CLAIM);
+      domain.entry = null;
+      return;
+    }
+    domain.entry =
+        new Entry(
+            domid,
+            printable(store.read(home + "/name").orElse("domain-" + domid)),
+            mac,
+            addresses(store.read(published + "/addresses").orElse("")),
+            printable(store.read(published + "/version").orElse("")));
+  }
+
+  /** On Xen domain 0 knows the MAC addresses of a domain's interfaces; without that knowledge the claim stands. */
+  private static boolean ownsMac(XenStore store, String home, String mac) throws XenStoreException {
+    List<String> interfaces = store.list(home + "/device/vif");
+    boolean known = false;
+    for (String number : interfaces) {
+      Optional<String> real = store.read(home + "/device/vif/" + number + "/mac");
+      if (real.isPresent()) {
+        known = true;
+        if (real.get().equalsIgnoreCase(mac)) {
+          return true;
+        }
+      }
+    }
+    return !known;
+  }
+
+  private List<String> addresses(String text) {
+    Set<String> addresses = new HashSet<>();
+    for (String claim : text.split("[ ,]+")) {
+      if (claim.isEmpty() || addresses.size() == ListCodec.MAX_ADDRESSES) {
+        continue;
+      }
+      Addresses.parse(claim)
+          .ifPresentOrElse(a -> addresses.add(Addresses.text(a)), () -> tally.count(Tally.BAD_CLAIM));
+    }
+    return addresses.stream().sorted().toList();
+  }
+
+  private static String printable(String text) {
+    String cut = text.length() > ListCodec.MAX_TEXT ? text.substring(0, ListCodec.MAX_TEXT) : text;
+    return cut.replaceAll("[^ -~]", "?");
+  }
+
+  /** The domains alive now, without those that claim what another one has had for longer. */
+  private List<Entry> alive(long nowNs) {
+    Map<String, Integer> holders = new HashMap<>();
+    List<Map.Entry<Integer, Domain>> known = new ArrayList<>(domains.entrySet());
+    List<Entry> alive = new ArrayList<>();
+    known.removeIf(d -> d.getValue().entry == null || nowNs - d.getValue().seenNs >= SILENCE_NS);
+    // Those that were in the list before keep what they had; among newcomers the lower domain id wins.
+    previous.keySet().retainAll(known.stream().map(Map.Entry::getKey).toList());
+    previous.forEach((domid, claims) -> claims.forEach(claim -> holders.putIfAbsent(claim, domid)));
+    for (Map.Entry<Integer, Domain> candidate : known) {
+      Entry entry = candidate.getValue().entry;
+      int domid = candidate.getKey();
+      List<String> claims = new ArrayList<>(entry.addresses());
+      claims.add(entry.mac());
+      if (claims.stream().anyMatch(claim -> holders.getOrDefault(claim, domid) != domid)) {
+        tally.count(Tally.DUPLICATE);
+        previous.remove(domid);
+        continue;
+      }
+      claims.forEach(claim -> holders.put(claim, domid));
+      previous.put(domid, claims);
+      alive.add(entry);
+    }
+    return alive;
+  }
+
+  private final Map<Integer, List<String>> previous = new TreeMap<>();
+
+  /**
+   * Time until the next domain counts as silent.
+   *
+   * @param nowNs now
+   * @return nanoseconds; negative if no domain is alive
+   */
+  long untilSilence(long nowNs) {
+    long least = -1;
+    for (Domain domain : domains.values()) {
+      long left = domain.seenNs + SILENCE_NS - nowNs;
+      if (domain.entry != null && left > 0) {
+        least = least < 0 ? left : Math.min(least, left);
+      }
+    }
+    return least;
+  }
+
+  /**
+   * Hands every present domain what it has to know, where it has changed. Only domain 0 can write there and only the
+   * domain itself can read it.
+   *
+   * @param store to write to
+   * @param handout the same for all
+   * @throws XenStoreException if the store fails; the rest is tried again with the next call
+   */
+  void handOut(XenStore store, Handout handout) throws XenStoreException {
+    for (int domid : Arrays.asList(domains.keySet().toArray(new Integer[0]))) {
+      if (!handout.equals(handed.get(domid))) {
+        handOut(store, domid, handout);
+        handed.put(domid, handout);
+      }
+    }
+  }
+
+  private static void handOut(XenStore store, int domid, Handout handout) throws XenStoreException {
+    String home = DOMAINS + "/" + domid;
+    String directory = home + "/" + HANDED;
+    List<Permission> permissions = List.of(Permission.none(0), Permission.readOnly(domid));
+    store.transaction(
+        tx -> {
+          if (tx.read(home).isEmpty()) {
+            return; // the domain has gone; its directory must not come back
+          }
+          put(tx, directory, "", permissions);
+          put(tx, directory + "/host", handout.hostId(), permissions);
+          put(tx, directory + "/floor", handout.floor(), permissions);
+          put(tx, directory + "/keys", "", permissions);
+          for (String old : tx.list(directory + "/keys")) {
+            if (!handout.keys().containsKey(old)) {
+              tx.remove(directory + "/keys/" + old);
+            }
+          }
+          for (Map.Entry<String, String> key : handout.keys().entrySet()) {
+            put(tx, directory + "/keys/" + key.getKey(), key.getValue(), permissions);
+          }
+        });
+  }
+
+  private static void put(XenStore tx, String path, String value, List<Permission> permissions)
+      throws XenStoreException {
+    if (!tx.read(path).equals(Optional.of(value))) {
+      tx.write(path, value);
+    }
+    if (!tx.permissions(path).equals(permissions)) {
+      tx.setPermissions(path, permissions);
+    }
+  }
+}

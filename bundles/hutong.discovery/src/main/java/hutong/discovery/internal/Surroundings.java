@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.discovery.internal;
+
+import hutong.api.AgentConfig;
+import hutong.platform.Events;
+import hutong.platform.NanoClock;
+import hutong.platform.Sockets;
+import hutong.xenstore.XenStore;
+import java.util.function.LongSupplier;
+import java.util.function.Supplier;
+
+/**
+ * What a role works with.
+ *
+ * @param config the agent's configuration
+ * @param sockets packet sockets
+ * @param events for event loops
+ * @param store the XenStore service, or null while there is none
+ * @param tally counts and reports
+ * @param clock monotonic
+ * @param epochSource a number that grows from start to start (wall clock and random bits)
+ * @param version of this agent
+ * @param onReady run once when the role has done its first round
+ * @param frameworkStopping whether the whole agent is going down, and not this bundle only
+ */
+record Surroundings(
+    AgentConfig config,
+    Sockets sockets,
+    Events events,
+    Supplier<XenStore> store,
+    Tally tally,
+    NanoClock clock,
+    LongSupplier epochSource,
+    String version,
+    Runnable onReady,
+    Supplier<Boolean> frameworkStopping) {}

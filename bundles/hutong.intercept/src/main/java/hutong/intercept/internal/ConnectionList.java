@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import hutong.api.intercept.ConnectionInfo;
+import hutong.api.intercept.Connections;
+import hutong.api.intercept.Reason;
+import hutong.intercept.internal.Intercept.PoolView;
+import hutong.intercept.internal.Intercept.RegisteredView;
+import hutong.platform.abi.Abi;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.Supplier;
+
+/**
+ * All TCP connections of the VM, each with its path and, if that is TCP, the reason. What is
+ * registered comes from the programs' end pools, the rest from the kernel; processes are looked for
+ * only here, when somebody asks. Thread-safe.
+ */
+final class ConnectionList implements Connections {
+  private static final String SHIM = "libhutong.so";
+
+  /** Where the kernel's list comes from. */
+  interface Kernel {
+    /** All connections now. */
+    List<SockDiag.Socket> connections() throws IOException;
+  }
+
+  private final Supplier<List<PoolView>> pools;
+  private final Supplier<MemberView> members;
+  private final Kernel kernel;
+  private final ProcFs proc;
+
+  /**
+   * Makes the list.
+   *
+   * @param pools the programs' pools now
+   * @param members who is who now
+   * @param kernel the kernel's list
+   * @param proc processes
+   */
+  ConnectionList(
+      Supplier<List<PoolView>> pools, Supplier<MemberView> members, Kernel kernel, ProcFs proc) {
+    this.pools = pools;
+    this.members = members;
+    this.kernel = kernel;
+    this.proc = proc;
+  }
+
+  /** What a pool says about a connection. */
+  private record Known(PoolView pool, EndPool.Slot slot, RegisteredView registered) {}
+
+  @Override
+  public List<ConnectionInfo> list() {
+    List<SockDiag.Socket> sockets;
+    try {
+      sockets = kernel.connections();
+    } catch (IOException e) {
+      throw new UncheckedIOException(
+          "the kernel does not list its connections: " + e.getMessage(), e);
+    }
+    Map<Long, Known> known = known();
+    Map<Long, SockDiag.Socket> byCookie = new LinkedHashMap<>();
+    Set<Long> orphans = new HashSet<>();
+    for (SockDiag.Socket socket : sockets) {
+      byCookie.put(socket.cookie(), socket);
+      Known end = known.get(socket.cookie());
+      // A pool can say what it wants: another user's socket is not its business.
+      if (end != null
+          && end.registered == null
+          && end.pool.uid() != 0
+          && end.pool.uid() != socket.uid()) {
+        known.remove(socket.cookie());
+      }
+      if (!known.containsKey(socket.cookie())) {
+        orphans.add(socket.inode());
+      }
+    }
+    Map<Long, Integer> owners = proc.owners(orphans);
+    List<ConnectionInfo> out = new ArrayList<>();
+    for (SockDiag.Socket socket : byCookie.values()) {
+      Known end = known.remove(socket.cookie());
+      out.add(
+          end != null
+              ? info(end, socket.pair())
+              : info(socket, owners.getOrDefault(socket.inode(), 0)));
+    }
+    for (Known end : known.values()) {
+      if (end.registered != null) {
+        out.add(info(end, end.registered.pair())); // closed since, and not withdrawn yet
+      }
+    }
+    out.sort(Comparator.comparing(ConnectionInfo::pid).thenComparing(ConnectionInfo::local));
+    return out;
+  }
+
+  private Map<Long, Known> known() {
+    Map<Long, Known> out = new HashMap<>();
+    for (PoolView pool : pools.get()) {
+      try {
+        read(pool, out);
+      } catch (IllegalStateException e) {
+        // the program ended while we looked
+      }
+    }
+    return out;
+  }
+
+  private static void read(PoolView pool, Map<Long, Known> out) {
+    int used = pool.pool().used();
+    for (int i = 0; i < used; i++) {
+      RegisteredView registered = pool.registered().get(i);
+      EndPool.Slot slot = pool.pool().slot(i);
+      if (registered != null) {
+        out.put(registered.cookie(), new Known(pool, slot, registered));
+      } else if (slot.state() != Abi.END_FREE && slot.cookie() != 0) {
+        out.putIfAbsent(slot.cookie(), new Known(pool, slot, null));
+      }
+    }
+  }
+
+  private ConnectionInfo info(Known end, AddressPair pair) {
+    EndPool.Slot slot = end.slot;
+    String path = slot.path();
+    int pid = slot.pid() > 0 ? slot.pid() : end.pool.pid();
+    return new ConnectionInfo(
+        pid,
+        proc.program(pid),
+        end.pool.uid(),
+        pair.localText(),
+        pair.remoteText(),
+        path,
+        path.equals("RING") ? Reason.NONE : reason(end, pair),
+        slot.channel(),
+        slot.tcpIn(),
+        slot.tcpOut(),
+        slot.ringIn(),
+        slot.ringOut(),
+        slot.stateName());
+  }
+
+  private Reason reason(Known end, AddressPair pair) {
+    EndPool.Slot slot = end.slot;
+    if (slot.reason() != Reason.NONE) {
+      return slot.reason();
+    }
+    return switch (slot.state()) {
+      case Abi.END_CHANNEL -> Reason.NONE; // on its way
+      case Abi.END_CANDIDATE -> Reason.YOUNG;
+      default ->
+          end.registered != null
+              ? end.registered.reason()
+              : Inspector.classify(pair, members.get());
+    };
+  }
+
+  private ConnectionInfo info(SockDiag.Socket socket, int pid) {
+    Reason reason = Inspector.classify(socket.pair(), members.get());
+    if (reason == Reason.NONE || reason == Reason.NOT_OWNER) {
+      reason = pid > 0 && proc.maps(pid, SHIM) ? Reason.YOUNG : Reason.NOT_INTERCEPTED;
+    }
+    return new ConnectionInfo(
+        pid,
+        pid > 0 ? proc.program(pid) : "?",
+        socket.uid(),
+        socket.pair().localText(),
+        socket.pair().remoteText(),
+        "TCP",
+        reason,
+        0,
+        0,
+        0,
+        0,
+        0,
+        "NONE");
+  }
+}

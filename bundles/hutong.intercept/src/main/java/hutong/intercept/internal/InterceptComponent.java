@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import hutong.api.AgentConfig;
+import hutong.api.ReadyProbe;
+import hutong.api.discovery.MembershipListener;
+import hutong.api.discovery.MembershipSnapshot;
+import hutong.api.intercept.ConnectionInfo;
+import hutong.api.intercept.Connections;
+import hutong.api.link.AgentLink;
+import hutong.api.link.AgentLinkListener;
+import hutong.api.os.Fd;
+import hutong.api.telemetry.Counters;
+import hutong.api.telemetry.EventLog;
+import hutong.channel.ChannelTable;
+import hutong.channel.Segments;
+import hutong.platform.Events;
+import hutong.platform.Memory;
+import hutong.platform.Processes;
+import hutong.platform.Sockets;
+import hutong.platform.abi.Abi;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.osgi.framework.BundleContext;
+import org.osgi.framework.FrameworkUtil;
+import org.osgi.framework.ServiceRegistration;
+import org.osgi.service.component.annotations.Activate;
+import org.osgi.service.component.annotations.Component;
+import org.osgi.service.component.annotations.Deactivate;
+import org.osgi.service.component.annotations.Reference;
+import org.osgi.service.component.annotations.ReferenceCardinality;
+import org.osgi.service.component.annotations.ReferencePolicy;
+
+/**
+ * The intercept of a VM's agent. It outlives the agent link's and discovery's updates; in a host
+ * agent it does nothing: programs on the host itself are not part of the cluster.
+ */
+@Component(
+    immediate = true,
+    service = {Connections.class, AgentLinkListener.class, MembershipListener.class})
+public final class InterceptComponent
+    implements Connections, AgentLinkListener, MembershipListener {
+  private static final int LIST_SECONDS = 5;
+
+  private final Intercept intercept;
+  private final ConnectionList list;
+  private ServiceRegistration<ReadyProbe> ready;
+  private boolean closed;
+
+  /** Starts listening for programs. */
+  @Activate
+  public InterceptComponent(
+      BundleContext context,
+      @Reference Sockets sockets,
+      @Reference Processes processes,
+      @Reference Events events,
+      @Reference Memory memory,
+      @Reference ChannelTable table,
+      @Reference Segments segments,
+      @Reference Counters counters,
+      @Reference EventLog log)
+      throws IOException {
+    AgentConfig config = new AgentConfig(context::getProperty);
+    if (config.role() == AgentConfig.Role.HOST) {
+      intercept = null;
+      list = null;
+      return;
+    }
+    MemberTable.Settings programs =
+        new MemberTable.Settings(
+            config.flag("hutong.enabled", true),
+            (int) config.number("hutong.after.bytes", 65_536, 0, Integer.MAX_VALUE),
+            (int) config.number("hutong.after.ms", 20, 0, Integer.MAX_VALUE),
+            (int) config.number("hutong.spin.us", 50, 0, 1_000_000));
+    intercept =
+        new Intercept(
+            new Intercept.Services(
+                sockets, processes, events, memory, table, segments, counters, log),
+            new Intercept.Config(Abi.AGENT_NAME, config.domid(), programs),
+            new RouteCheck());
+    list =
+        new ConnectionList(
+            this::pools, intercept::members, SockDiag::connections, new ProcFs(Path.of("/proc")));
+    intercept.start(() -> listening(context));
+  }
+
+  private synchronized void listening(BundleContext context) {
+    if (!closed) {
+      ready =
+          context.registerService(
+              ReadyProbe.class,
+              new ReadyProbe() {},
+              FrameworkUtil.asDictionary(Map.of(ReadyProbe.NAME, "intercept")));
+    }
+  }
+
+  private List<Intercept.PoolView> pools() {
+    CompletableFuture<List<Intercept.PoolView>> answer = new CompletableFuture<>();
+    intercept.loop().execute(() -> answer.complete(intercept.pools()));
+    try {
+      return answer.get(LIST_SECONDS, TimeUnit.SECONDS);
+    } catch (ExecutionException | TimeoutException e) {
+      throw new IllegalStateException("the intercept does not answer", e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted", e);
+    }
+  }
+
+  /** Sends to the peers' agents from now on. */
+  @Reference(cardinality = ReferenceCardinality.OPTIONAL, policy = ReferencePolicy.DYNAMIC)
+  void setLink(AgentLink link) {
+    if (intercept != null) {
+      intercept.link(link);
+    }
+  }
+
+  /** The link is gone, or replaced. */
+  void unsetLink(AgentLink link) {
+    if (intercept != null) {
+      intercept.unlink(link);
+    }
+  }
+
+  @Override
+  public List<ConnectionInfo> list() {
+    return list == null ? List.of() : list.list();
+  }
+
+  @Override
+  public void membershipChanged(MembershipSnapshot snapshot) {
+    if (intercept != null) {
+      intercept.membershipChanged(snapshot);
+    }
+  }
+
+  @Override
+  public void onMessage(int fromDomid, byte[] payload, List<Fd> fds) {
+    if (intercept == null) {
+      fds.forEach(Fd::close);
+    } else {
+      intercept.onMessage(fromDomid, payload, fds);
+    }
+  }
+
+  @Override
+  public void onPeerUp(int domid) {
+    if (intercept != null) {
+      intercept.onPeerUp(domid);
+    }
+  }
+
+  @Override
+  public void onPeerDown(int domid) {
+    if (intercept != null) {
+      intercept.onPeerDown(domid);
+    }
+  }
+
+  @Override
+  public void onUndelivered(int domid, byte[] payload) {
+    if (intercept != null) {
+      intercept.onUndelivered(domid, payload);
+    }
+  }
+
+  /** Ends threads and sockets; the programs' connections stay as they are. */
+  @Deactivate
+  void deactivate() {
+    ServiceRegistration<ReadyProbe> probe;
+    synchronized (this) {
+      closed = true;
+      probe = ready;
+      ready = null;
+    }
+    if (probe != null) {
+      probe.unregister();
+    }
+    if (intercept != null) {
+      intercept.close();
+    }
+  }
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import hutong.api.os.Fd;
+import hutong.channel.Channel;
+import hutong.intercept.internal.Intercept.PoolView;
+import hutong.platform.abi.Abi;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Channels that programs still use after a restart of their agent. The programs do not need the
+ * agent for them; this is so that the lists show them, and their numbers and memory stay charged.
+ * Belongs to the intercept's loop; looks once a second, and only while there are any.
+ */
+final class Survivors implements AutoCloseable {
+  private static final String POOL_LINK = "/memfd:hutong-ends";
+  private static final Duration LOOK_EVERY = Duration.ofSeconds(1);
+
+  private final Intercept.Services services;
+  private final Intercept intercept;
+  private final ProcFs proc = new ProcFs(Path.of("/proc"));
+  private final Map<Long, Found> byInode = new HashMap<>();
+
+  /** One pool with channels in it. */
+  private static final class Found {
+    private final int pid;
+    private final int uid;
+    private final EndPool pool;
+    private final List<ProcessHandle> holders = new ArrayList<>();
+    private final List<Old> channels = new ArrayList<>();
+
+    private Found(int pid, int uid, EndPool pool) {
+      this.pid = pid;
+      this.uid = uid;
+      this.pool = pool;
+    }
+  }
+
+  /**
+   * A channel of before.
+   *
+   * @param slot its slot
+   * @param cookie its socket
+   * @param entry its entry in the table; null if its number is in use again
+   */
+  private record Old(int slot, long cookie, Channel entry) {
+    private void release() {
+      if (entry != null) {
+        entry.release();
+      }
+    }
+  }
+
+  Survivors(Intercept.Services services, Intercept intercept) {
+    this.services = services;
+    this.intercept = intercept;
+  }
+
+  /** Looks through the processes of this network namespace once. */
+  void scan() {
+    String own = proc.networkNamespace("self");
+    for (int pid : proc.pids()) {
+      if (own == null || !own.equals(proc.networkNamespace(Integer.toString(pid)))) {
+        continue;
+      }
+      for (ProcFs.Descriptor descriptor : proc.descriptors(pid)) {
+        if (descriptor.target().startsWith(POOL_LINK)) {
+          found(descriptor);
+        }
+      }
+    }
+    look();
+  }
+
+  private void found(ProcFs.Descriptor descriptor) {
+    long inode = proc.inode(descriptor);
+    Found known = byInode.get(inode);
+    if (known == null && inode > 0) {
+      known = open(descriptor);
+      if (known != null) {
+        byInode.put(inode, known);
+      }
+    }
+    if (known != null) {
+      ProcessHandle.of(descriptor.pid()).ifPresent(known.holders::add);
+    }
+  }
+
+  private Found open(ProcFs.Descriptor descriptor) {
+    int pid = descriptor.pid();
+    try (Fd process = services.processes().pidfdOpen(pid);
+        Fd copy = services.processes().pidfdGetfd(process, descriptor.fd())) {
+      Found found = new Found(pid, proc.uid(pid), EndPool.open(services.memory(), copy, false));
+      int used = found.pool.used();
+      for (int i = 0; i < used; i++) {
+        EndPool.Slot slot = found.pool.slot(i);
+        if (slot.state() == Abi.END_CHANNEL) {
+          found.channels.add(new Old(i, slot.cookie(), adopt(found, slot)));
+        }
+      }
+      return found;
+    } catch (IOException e) {
+      return null; // gone, or it only has that name
+    }
+  }
+
+  private Channel adopt(Found found, EndPool.Slot slot) {
+    int ring = services.segments().ringSize();
+    int over = services.segments().overSize();
+    Channel channel = services.table().adopt(slot.channel(), found.uid, ring, over).orElse(null);
+    if (channel != null) {
+      channel.use(new SlotUse(found.pool, slot.index(), found.pid));
+      intercept.meter().count("intercept.channels.survived");
+    }
+    return channel;
+  }
+
+  /** Drops what has ended. */
+  private void look() {
+    for (Iterator<Found> all = byInode.values().iterator(); all.hasNext(); ) {
+      Found found = all.next();
+      boolean alive = found.holders.stream().anyMatch(ProcessHandle::isAlive);
+      found.channels.removeIf(
+          old -> {
+            EndPool.Slot slot = found.pool.slot(old.slot);
+            boolean over = !alive || slot.state() != Abi.END_CHANNEL || slot.cookie() != old.cookie;
+            if (over) {
+              old.release();
+            }
+            return over;
+          });
+      if (found.channels.isEmpty()) {
+        found.pool.close();
+        all.remove();
+      }
+    }
+    if (!byInode.isEmpty()) {
+      intercept.loop().schedule(LOOK_EVERY, this::look);
+    }
+  }
+
+  /** The pools with such channels. */
+  List<PoolView> pools() {
+    List<PoolView> out = new ArrayList<>();
+    for (Found found : byInode.values()) {
+      out.add(new PoolView(found.pid, found.uid, found.pool, Map.of()));
+    }
+    return out;
+  }
+
+  @Override
+  public void close() {
+    for (Found found : byInode.values()) {
+      found.channels.forEach(Old::release);
+      found.pool.close();
+    }
+    byInode.clear();
+  }
+}
