@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.List;
+import jnr.ffi.LibraryLoader;
+import jnr.ffi.Runtime;
+
+/** Runs code in a network namespace of its own, on a thread of its own; threads made there stay in it. Needs root. */
+final class NetNs {
+  private static final int CLONE_NEWNET = 0x40000000;
+  private static final Libc LIBC = LibraryLoader.create(Libc.class).load("c");
+
+  /** libc, as far as it is needed here. */
+  public interface Libc {
+    /** See unshare(2). */
+    int unshare(int flags);
+  }
+
+  /** What may throw. */
+  interface Body {
+    /** Runs. */
+    void run() throws Exception;
+  }
+
+  private NetNs() {}
+
+  /** Runs the body with the addresses on the loopback device. */
+  static void run(List<String> addresses, Body body) throws Exception {
+    Throwable[] thrown = new Throwable[1];
+    Thread thread =
+        new Thread(
+            () -> {
+              try {
+                assertThat(LIBC.unshare(CLONE_NEWNET))
+                    .as("unshare: errno %s; needs root", Runtime.getSystemRuntime().getLastError())
+                    .isZero();
+                ip("link", "set", "lo", "up");
+                for (String address : addresses) {
+                  ip("addr", "add", address, "dev", "lo", "nodad");
+                }
+                body.run();
+              } catch (Throwable e) {
+                thrown[0] = e;
+              }
+            },
+            "netns");
+    thread.start();
+    thread.join();
+    if (thrown[0] instanceof Exception e) {
+      throw e;
+    }
+    if (thrown[0] instanceof Error e) {
+      throw e;
+    }
+  }
+
+  private static void ip(String... args) throws Exception {
+    List<String> command = new java.util.ArrayList<>(List.of("ip"));
+    command.addAll(List.of(args));
+    if (!args[0].equals("addr") || !args[2].contains(":")) {
+      command.remove("nodad");
+    }
+    assertThat(new ProcessBuilder(command).inheritIO().start().waitFor()).as(command.toString()).isZero();
+  }
+}
