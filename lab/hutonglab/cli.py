@@ -107,7 +107,7 @@ def _launch_agent(arguments):
 
 def _shell(arguments):
     node = topology.node(arguments.vm)
-    state.require_up()
+    state.require_any()
     if arguments.command is not None:
         return shellclient.one_command(node, arguments.command)
     return shellclient.interactive(node)
@@ -115,11 +115,13 @@ def _shell(arguments):
 
 def _agent(arguments):
     node = topology.node(arguments.vm)
-    state.require_up()
+    state.require_any()
     with state.locked():
-        action = arguments.action
-        ran = {"start": lambda: False, "stop": agents.stop, "restart": agents.stop, "kill": agents.kill}
-        was = ran[action](node) if action != "start" else False
+        action, was = arguments.action, False
+        if action in ("stop", "restart"):
+            was = agents.stop(node)
+        elif action == "kill":
+            was = agents.kill(node)
         if action in ("start", "restart"):
             agents.start(node)
             agents.wait_ready([node])

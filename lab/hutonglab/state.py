@@ -85,7 +85,14 @@ def is_up():
     return os.path.exists(topology.LAB + "/up")
 
 
+def require_any():
+    """For commands that help to find out what is wrong with a cluster that is only partly there."""
+    if not exists():
+        require_up()
+
+
 def require_up():
+    """Fails unless the cluster is up."""
     if not is_up():
         hint = "it is only partly there: ./hutong down, then ./hutong up" if exists() else "start it with ./hutong up"
         raise LabError("the cluster is not up; " + hint)

@@ -21,6 +21,7 @@
 #define TCP_IS_ESTABLISHED 1 /* netinet/tcp.h has the name, but an older struct tcp_info */
 #define ARM_RETRY_NS NS_PER_MS
 #define STALL_NS (2 * NS_PER_MS)
+#define CHECK_NS (8 * NS_PER_MS)
 #define MAX_AREA (64u << 20)
 
 /* ---- locks of an end: shared by the processes that hold it, so the holder may be a dead one ---- */
@@ -557,7 +558,7 @@ static void stop_rx(struct conn *c)
 
 	if (!lock_rx(e))
 		return;
-	if (e->flags & HUT_ENDF_ARMED) {
+	if ((e->flags & HUT_ENDF_ARMED) && LOAD(&d->turn) == HUT_TURN_OPEN) {
 		/* c = 0 says: nothing was taken, everything from S on is owed. */
 		STORE(&d->stop, e->rx_path == HUT_PATH_RING ? e->rx_head : 0);
 		/* Release: the offset before the decision. */
@@ -779,7 +780,9 @@ uint64_t conn_stall_ns(struct conn *c)
 	if (conn_state(c) != HUT_END_CHANNEL || LOAD(&c->end->tx_path) != HUT_PATH_RING || !c->stall_ns)
 		return NS_FOREVER;
 	/* With the overflow full as well there is nothing to look for until the reader rings. */
-	if (c->end->tx_split != HUT_NO_SPLIT && c->end->tx_tail - c->end->tx_head >= c->tx.over_size)
+	uint64_t split = c->end->tx_split, head = c->end->tx_head;
+
+	if (split != HUT_NO_SPLIT && c->end->tx_tail - (head > split ? head : split) >= c->tx.over_size)
 		return NS_FOREVER;
 	return c->stall_ns + STALL_NS;
 }
@@ -788,16 +791,17 @@ ssize_t conn_tx_room(struct conn *c)
 {
 	ssize_t n = ring_space(&c->tx, c->end, false);
 
-	if (n == 0)
-		n = ring_space(&c->tx, c->end, reader_idle(c));
-	else if (n > 0)
+	if (n >= (ssize_t)(c->tx.small_size / 2))
 		c->stall_ns = 0;
+	else if (n >= 0 && reader_idle(c) && n == 0)
+		n = ring_space(&c->tx, c->end, true);
 	return n;
 }
 
 static short ring_out_ready(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
+	bool enough;
 	ssize_t n;
 
 	if (LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR | HUT_ENDF_WRSHUT))
@@ -805,13 +809,14 @@ static short ring_out_ready(struct conn *c, int fd)
 	if (!lock_tx(e))
 		return 0;
 	n = e->tx_path == HUT_PATH_RING ? conn_tx_room(c) : 1 << 30;
+	/* Like TCP, not for a few bytes, unless no more will come: the reader rings when half of the ring is free. */
+	enough = n >= (ssize_t)(c->tx.small_size / 2) || (n > 0 && reader_idle(c));
 	unlock_tx(e);
 	if (n < 0) {
 		conn_poison(c, fd);
 		return POLLOUT;
 	}
-	/* Like TCP, not for a few bytes: the reader rings when half of the ring is free. */
-	return n >= (ssize_t)(c->tx.small_size / 2) ? POLLOUT : 0;
+	return enough ? POLLOUT : 0;
 }
 
 static short ring_in_ready(struct conn *c, int fd)
@@ -850,6 +855,10 @@ short conn_ready(struct conn *c, int fd, short want)
 		p.events = want;
 		return REAL(poll)(&p, 1, 0) > 0 ? p.revents : 0;
 	}
+	/* What the ring cannot tell: at once for who asks for it, else now and then. */
+	if (LOAD(&e->rx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & HUT_ENDF_FIN) &&
+	    ((want & POLLRDHUP) || now_coarse_ns() - c->check_ns >= CHECK_NS))
+		conn_check_socket(c, fd);
 	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
 		if (want & in)
 			got |= (short)(ring_in_ready(c, fd) & want);

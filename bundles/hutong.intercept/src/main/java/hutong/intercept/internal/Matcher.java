@@ -280,6 +280,11 @@ final class Matcher {
       return;
     }
     peer.state(Peer.State.UP);
+    announce(peer);
+  }
+
+  /** Says all that a peer must know that has just heard our greeting. */
+  private void announce(Peer peer) {
     for (Registration registration : List.copyOf(peer.entries.values())) {
       if (registration.localGone) {
         closed(registration);
@@ -435,6 +440,7 @@ final class Matcher {
       return;
     }
     if (entry.localGone) {
+      acknowledge(peer, message); // what was said before may have met a full queue
       release(entry);
     } else if (entry.in(Channel.State.SETUP)) {
       // It had opened and its program went away, but its SETUP_OK was lost: this end may match a
@@ -581,8 +587,12 @@ final class Matcher {
           courier.send(peer, PeerMessage.hello(Type.HELLO, peer.ownSession), List.of());
         }
       }
-      case HELLO_ACK ->
-          courier.send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
+      case HELLO_ACK -> {
+        courier.send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
+        if (peer.state == Peer.State.UP) {
+          announce(peer); // until now it did not listen
+        }
+      }
       case OFFER -> {
         if (live && entry.in(Channel.State.PENDING)) {
           offer(peer, entry);

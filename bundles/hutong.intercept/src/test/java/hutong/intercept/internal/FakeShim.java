@@ -14,6 +14,7 @@ import hutong.platform.abi.Abi;
 import hutong.platform.abi.EndLayout;
 import hutong.platform.abi.MessageLayout;
 import hutong.platform.abi.PoolLayout;
+import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -26,7 +27,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 
 /** A program's end of a control connection, played in Java, message by message. */
-final class FakeShim implements AutoCloseable {
+final class FakeShim implements Closeable {
   static final int PID = (int) ProcessHandle.current().pid();
   private static final int DEADLINE_S = 30;
 
@@ -77,7 +78,9 @@ final class FakeShim implements AutoCloseable {
     Fd bell = Platform.events().eventfd();
     bells.add(bell);
     ByteBuffer out = message(Abi.MSG_REGISTER, ref);
-    out.putInt(MessageLayout.FD, fd).putLong(MessageLayout.COOKIE, cookie).putInt(MessageLayout.SLOT, slot);
+    out.putInt(MessageLayout.FD, fd)
+        .putLong(MessageLayout.COOKIE, cookie)
+        .putInt(MessageLayout.SLOT, slot);
     Platform.sockets().send(socket, out.array(), List.of(bell));
     return bell;
   }
@@ -101,7 +104,9 @@ final class FakeShim implements AutoCloseable {
     }
   }
 
-  /** The next message; its descriptors are closed with this shim. Null at the end of the connection. */
+  /**
+   * The next message; its descriptors are closed with this shim. Null at the end of the connection.
+   */
   Answer await() {
     Received[] one = new Received[1];
     until(
@@ -130,9 +135,11 @@ final class FakeShim implements AutoCloseable {
     try (var links = Files.newDirectoryStream(Path.of("/proc/self/fd"))) {
       for (Path link : links) {
         int fd = Integer.parseInt(link.getFileName().toString());
-        if (Files.isSymbolicLink(link) && Files.readSymbolicLink(link).toString().startsWith("socket:")) {
+        if (Files.isSymbolicLink(link)
+            && Files.readSymbolicLink(link).toString().startsWith("socket:")) {
           SocketFacts facts = Platform.processes().inspectSocket(PID, fd);
-          if (tcp.getLocalAddress().equals(facts.local()) && tcp.getRemoteAddress().equals(facts.remote())) {
+          if (tcp.getLocalAddress().equals(facts.local())
+              && tcp.getRemoteAddress().equals(facts.remote())) {
             return fd;
           }
         }

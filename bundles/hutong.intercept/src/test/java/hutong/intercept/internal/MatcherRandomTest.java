@@ -21,7 +21,7 @@ import org.junit.jupiter.api.Test;
 class MatcherRandomTest {
   private static final int VMS = 3;
   private static final int CONNECTIONS = 6;
-  private static final int SEEDS = 400;
+  private static final int SEEDS = Integer.getInteger("hutong.seeds", 500);
   private static final int STEPS = 400;
 
   @Test

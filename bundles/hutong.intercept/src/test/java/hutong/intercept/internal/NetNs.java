@@ -7,7 +7,10 @@ import java.util.List;
 import jnr.ffi.LibraryLoader;
 import jnr.ffi.Runtime;
 
-/** Runs code in a network namespace of its own, on a thread of its own; threads made there stay in it. Needs root. */
+/**
+ * Runs code in a network namespace of its own, on a thread of its own; threads made there stay in
+ * it. Needs root.
+ */
 final class NetNs {
   private static final int CLONE_NEWNET = 0x40000000;
   private static final Libc LIBC = LibraryLoader.create(Libc.class).load("c");
@@ -62,6 +65,8 @@ final class NetNs {
     if (!args[0].equals("addr") || !args[2].contains(":")) {
       command.remove("nodad");
     }
-    assertThat(new ProcessBuilder(command).inheritIO().start().waitFor()).as(command.toString()).isZero();
+    assertThat(new ProcessBuilder(command).inheritIO().start().waitFor())
+        .as(command.toString())
+        .isZero();
   }
 }

@@ -12,6 +12,7 @@ import hutong.channel.internal.MemfdSegments;
 import hutong.channel.internal.Table;
 import hutong.platform.Events;
 import hutong.platform.Platform;
+import java.io.Closeable;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.channels.ServerSocketChannel;
@@ -26,7 +27,10 @@ import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 
-/** The intercepts of two VMs, with a link in memory, in one network namespace that has both VMs' addresses. */
+/**
+ * The intercepts of two VMs, with a link in memory, in one network namespace that has both VMs'
+ * addresses.
+ */
 final class TwoVms implements AutoCloseable {
   static final String VM1 = "10.99.0.1";
   static final String VM2 = "10.99.0.2";
@@ -35,7 +39,13 @@ final class TwoVms implements AutoCloseable {
   static final String OTHER_HOST = "10.99.0.3";
   static final String OUTSIDE = "10.99.0.9";
   static final List<String> ADDRESSES =
-      List.of(VM1 + "/32", VM2 + "/32", OTHER_HOST + "/32", OUTSIDE + "/32", VM1_V6 + "/128", VM2_V6 + "/128");
+      List.of(
+          VM1 + "/32",
+          VM2 + "/32",
+          OTHER_HOST + "/32",
+          OUTSIDE + "/32",
+          VM1_V6 + "/128",
+          VM2_V6 + "/128");
   static final int RING = 8192;
   static final int OVER = 16_384;
   static final Events EVENTS = Platform.events();
@@ -43,7 +53,7 @@ final class TwoVms implements AutoCloseable {
   final Map<String, AtomicLong> counts = new ConcurrentHashMap<>();
   final Table[] tables = new Table[2];
   final Intercept[] vms = new Intercept[2];
-  private final List<AutoCloseable> open = new ArrayList<>();
+  private final List<Closeable> open = new ArrayList<>();
 
   TwoVms() throws IOException {
     for (int i = 0; i < 2; i++) {
@@ -70,7 +80,8 @@ final class TwoVms implements AutoCloseable {
             new Quiet());
     MemberTable.Settings settings = new MemberTable.Settings(true, 65_536, 20, 50);
     vms[i] =
-        new Intercept(services, new Intercept.Config(address(i), i + 1, settings), new RouteCheck());
+        new Intercept(
+            services, new Intercept.Config(address(i), i + 1, settings), new RouteCheck());
     vms[i].start(() -> {});
     vms[i].membershipChanged(new MembershipSnapshot(1, members(i + 1)));
     FakeShim.until(vms[i]::listening);
@@ -87,8 +98,10 @@ final class TwoVms implements AutoCloseable {
 
   static List<Member> members(int self) {
     return List.of(
-        new Member("PC1", 1, "VM1", "02:77:00:00:00:01", List.of(VM1, VM1_V6), "1", true, self == 1),
-        new Member("PC1", 2, "VM2", "02:77:00:00:00:02", List.of(VM2, VM2_V6), "1", true, self == 2),
+        new Member(
+            "PC1", 1, "VM1", "02:77:00:00:00:01", List.of(VM1, VM1_V6), "1", true, self == 1),
+        new Member(
+            "PC1", 2, "VM2", "02:77:00:00:00:02", List.of(VM2, VM2_V6), "1", true, self == 2),
         new Member("PC2", 1, "VM3", "02:77:00:00:00:03", List.of(OTHER_HOST), "1", false, false));
   }
 
@@ -181,7 +194,8 @@ final class TwoVms implements AutoCloseable {
 
   /** Waits until the loop has done what was asked of it before. */
   void settle(int i) throws Exception {
-    java.util.concurrent.CompletableFuture<Void> done = new java.util.concurrent.CompletableFuture<>();
+    java.util.concurrent.CompletableFuture<Void> done =
+        new java.util.concurrent.CompletableFuture<>();
     vms[i].loop().execute(() -> done.complete(null));
     done.get(30, java.util.concurrent.TimeUnit.SECONDS);
   }
@@ -202,8 +216,8 @@ final class TwoVms implements AutoCloseable {
   }
 
   @Override
-  public void close() throws Exception {
-    for (AutoCloseable closeable : open) {
+  public void close() throws IOException {
+    for (Closeable closeable : open) {
       closeable.close();
     }
     for (Intercept vm : vms) {
