@@ -215,7 +215,11 @@ HUT_EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction 
 		bool handler = act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN;
 		uint64_t bit = 1ull << (sig % 64);
 
-		if (handler && !(act->sa_flags & SA_RESTART))
+		/* Faults come from the thread's own instructions, never in the middle of a wait. */
+		bool fault = sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP ||
+			     sig == SIGABRT || sig == SIGSYS;
+
+		if (handler && !fault && !(act->sa_flags & SA_RESTART))
 			atomic_fetch_or(&interrupting[sig / 64], bit);
 		else
 			atomic_fetch_and(&interrupting[sig / 64], ~bit);

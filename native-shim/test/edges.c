@@ -75,6 +75,9 @@ static void rd(int fd, size_t n, int flags)
 	ssize_t r = recv(fd, buf, n < sizeof(buf) ? n : sizeof(buf), flags);
 
 	note(" recv(%zu,%x)=%zd/%s", n, flags, r, err(r));
+	for (ssize_t i = 0; i < r; i++)
+		if (buf[i] < ' ')
+			buf[i] = '~';
 	if (r > 0 && r <= 8)
 		note(":%.*s", (int)r, buf);
 }
@@ -195,7 +198,7 @@ static void b_dup(int fd) { wr(fd, "one"); ms(10); wr(fd, "two"); rd(fd, 3, 0); 
 static void a_dup2_over(int fd) { int sv[2]; socketpair(AF_UNIX, SOCK_STREAM, 0, sv); close(sv[1]); rd(fd, 3, 0); dup2(sv[0], fd); rd(fd, 3, 0); close(fd); close(sv[0]); } /* the JVM's way to close */
 static void b_dup2_over(int fd) { wr(fd, "one"); rd(fd, 3, 0); }
 
-static void a_stdio(int fd) { wr(fd, "raw"); FILE *f = fdopen(dup(fd), "r+"); char line[20] = ""; note(" gets=%s", fgets(line, 20, f)); fprintf(f, "line\n"); fflush(f); note(" gets=%s", fgets(line, 20, f)); fclose(f); } /* [8] */
+static void a_stdio(int fd) { wr(fd, "raw"); FILE *f = fdopen(dup(fd), "r+"); char line[20] = ""; note(" gets=%.5s", fgets(line, 20, f)); fprintf(f, "line\n"); fflush(f); note(" gets=%.5s", fgets(line, 20, f)); fclose(f); } /* [8] */
 static void b_stdio(int fd) { wr(fd, "hello\n"); rd(fd, 3, MSG_WAITALL); rd(fd, 5, MSG_WAITALL); wr(fd, "again\n"); rd(fd, 1, 0); }
 
 static void a_exec(int fd) { wr(fd, "pre"); if (fork() == 0) { dup2(fd, 0); dup2(fd, 1); execlp("cat", "cat", NULL); _exit(9); } close(fd); wait(NULL); } /* inetd [8, 10, 18] */
@@ -465,7 +468,7 @@ static void run_case(size_t k)
 		if (n && line[n - 1] != '\n')
 			puts("");
 		if (!WIFEXITED(status) || WEXITSTATUS(status))
-			printf("%s.%c status %x\n", cases[k].name, 'a' + i, status);
+			printf("%s.%c.status: %x\n", cases[k].name, 'a' + i, status);
 		fclose(out[i]);
 	}
 	for (int i = 0; i < 2; i++) {

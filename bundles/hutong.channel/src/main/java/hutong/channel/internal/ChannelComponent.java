@@ -3,14 +3,14 @@ package hutong.channel.internal;
 
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
+import hutong.api.channel.Channel;
 import hutong.api.channel.ChannelInfo;
+import hutong.api.channel.ChannelTable;
 import hutong.api.channel.Channels;
+import hutong.api.channel.Segments;
 import hutong.api.discovery.Member;
 import hutong.api.discovery.Membership;
 import hutong.api.os.Fd;
-import hutong.channel.Channel;
-import hutong.channel.ChannelTable;
-import hutong.channel.Segments;
 import hutong.platform.Memory;
 import java.io.IOException;
 import java.security.SecureRandom;

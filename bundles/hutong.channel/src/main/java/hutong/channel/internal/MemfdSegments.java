@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.channel.internal;
 
+import hutong.api.channel.SegmentException;
+import hutong.api.channel.Segments;
 import hutong.api.os.Fd;
-import hutong.channel.SegmentException;
-import hutong.channel.Segments;
 import hutong.platform.Mapping;
 import hutong.platform.Memory;
 import hutong.platform.OsException;

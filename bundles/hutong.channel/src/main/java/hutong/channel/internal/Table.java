@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.channel.internal;
 
+import hutong.api.channel.Channel;
 import hutong.api.channel.ChannelInfo;
-import hutong.channel.Channel;
-import hutong.channel.ChannelTable;
-import hutong.channel.ChannelUse;
-import hutong.channel.Segments;
+import hutong.api.channel.ChannelTable;
+import hutong.api.channel.ChannelUse;
+import hutong.api.channel.Segments;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;

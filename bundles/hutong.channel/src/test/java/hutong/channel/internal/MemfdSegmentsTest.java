@@ -4,9 +4,9 @@ package hutong.channel.internal;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import hutong.api.channel.SegmentException;
+import hutong.api.channel.Segments;
 import hutong.api.os.Fd;
-import hutong.channel.SegmentException;
-import hutong.channel.Segments;
 import hutong.platform.Mapping;
 import hutong.platform.Memory;
 import hutong.platform.OsException;

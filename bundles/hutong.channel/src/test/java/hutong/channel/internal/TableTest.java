@@ -3,9 +3,9 @@ package hutong.channel.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import hutong.api.channel.Channel;
 import hutong.api.channel.ChannelInfo;
-import hutong.channel.Channel;
-import hutong.channel.Segments;
+import hutong.api.channel.Segments;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.ChannelTable;
+import hutong.api.channel.Segments;
 import hutong.api.discovery.Member;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.Reason;
@@ -9,8 +11,6 @@ import hutong.api.link.AgentLinkListener;
 import hutong.api.os.Fd;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
-import hutong.channel.ChannelTable;
-import hutong.channel.Segments;
 import hutong.platform.EventLoop;
 import hutong.platform.Events;
 import hutong.platform.Memory;

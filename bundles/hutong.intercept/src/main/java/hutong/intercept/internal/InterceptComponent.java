@@ -3,6 +3,8 @@ package hutong.intercept.internal;
 
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
+import hutong.api.channel.ChannelTable;
+import hutong.api.channel.Segments;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.ConnectionInfo;
@@ -12,8 +14,6 @@ import hutong.api.link.AgentLinkListener;
 import hutong.api.os.Fd;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
-import hutong.channel.ChannelTable;
-import hutong.channel.Segments;
 import hutong.platform.Events;
 import hutong.platform.Memory;
 import hutong.platform.Processes;

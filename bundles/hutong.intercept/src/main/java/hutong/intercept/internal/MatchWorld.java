@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.ChannelTable;
+import hutong.api.channel.Segments;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
-import hutong.channel.ChannelTable;
-import hutong.channel.Segments;
 import java.io.IOException;
 import java.util.List;
 import java.util.function.LongSupplier;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.Channel;
+import hutong.api.channel.SegmentException;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
-import hutong.channel.Channel;
-import hutong.channel.SegmentException;
 import hutong.intercept.internal.PeerMessage.Type;
 import java.io.IOException;
 import java.util.ArrayList;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.Channel;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
-import hutong.channel.Channel;
 
 /**
  * One end of a connection that a program registered, until the program withdraws it; then, where a

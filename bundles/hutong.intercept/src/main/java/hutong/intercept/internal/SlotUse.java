@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
-import hutong.channel.ChannelUse;
+import hutong.api.channel.ChannelUse;
 import java.util.List;
 
 /**

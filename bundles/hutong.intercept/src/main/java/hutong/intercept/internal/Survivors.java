@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.Channel;
 import hutong.api.os.Fd;
-import hutong.channel.Channel;
 import hutong.intercept.internal.Intercept.PoolView;
 import hutong.platform.abi.Abi;
 import java.io.IOException;

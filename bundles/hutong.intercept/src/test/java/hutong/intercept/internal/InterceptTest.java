@@ -4,10 +4,10 @@ package hutong.intercept.internal;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import hutong.api.channel.Segments;
 import hutong.api.intercept.ConnectionInfo;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
-import hutong.channel.Segments;
 import hutong.intercept.internal.FakeShim.Answer;
 import hutong.platform.Mapping;
 import hutong.platform.Memory;

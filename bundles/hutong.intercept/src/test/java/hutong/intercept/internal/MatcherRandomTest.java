@@ -4,7 +4,7 @@ package hutong.intercept.internal;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 
-import hutong.channel.Channel;
+import hutong.api.channel.Channel;
 import hutong.intercept.internal.Sim.End;
 import java.util.ArrayList;
 import java.util.HashMap;

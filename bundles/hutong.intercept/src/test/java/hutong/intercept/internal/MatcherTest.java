@@ -3,8 +3,8 @@ package hutong.intercept.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import hutong.api.channel.Channel;
 import hutong.api.intercept.Reason;
-import hutong.channel.Channel;
 import hutong.intercept.internal.PeerMessage.Type;
 import hutong.intercept.internal.Sim.End;
 import java.util.ArrayList;

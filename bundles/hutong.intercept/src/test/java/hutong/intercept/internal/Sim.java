@@ -3,10 +3,10 @@ package hutong.intercept.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import hutong.api.channel.SegmentException;
+import hutong.api.channel.Segments;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
-import hutong.channel.SegmentException;
-import hutong.channel.Segments;
 import hutong.channel.internal.Table;
 import java.io.IOException;
 import java.util.ArrayDeque;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package hutong.channel;
+package hutong.api.channel;
 
 /**
  * One entry of the channel table: a number of ours, from the registration of a connection's end

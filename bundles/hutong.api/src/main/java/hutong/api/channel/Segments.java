@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package hutong.channel;
+package hutong.api.channel;
 
 import hutong.api.os.Fd;
 import java.io.IOException;

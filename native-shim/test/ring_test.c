@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ring_test.c - the rings alone: two threads, random sizes, overflow, wrap, and a peer that scribbles on all it may.
+ * Built with ASan+UBSan and with TSan.  usage: ring_test [SEED]
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "shim.h"
+
+#define SMALL 4096u
+#define OVER 16384u
+#define BYTES (8u << 20)
+
+static struct hut_dir dir;
+static uint8_t *small_area, *over_area;
+static uint64_t seed;
+static int passed, failed;
+
+static void check(bool ok, const char *what)
+{
+	if (ok) {
+		passed++;
+		return;
+	}
+	failed++;
+	printf("ring_test: FAILED: %s (seed %llu)\n", what, (unsigned long long)seed);
+}
+
+static uint64_t rnd(uint64_t *s)
+{
+	*s ^= *s << 13;
+	*s ^= *s >> 7;
+	*s ^= *s << 17;
+	return *s;
+}
+
+static struct ring ring(void)
+{
+	return (struct ring){ &dir, small_area, over_area, SMALL, OVER };
+}
+
+static void reset(struct hut_end *e, uint64_t start)
+{
+	memset(&dir, 0, sizeof(dir));
+	dir.split = HUT_NO_SPLIT;
+	dir.tail = dir.start = dir.head = start;
+	memset(e, 0, sizeof(*e));
+	e->rx_head = e->tx_tail = e->tx_head = start;
+	e->rx_end = e->tx_split = HUT_NO_SPLIT;
+}
+
+static uint8_t value(uint64_t off)
+{
+	return (uint8_t)(off * 131 + (off >> 8));
+}
+
+struct flow {
+	struct hut_end end;
+	uint64_t rnd, start;
+	bool idle_writer;
+};
+
+static void *writer(void *arg)
+{
+	struct flow *f = arg;
+	struct ring r = ring();
+	uint8_t buf[5000];
+
+	while (f->end.tx_tail - f->start < BYTES) {
+		ssize_t room = ring_space(&r, &f->end, f->idle_writer && rnd(&f->rnd) % 3 == 0);
+		size_t n = 1 + rnd(&f->rnd) % sizeof(buf);
+
+		if (room < 0)
+			return "poisoned";
+		if (n > (size_t)room)
+			n = (size_t)room;
+		for (size_t i = 0; i < n; i++)
+			buf[i] = value(f->end.tx_tail + i);
+		ring_put(&r, &f->end, buf, n);
+		ring_publish(&r, &f->end);
+		if (!n)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void *reader(void *arg)
+{
+	struct flow *f = arg;
+	struct ring r = ring();
+	uint8_t buf[7000];
+
+	while (f->end.rx_head - f->start < BYTES) {
+		ssize_t avail = ring_avail(&r, &f->end);
+		size_t n = 1 + rnd(&f->rnd) % sizeof(buf), skip;
+
+		if (avail < 0)
+			return "poisoned";
+		if (n > (size_t)avail)
+			n = (size_t)avail;
+		skip = n ? rnd(&f->rnd) % n : 0;
+		ring_peek(&r, &f->end, skip, buf, n - skip);
+		for (size_t i = 0; i < n - skip; i++)
+			if (buf[i] != value(f->end.rx_head + skip + i))
+				return "byte differs";
+		if (n)
+			ring_take(&r, &f->end, n);
+		else
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void two_threads(bool overflow, uint64_t start, const char *what)
+{
+	static struct flow w, r;
+	pthread_t t[2];
+	void *why[2];
+
+	reset(&w.end, start);
+	reset(&r.end, start);
+	w.start = r.start = start;
+	w.rnd = seed * 77 + 1;
+	r.rnd = seed * 99 + 5;
+	w.idle_writer = overflow;
+	pthread_create(&t[0], NULL, writer, &w);
+	pthread_create(&t[1], NULL, reader, &r);
+	pthread_join(t[0], &why[0]);
+	pthread_join(t[1], &why[1]);
+	if (why[0] || why[1])
+		printf("%s / %s\n", (char *)why[0], (char *)why[1]);
+	check(!why[0] && !why[1], what);
+}
+
+static void limits(void)
+{
+	struct ring r = ring();
+	struct hut_end e;
+	uint8_t buf[SMALL] = { 0 };
+
+	reset(&e, 100);
+	check(ring_space(&r, &e, false) == SMALL, "an empty ring has all its room");
+	ring_put(&r, &e, buf, SMALL);
+	check(!ring_publish(&r, &e), "nobody to ring");
+	check(ring_space(&r, &e, false) == 0, "full");
+	check(ring_space(&r, &e, true) == OVER, "the overflow opens for an idle reader");
+	check(ring_avail(&r, &e) == SMALL, "all is there");
+	dir.prod_wait = 1;
+	check(!ring_take(&r, &e, 1), "one byte is not worth a wake-up");
+	check(ring_take(&r, &e, SMALL - 1), "an empty ring is");
+	check(ring_space(&r, &e, false) == SMALL && e.tx_split == HUT_NO_SPLIT, "back to the small ring once empty");
+	dir.cons_wait = 1;
+	ring_put(&r, &e, buf, 1);
+	check(ring_publish(&r, &e) && !dir.cons_wait, "a sleeping reader is rung once");
+	e.rx_end = e.rx_head + 1;
+	ring_put(&r, &e, buf, 5);
+	ring_publish(&r, &e);
+	check(ring_avail(&r, &e) == 1, "nothing beyond the end");
+}
+
+/* All that a peer can write, at random: answers stay in bounds or say poison; ASan watches the memory. */
+static void hostile(unsigned int rounds)
+{
+	struct ring r = ring();
+	struct hut_end e;
+	uint64_t s = seed * 31 + 7, poison = 0, lawful = 0;
+	uint8_t buf[SMALL + OVER];
+	bool ok = true;
+
+	for (unsigned int i = 0; i < rounds; i++) {
+		reset(&e, rnd(&s) >> (rnd(&s) % 64));
+		uint64_t *victim[] = { &dir.tail, &dir.head, &dir.split, &dir.start, &dir.end, &dir.stop };
+		uint64_t near_[] = { e.rx_head, 0, UINT64_MAX, SMALL, OVER, rnd(&s) };
+
+		for (int k = rnd(&s) % 4; k >= 0; k--)
+			*victim[rnd(&s) % 6] = near_[rnd(&s) % 6] + rnd(&s) % 20000 - 10000;
+		ssize_t a = ring_avail(&r, &e), b = ring_space(&r, &e, rnd(&s) % 2);
+
+		if (a > (ssize_t)(SMALL + OVER) || b > (ssize_t)OVER)
+			ok = false;
+		if (a > 0) {
+			ring_peek(&r, &e, 0, buf, (size_t)a);
+			ring_take(&r, &e, (size_t)a);
+		}
+		if (b > 0)
+			ring_put(&r, &e, buf, (size_t)b);
+		poison += a < 0 || b < 0;
+		lawful += a >= 0 && b >= 0;
+	}
+	check(ok, "hostile cursors stay in bounds");
+	check(poison > rounds / 20 && lawful > rounds / 20, "the hostile run meets both poison and lawful states");
+}
+
+int main(int argc, char **argv)
+{
+	seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
+	/* Guard pages around the areas: a step outside dies. */
+	uint8_t *m = mmap(NULL, 65536, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	small_area = m + 4096;
+	over_area = m + 4096 + SMALL + 4096;
+	if (mprotect(small_area, SMALL, PROT_READ | PROT_WRITE) || mprotect(over_area, OVER, PROT_READ | PROT_WRITE))
+		return 1;
+	limits();
+	two_threads(false, 0, "stream from 0 without overflow");
+	two_threads(true, 12345, "stream with overflow");
+	two_threads(true, UINT64_MAX / 2 - 1000, "stream at a large offset");
+	hostile(300000);
+	printf("ring_test %d %d\n", passed, failed);
+	return failed != 0;
+}

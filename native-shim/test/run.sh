@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs the shim's tests in a network namespace of their own; called by `make check`.
+# usage: run.sh BUILD
+set -u
+build=$(realpath "$1")
+if [ -z "${HUTONG_TEST_NS:-}" ]; then
+  HUTONG_TEST_NS=1 exec unshare --net -- "$0" "$build"
+fi
+ip link set lo up
+ip link add hut0 type veth peer name hut1 && ip link set hut1 up && ip link set hut0 up
+ip address add 10.99.0.1/24 dev hut0
+ip -6 address add fd99::1/64 dev hut0 nodad
+work=$(mktemp -d)
+agent=
+passed=0 failed=0
+trap '[ -n "$agent" ] && kill "$agent" 2>/dev/null; rm -rf "$work"' EXIT
+
+verdict() { # NAME STATUS
+  if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
+}
+
+start_agent() { # OPTIONS...
+  [ -n "$agent" ] && kill "$agent" && wait "$agent" 2>/dev/null
+  "$build/testagent" "$@" 10.99.0.1 fd99::1 > "$work/agent" 2>&1 &
+  agent=$!
+  for _ in $(seq 100); do grep -q ready "$work/agent" && return; sleep 0.05; done
+  echo "the test agent does not start: $(cat "$work/agent")"; exit 1
+}
+
+# What both sides print must be the same on TCP and accelerated, and nearly all cases must really be accelerated.
+edges() { # ADDRESS
+  timeout 120 "$build/edges" "$1" 6000 > "$work/tcp" 2>"$work/tcp.err"
+  rm -f "$work/stats"
+  HUTONG_STATS=$work/stats LD_PRELOAD=$preload timeout 120 "$build/edges" "$1" 6001 > "$work/hut" 2>"$work/hut.err"
+  local name line other
+  while IFS= read -r line; do
+    name=${line%%:*}
+    other=$(grep -F -- "$name:" "$work/hut" | head -1)
+    [ "$line" = "$other" ]; verdict "edges $1 $label $name" $?
+    [ "$line" = "$other" ] || printf '  tcp:    %s\n  hutong: %s\n' "$line" "$other"
+  done < "$work/tcp"
+  [ "$(wc -l < "$work/tcp")" -ge 66 ] && [ "$(wc -l < "$work/tcp")" = "$(wc -l < "$work/hut")" ]
+  verdict "edges $1 $label: same number of traces" $?
+  [ "$(grep -c 'conns_ring=[1-9]' "$work/stats")" -ge 55 ]; verdict "edges $1 $label: really accelerated" $?
+  [ ! -s "$work/hut.err" ]; verdict "edges $1 $label: nothing on stderr" $?; cat "$work/hut.err"
+}
+
+# Byte-exact full-duplex streams, each way of waiting against each.
+streams() { # ADDRESS BYTES SEED
+  local a b port=7000 server
+  for a in threads poll select lt et oneshot nonblock; do
+    for b in threads poll et oneshot; do
+      port=$((port + 1)); rm -f "$work/stats"
+      export HUTONG_STATS=$work/stats
+      LD_PRELOAD=$preload timeout 100 "$build/stream" server "$1" $port $a "$2" "$3" > "$work/server" 2>&1 &
+      server=$!
+      LD_PRELOAD=$preload timeout 100 "$build/stream" client "$1" $port $b "$2" "$3" > "$work/client" 2>&1
+      local client=$?
+      wait $server && [ $client = 0 ] && [ "$(grep -c 'stream conns_ring=[1-9]' "$work/stats")" = 2 ]
+      verdict "stream $1 $label $a/$b seed $3 ($(cat "$work/server" "$work/client" "$work/stats" | tr '\n' ' '))" $?
+      unset HUTONG_STATS
+    done
+  done
+}
+
+seed=${SEED:-$((RANDOM))}
+echo "seed $seed"
+for tool in asan tsan; do
+  "$build/ring_$tool" $seed > "$work/out" 2>&1; verdict "ring_$tool: $(cat "$work/out")" $?
+  passed=$((passed + $(awk "/^ring_test [0-9]/ {n = \$2 - 1} END {print n + 0}" "$work/out")))
+done
+preload=$build/libhutong.so label=default
+start_agent -r 524288 -o 4194304 -b 65536 -m 20 -s 50
+edges 10.99.0.1
+edges fd99::1
+streams 10.99.0.1 20000000 $seed
+label=tiny-rings
+start_agent -r 4096 -o 8192 -b 1000 -m 1 -s 20
+streams fd99::1 4000000 $((seed + 1))
+label=no-spin
+start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 0
+streams 10.99.0.1 10000000 $((seed + 2))
+# The same under AddressSanitizer and UBSan.
+preload=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$build/libhutong_asan.so label=asan
+export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
+start_agent -r 65536 -o 4194304 -b 1000 -m 1 -s 20
+streams 10.99.0.1 2000000 $((seed + 3))
+start_agent -r 524288 -o 4194304 -b 65536 -m 20 -s 50
+edges 10.99.0.1
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
