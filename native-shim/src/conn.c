@@ -686,6 +686,8 @@ bool conn_progress(struct conn *c, int fd)
 {
 	uint32_t note;
 
+	if (UNLIKELY(atomic_load_explicit(&c->plain, memory_order_relaxed)))
+		return false;
 	if (LIKELY(conn_state(c) == HUT_END_CHANNEL))
 		return progress_channel(c, fd);
 	switch (conn_state(c)) {

@@ -278,7 +278,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 		return REAL(recvmsg)(fd, m, flags);
 	}
 	for (;;) {
-		if (atomic_load(&c->nfds) == 0) {
+		if (atomic_load(&c->nfds) == 0 && !atomic_load(&c->plain)) {
 			errno = EBADF;
 			return finish(c, done, -1);
 		}
@@ -465,7 +465,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 		return REAL(sendmsg)(fd, m, flags);
 	}
 	for (;;) {
-		if (atomic_load(&c->nfds) == 0) {
+		if (atomic_load(&c->nfds) == 0 && !atomic_load(&c->plain)) {
 			errno = EBADF;
 			return finish(c, done, -1);
 		}

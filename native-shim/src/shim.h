@@ -113,8 +113,10 @@ struct conn {
 	uint64_t stall_head;
 	uint64_t check_ns;   /* last look at the TCP socket's own state */
 	uint64_t arm_ns;     /* last failed attempt to arm */
+	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
 	_Atomic bool sock_event; /* an epoll set was told of the socket itself */
+	_Atomic bool plain;  /* forgotten: its descriptors are plain TCP now, not closed */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */
 	bool sets_due;       /* epoll sets are still to be told of the channel */
 	uint32_t spin_budget;

@@ -145,6 +145,7 @@ struct conn *table_new(int fd, int family, bool nonblock)
 		memset(c, 0, offsetof(struct conn, pins));
 		memset((char *)c + offsetof(struct conn, note_seen), 0, sizeof(*c) - offsetof(struct conn, note_seen));
 		c->index = index;
+		c->fd = fd;
 		c->bell = c->peer_bell = -1;
 		c->family = (uint32_t)family;
 		c->nonblock = nonblock;
@@ -186,6 +187,7 @@ struct conn *table_remove(int fd)
 
 void table_forget(struct conn *c)
 {
+	atomic_store(&c->plain, true);
 	for (int fd; (fd = table_fd_of(c)) >= 0;) {
 		uintptr_t v = (uintptr_t)c;
 
@@ -233,13 +235,11 @@ int table_fd_of(struct conn *c)
 {
 	if (atomic_load(&c->nfds) <= 0)
 		return -1;
-	int hint = c->end ? (int)LOAD(&c->end->fd) : -1;
-
-	if (hint >= 0 && (unsigned int)hint < TABLE_SIZE && slot_of(hint) == (uintptr_t)c)
-		return hint;
+	if (slot_of(c->fd) == (uintptr_t)c)
+		return c->fd;
 	for (unsigned int fd = 0, n = atomic_load(&used_high); fd < n; fd++)
 		if (atomic_load_explicit(&table[fd], memory_order_relaxed) == (uintptr_t)c)
-			return (int)fd;
+			return c->fd = (int)fd;
 	return -1;
 }
 

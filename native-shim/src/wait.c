@@ -159,6 +159,8 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
 {
 	for (;;) {
+		if (atomic_load(&c->plain))
+			return 1;
 		if (atomic_load(&c->nfds) == 0 || table_peek(fd) != c) {
 			errno = EBADF;
 			return -1;

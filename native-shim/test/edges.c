@@ -349,7 +349,7 @@ static void a_sigpipe(int fd) { signal(SIGPIPE, on_signal); await(sync_a); ms(20
 static void b_sigpipe(int fd) { close(fd); go(sync_a); }
 
 static void *late_reader(void *arg) { rd(*(int *)arg, 4, 0); return NULL; }
-static void a_two_waits(int fd) { pthread_t t; pthread_create(&t, NULL, late_reader, &fd); ms(10); note(" put=%zu", put(fd, 6000000)); pthread_join(t, NULL); } /* [13] */
+static void a_two_waits(int fd) { pthread_t t; pthread_create(&t, NULL, late_reader, &fd); ms(10); size_t n = put(fd, 6000000); pthread_join(t, NULL); note(" put=%zu", n); } /* [13] */
 static void b_two_waits(int fd) { ms(60); note(" got=%zu", take(fd, 6000000)); wr(fd, "done"); ms(20); }
 
 static void a_oob(int fd) { rd(fd, 3, MSG_WAITALL); ms(30); rd(fd, 1, MSG_OOB); rd(fd, 3, MSG_WAITALL); }

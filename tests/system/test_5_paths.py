@@ -6,7 +6,7 @@ import os
 
 from support import BIN, PC1, VM1, VM2, VM3, Background, ClusterTest, conns, eventually, hutong, port
 
-MIB = 24
+MIB = 256
 
 
 def transfer(test, receiver, sender, address, mib=MIB, rate=None, program="xfer", env=None, during=None):

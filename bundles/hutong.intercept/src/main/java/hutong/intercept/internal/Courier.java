@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.Channel;
+import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
 import hutong.intercept.internal.PeerMessage.Type;
 import java.io.IOException;
 import java.util.List;
-import java.util.function.BiConsumer;
 
 /**
- * Sends the matching's messages; what met a full queue is said again a little later, if it is still
- * true then. One thread.
+ * Says what the matching has to say to its peers. What met a full queue is said again a little
+ * later, built from the state of then, if it is still true. One thread.
  */
 final class Courier {
   /** Milliseconds until a message is said again. */
@@ -19,20 +20,111 @@ final class Courier {
   private static final int ANSWERS_MAX = 8_192;
 
   private final MatchWorld world;
-  private final BiConsumer<Peer, PeerMessage> sayAgain;
+  private long mac;
 
-  /**
-   * Makes a courier.
-   *
-   * @param sayAgain sends a message again, built from the present state, or drops it
-   */
-  Courier(MatchWorld world, BiConsumer<Peer, PeerMessage> sayAgain) {
+  /** Makes a courier that knows no MAC address. */
+  Courier(MatchWorld world) {
     this.world = world;
-    this.sayAgain = sayAgain;
   }
 
+  /** This VM's MAC address, 48 bits in the low end. */
+  void mac(long newMac) {
+    mac = newMac;
+  }
+
+  // ---------------------------------------------------------------- messages
+
+  void hello(Peer peer) {
+    send(peer, PeerMessage.hello(Type.HELLO, peer.ownSession), List.of());
+  }
+
+  void helloAck(Peer peer) {
+    send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
+  }
+
+  /** Says all that a peer must know that has just heard our greeting. */
+  void announce(Peer peer) {
+    for (Registration registration : List.copyOf(peer.entries.values())) {
+      if (registration.localGone) {
+        closed(peer, registration);
+      } else if (registration.in(Channel.State.PENDING)) {
+        offer(peer, registration);
+      } else if (registration.in(Channel.State.SETUP)) {
+        setup(peer, registration);
+      }
+    }
+  }
+
+  void offer(Peer peer, Registration registration) {
+    send(peer, offerOf(registration), List.of());
+  }
+
+  /** For a peer that cannot take an offer just now. */
+  void offerLater(Peer peer, Registration registration) {
+    again(peer, offerOf(registration));
+  }
+
+  private PeerMessage offerOf(Registration registration) {
+    return PeerMessage.of(
+        Type.OFFER, registration.channel.number(), 0, registration.pair, mac, 0, 0);
+  }
+
+  void setup(Peer peer, Registration registration) {
+    send(
+        peer, with(Type.SETUP, registration), List.of(registration.segment, registration.doorbell));
+  }
+
+  void setupOk(Peer peer, Registration registration) {
+    send(peer, with(Type.SETUP_OK, registration), List.of(registration.doorbell));
+  }
+
+  private PeerMessage with(Type type, Registration registration) {
+    Channel channel = registration.channel;
+    return PeerMessage.of(
+        type,
+        channel.number(),
+        channel.peerNumber(),
+        registration.pair,
+        mac,
+        registration.ringSize,
+        registration.overSize);
+  }
+
+  /** With {@link Reason#NONE}: not known here, or not any more. */
+  void refuse(Peer peer, int number, int peerNumber, Reason reason) {
+    send(peer, PeerMessage.about(Type.REFUSED, number, peerNumber, reason.number()), List.of());
+  }
+
+  /** This end is gone; the entry waits for the peer's. */
+  void closed(Peer peer, Registration registration) {
+    Channel channel = registration.channel;
+    send(
+        peer, PeerMessage.about(Type.CLOSED, channel.number(), channel.peerNumber(), 0), List.of());
+  }
+
+  /** This end is gone, as the peer's was before; the entry ends now. */
+  void closedAck(Peer peer, Registration registration) {
+    Channel channel = registration.channel;
+    send(
+        peer,
+        PeerMessage.about(Type.CLOSED_ACK, channel.number(), channel.peerNumber(), 0),
+        List.of());
+  }
+
+  /** Nothing of a channel that the peer closed is here: it need not wait. */
+  void acknowledge(Peer peer, PeerMessage message) {
+    if (message.type() == Type.CLOSED) {
+      send(
+          peer,
+          PeerMessage.about(Type.CLOSED_ACK, message.peerNumber(), message.number(), 0),
+          List.of());
+    }
+  }
+
+  // ---------------------------------------------------------------- full queues
+
   /** Sends a message; the descriptors stay the caller's. To a peer that is down nothing is sent. */
-  void send(Peer peer, PeerMessage message, List<Fd> fds) {
+  private void send(Peer peer, PeerMessage message, List<Fd> fds) {
     if (peer.state == Peer.State.DOWN && message.type() != Type.HELLO_ACK) {
       return; // all of it is said when the peer is back
     }
@@ -62,8 +154,50 @@ final class Courier {
     peer.again.clear();
     for (PeerMessage message : messages) {
       if (peer.state != Peer.State.DOWN) {
-        sayAgain.accept(peer, message);
+        sayAgain(peer, message);
       }
+    }
+  }
+
+  /** Says again what is still true. */
+  private void sayAgain(Peer peer, PeerMessage message) {
+    Registration entry = peer.entries.get(message.number());
+    boolean live = entry != null && !entry.localGone;
+    boolean same = entry != null && entry.channel.peerNumber() == message.peerNumber();
+    switch (message.type()) {
+      case HELLO -> {
+        if (peer.state == Peer.State.GREETING) {
+          hello(peer);
+        }
+      }
+      case HELLO_ACK -> {
+        helloAck(peer);
+        if (peer.state == Peer.State.UP) {
+          announce(peer); // until now it did not listen
+        }
+      }
+      case OFFER -> {
+        if (live && entry.in(Channel.State.PENDING)) {
+          offer(peer, entry);
+        }
+      }
+      case SETUP -> {
+        if (live && same && entry.in(Channel.State.SETUP)) {
+          setup(peer, entry);
+        }
+      }
+      case SETUP_OK -> {
+        if (live && same && entry.in(Channel.State.OPEN)) {
+          setupOk(peer, entry);
+        }
+      }
+      case CLOSED -> {
+        if (entry != null && entry.localGone && same) {
+          closed(peer, entry);
+        }
+      }
+      case REFUSED, CLOSED_ACK -> send(peer, message, List.of());
+      default -> throw new IllegalStateException("no such type");
     }
   }
 }

@@ -49,7 +49,6 @@ final class Matcher {
   private final Map<AddressPair, Registration> byPair = new HashMap<>();
   private final Map<Long, Registration> byCookie = new HashMap<>();
   private final Map<Integer, Peer> peers = new HashMap<>();
-  private long mac;
 
   /**
    * A matching without peers or registrations.
@@ -60,12 +59,12 @@ final class Matcher {
   Matcher(int self, MatchWorld world) {
     this.self = self;
     this.world = world;
-    this.courier = new Courier(world, this::sayAgain);
+    this.courier = new Courier(world);
   }
 
   /** This VM's MAC address, 48 bits in the low end; 0 while unknown. */
   void mac(long newMac) {
-    mac = newMac;
+    courier.mac(newMac);
   }
 
   // ---------------------------------------------------------------- programs
@@ -98,7 +97,7 @@ final class Matcher {
     peer.entries.put(channel.number(), registration);
     world.meter().count("intercept.registrations");
     if (peer.state == Peer.State.UP) {
-      offer(peer, registration);
+      courier.offer(peer, registration);
     }
     return registration;
   }
@@ -115,14 +114,11 @@ final class Matcher {
     } else if (registration.remoteGone) {
       // The peer waits for this; nothing is left here to say it again from, hence the kind that is
       // kept as it is.
-      courier.send(
-          peer(registration.channel.peerVm()),
-          about(Type.CLOSED_ACK, registration.channel),
-          List.of());
+      courier.closedAck(peer(registration.channel.peerVm()), registration);
       release(registration);
     } else {
       registration.channel.state(Channel.State.CLOSING);
-      closed(registration);
+      courier.closed(peer(registration.channel.peerVm()), registration);
     }
   }
 
@@ -139,7 +135,7 @@ final class Matcher {
     Peer peer = peer(peerVm);
     peer.entries.put(channel.number(), registration);
     if (peer.state == Peer.State.UP) {
-      offer(peer, registration);
+      courier.offer(peer, registration);
     }
   }
 
@@ -188,7 +184,7 @@ final class Matcher {
       return; // its greeting was quicker
     }
     peer.state(Peer.State.GREETING);
-    courier.send(peer, PeerMessage.hello(Type.HELLO, peer.ownSession), List.of());
+    courier.hello(peer);
   }
 
   /** The agent of a VM cannot be reached. */
@@ -270,7 +266,7 @@ final class Matcher {
     }
     peer.session = message.session();
     if (message.type() == Type.HELLO) {
-      courier.send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
+      courier.helloAck(peer);
     }
     if (message.version() != PeerMessage.VERSION) {
       peer.state(Peer.State.INCOMPATIBLE);
@@ -280,20 +276,7 @@ final class Matcher {
       return;
     }
     peer.state(Peer.State.UP);
-    announce(peer);
-  }
-
-  /** Says all that a peer must know that has just heard our greeting. */
-  private void announce(Peer peer) {
-    for (Registration registration : List.copyOf(peer.entries.values())) {
-      if (registration.localGone) {
-        closed(registration);
-      } else if (registration.in(Channel.State.PENDING)) {
-        offer(peer, registration);
-      } else if (registration.in(Channel.State.SETUP)) {
-        setup(peer, registration);
-      }
-    }
+    courier.announce(peer);
   }
 
   private void onOffer(Peer peer, PeerMessage message) {
@@ -308,7 +291,7 @@ final class Matcher {
       return; // a repeated offer: the set-up is under way
     }
     if (self > peer.domid) {
-      offer(peer, registration);
+      courier.offer(peer, registration);
       return;
     }
     registration.ringSize = world.segments().ringSize();
@@ -326,7 +309,7 @@ final class Matcher {
     registration.channel.peer(message.number(), message.mac());
     registration.peerMac = message.mac();
     registration.channel.state(Channel.State.SETUP);
-    setup(peer, registration);
+    courier.setup(peer, registration);
   }
 
   private void onSetup(Peer peer, PeerMessage message, List<Fd> fds) {
@@ -335,20 +318,14 @@ final class Matcher {
         || peer.domid > self
         || message.number() == 0
         || !registration.pair.equals(message.pair().flipped())) {
-      courier.send(
-          peer,
-          PeerMessage.about(Type.REFUSED, message.peerNumber(), message.number(), 0),
-          List.of());
+      courier.refuse(peer, message.peerNumber(), message.number(), Reason.NONE);
       return;
     }
     if (registration.in(Channel.State.OPEN)) {
       if (registration.channel.peerNumber() == message.number()) {
-        setupOk(peer, registration); // it did not see our answer
+        courier.setupOk(peer, registration); // it did not see our answer
       } else {
-        courier.send(
-            peer,
-            PeerMessage.about(Type.REFUSED, message.peerNumber(), message.number(), 0),
-            List.of());
+        courier.refuse(peer, message.peerNumber(), message.number(), Reason.NONE);
       }
       return;
     }
@@ -364,7 +341,7 @@ final class Matcher {
     registration.ringSize = message.ringSize();
     registration.overSize = message.overSize();
     opened(registration, message);
-    setupOk(peer, registration);
+    courier.setupOk(peer, registration);
     Fd peerDoorbell = fds.remove(1);
     Fd segment = fds.remove(0);
     registration.owner.onChannel(registration, 1, segment, peerDoorbell);
@@ -415,7 +392,7 @@ final class Matcher {
         release(entry);
       } else if (entry.in(Channel.State.SETUP)) {
         backToPending(entry);
-        courier.again(peer, offerOf(entry));
+        courier.offerLater(peer, entry);
       }
       return;
     }
@@ -436,31 +413,20 @@ final class Matcher {
     if (entry == null
         || entry.in(Channel.State.PENDING)
         || entry.channel.peerNumber() != message.number()) {
-      acknowledge(peer, message);
+      courier.acknowledge(peer, message);
       return;
     }
     if (entry.localGone) {
-      acknowledge(peer, message); // what was said before may have met a full queue
+      courier.acknowledge(peer, message); // what was said before may have met a full queue
       release(entry);
     } else if (entry.in(Channel.State.SETUP)) {
       // It had opened and its program went away, but its SETUP_OK was lost: this end may match a
-      // later one, whose
-      // offer may have come already.
-      acknowledge(peer, message);
+      // later one, whose offer may have come already.
+      courier.acknowledge(peer, message);
       backToPending(entry);
-      courier.again(peer, offerOf(entry));
+      courier.offerLater(peer, entry);
     } else {
       entry.remoteGone = true;
-    }
-  }
-
-  /** Nothing of that channel is here: the peer need not wait. */
-  private void acknowledge(Peer peer, PeerMessage message) {
-    if (message.type() == Type.CLOSED) {
-      courier.send(
-          peer,
-          PeerMessage.about(Type.CLOSED_ACK, message.peerNumber(), message.number(), 0),
-          List.of());
     }
   }
 
@@ -483,10 +449,9 @@ final class Matcher {
 
   /** Both programs get the same reason; the peer's agent is told. */
   private void refuseBoth(Peer peer, Registration registration, int peerNumber, Reason reason) {
-    PeerMessage refusal =
-        PeerMessage.about(Type.REFUSED, registration.channel.number(), peerNumber, reason.number());
+    int number = registration.channel.number();
     decline(registration, reason);
-    courier.send(peer, refusal, List.of());
+    courier.refuse(peer, number, peerNumber, reason);
   }
 
   private void decline(Registration registration, Reason reason) {
@@ -534,87 +499,6 @@ final class Matcher {
       } else if (registration.in(Channel.State.OPEN)) {
         registration.remoteGone = true;
       }
-    }
-  }
-
-  private void offer(Peer peer, Registration registration) {
-    courier.send(peer, offerOf(registration), List.of());
-  }
-
-  private PeerMessage offerOf(Registration registration) {
-    return PeerMessage.of(
-        Type.OFFER, registration.channel.number(), 0, registration.pair, mac, 0, 0);
-  }
-
-  private void setup(Peer peer, Registration registration) {
-    courier.send(
-        peer, with(Type.SETUP, registration), List.of(registration.segment, registration.doorbell));
-  }
-
-  private void setupOk(Peer peer, Registration registration) {
-    courier.send(peer, with(Type.SETUP_OK, registration), List.of(registration.doorbell));
-  }
-
-  private PeerMessage with(Type type, Registration registration) {
-    Channel channel = registration.channel;
-    return PeerMessage.of(
-        type,
-        channel.number(),
-        channel.peerNumber(),
-        registration.pair,
-        mac,
-        registration.ringSize,
-        registration.overSize);
-  }
-
-  private void closed(Registration registration) {
-    Channel channel = registration.channel;
-    courier.send(peer(channel.peerVm()), about(Type.CLOSED, channel), List.of());
-  }
-
-  private static PeerMessage about(Type type, Channel channel) {
-    return PeerMessage.about(type, channel.number(), channel.peerNumber(), 0);
-  }
-
-  /** Says again what is still true. */
-  private void sayAgain(Peer peer, PeerMessage message) {
-    Registration entry = peer.entries.get(message.number());
-    boolean live = entry != null && !entry.localGone;
-    boolean same = entry != null && entry.channel.peerNumber() == message.peerNumber();
-    switch (message.type()) {
-      case HELLO -> {
-        if (peer.state == Peer.State.GREETING) {
-          courier.send(peer, PeerMessage.hello(Type.HELLO, peer.ownSession), List.of());
-        }
-      }
-      case HELLO_ACK -> {
-        courier.send(peer, PeerMessage.hello(Type.HELLO_ACK, peer.ownSession), List.of());
-        if (peer.state == Peer.State.UP) {
-          announce(peer); // until now it did not listen
-        }
-      }
-      case OFFER -> {
-        if (live && entry.in(Channel.State.PENDING)) {
-          offer(peer, entry);
-        }
-      }
-      case SETUP -> {
-        if (live && same && entry.in(Channel.State.SETUP)) {
-          setup(peer, entry);
-        }
-      }
-      case SETUP_OK -> {
-        if (live && same && entry.in(Channel.State.OPEN)) {
-          setupOk(peer, entry);
-        }
-      }
-      case CLOSED -> {
-        if (entry != null && entry.localGone && same) {
-          closed(entry);
-        }
-      }
-      case REFUSED, CLOSED_ACK -> courier.send(peer, message, List.of());
-      default -> throw new IllegalStateException("no such type");
     }
   }
 

@@ -50,7 +50,8 @@ final class MemberView {
     return new MemberView(map, mac);
   }
 
-  private static long mac(String text) {
+  /** A MAC address from its text, 48 bits in the low end; 0 if it is none. */
+  static long mac(String text) {
     try {
       return Long.parseLong(text.replace(":", ""), 16) & 0xffff_ffff_ffffL;
     } catch (NumberFormatException e) {

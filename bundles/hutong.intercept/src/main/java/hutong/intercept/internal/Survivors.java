@@ -2,6 +2,7 @@
 package hutong.intercept.internal;
 
 import hutong.api.channel.Channel;
+import hutong.api.discovery.Member;
 import hutong.api.os.Fd;
 import hutong.intercept.internal.Intercept.PoolView;
 import hutong.platform.abi.Abi;
@@ -142,7 +143,36 @@ final class Survivors implements AutoCloseable {
       }
     }
     if (!byInode.isEmpty()) {
+      namePeers();
       intercept.loop().schedule(LOOK_EVERY, this::look);
+    }
+  }
+
+  /** Finds out where the other ends are, once the members are known; for the list only. */
+  private void namePeers() {
+    Map<Long, Channel> byCookie = new HashMap<>();
+    for (Found found : byInode.values()) {
+      for (Old old : found.channels) {
+        if (old.entry != null && old.entry.peerVm() == 0) {
+          byCookie.put(old.cookie, old.entry);
+        }
+      }
+    }
+    MemberView members = intercept.members();
+    if (byCookie.isEmpty() || members.all().isEmpty()) {
+      return;
+    }
+    try {
+      for (SockDiag.Socket socket : SockDiag.connections()) {
+        Channel entry = byCookie.get(socket.cookie());
+        Member peer = members.get(socket.pair().remote());
+        if (entry != null && peer != null && peer.coResident()) {
+          entry.peerVm(peer.domid());
+          entry.peer(0, MemberView.mac(peer.mac()));
+        }
+      }
+    } catch (IOException e) {
+      intercept.failed("list of connections", e);
     }
   }
 

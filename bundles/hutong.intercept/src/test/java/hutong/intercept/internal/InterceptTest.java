@@ -11,6 +11,7 @@ import hutong.api.os.Fd;
 import hutong.intercept.internal.FakeShim.Answer;
 import hutong.platform.Mapping;
 import hutong.platform.Memory;
+import hutong.platform.OsException;
 import hutong.platform.Platform;
 import hutong.platform.abi.Abi;
 import hutong.platform.abi.EndLayout;
@@ -277,13 +278,39 @@ class InterceptTest {
         }
         Platform.sockets().send(shim.socket, data, fds);
       }
-    } catch (hutong.platform.OsException e) {
+    } catch (OsException e) {
       assertThat(e.errno()).isIn(32, 104, 11); // cut off, or not read for now
     } finally {
       for (int i = 2; i < kinds.length; i++) {
         kinds[i].close();
       }
     }
+  }
+
+  @Test
+  void aProgramThatDoesNotReadStallsNobody() throws Exception {
+    with(
+        vms -> {
+          FakeShim deaf = vms.program(0);
+          deaf.hello();
+          int sent = 0;
+          try (Fd bell = TwoVms.EVENTS.eventfd()) {
+            ByteBuffer message = FakeShim.message(Abi.MSG_REGISTER, 1);
+            message.putInt(MessageLayout.FD, 100_000).putInt(MessageLayout.SLOT, 1);
+            while (true) {
+              Platform.sockets().send(deaf.socket, message.array(), List.of(bell));
+              sent++;
+              assertThat(sent).as("queued without end").isLessThan(100_000);
+            }
+          } catch (OsException e) {
+            assertThat(e.wouldBlock()).as(e.getMessage()).isTrue(); // the agent has stopped reading
+          }
+          channel(vms, TwoVms.VM1, TwoVms.VM2);
+          for (int i = 0; i < sent; i++) {
+            assertThat(Reason.of(deaf.await().reason())).isEqualTo(Reason.NOT_OWNER);
+          }
+          FakeShim.until(() -> deaf.note(1) > 0);
+        });
   }
 
   @Test
@@ -432,6 +459,7 @@ class InterceptTest {
               .extracting(c -> c.number())
               .containsExactly(0x55550009);
           assertThat(vms.tables[0].bytes()).isPositive();
+          FakeShim.until(() -> vms.tables[0].list(vm -> "VM" + vm).get(0).peerName().equals("VM2"));
           shim.pool.putIntVolatile(at + EndLayout.STATE, Abi.END_FREE);
           FakeShim.until(() -> vms.tables[0].size() == 0);
           assertThat(find(list(vms, 0), tcp[0]).reason()).isEqualTo(Reason.NOT_INTERCEPTED);
