@@ -31,6 +31,7 @@ import java.util.regex.Pattern;
 /** A host agent's Ed25519 key and those of the hosts that the administrator trusts, in files. */
 final class HostKeys {
   private static final String ALGORITHM = "Ed25519";
+
   /** A host id is a name in XenStore, too. */
   private static final Pattern HOST_ID = Pattern.compile("[A-Za-z0-9_-]{1,63}");
 
@@ -79,11 +80,13 @@ final class HostKeys {
   }
 
   /**
-   * The pair of a private key. The JDK has no direct way from the private half to the public one, but it makes a pair
-   * out of the seed that its source of randomness gives, and the seed is what a private key consists of.
+   * The pair of a private key. The JDK has no direct way from the private half to the public one,
+   * but it makes a pair out of the seed that its source of randomness gives, and the seed is what a
+   * private key consists of.
    */
   private static KeyPair pairOf(byte[] pkcs8) throws GeneralSecurityException, IOException {
-    PrivateKey key = KeyFactory.getInstance(ALGORITHM).generatePrivate(new PKCS8EncodedKeySpec(pkcs8));
+    PrivateKey key =
+        KeyFactory.getInstance(ALGORITHM).generatePrivate(new PKCS8EncodedKeySpec(pkcs8));
     byte[] seed = key instanceof EdECPrivateKey ed ? ed.getBytes().orElse(null) : null;
     if (seed == null) {
       throw new IOException("not an Ed25519 private key");
@@ -190,11 +193,16 @@ final class HostKeys {
 
   private static void writePem(Path file, String what, byte[] der, String mode) throws IOException {
     String text =
-        "-----BEGIN " + what + "-----\n"
+        "-----BEGIN "
+            + what
+            + "-----\n"
             + Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(der)
-            + "\n-----END " + what + "-----\n";
+            + "\n-----END "
+            + what
+            + "-----\n";
     Set<PosixFilePermission> permissions = PosixFilePermissions.fromString(mode);
-    Path fresh = file.resolveSibling("." + file.getFileName() + "." + ProcessHandle.current().pid());
+    Path fresh =
+        file.resolveSibling("." + file.getFileName() + "." + ProcessHandle.current().pid());
     Files.deleteIfExists(fresh);
     Files.createFile(fresh, PosixFilePermissions.asFileAttribute(permissions));
     Files.writeString(fresh, text, StandardCharsets.US_ASCII);

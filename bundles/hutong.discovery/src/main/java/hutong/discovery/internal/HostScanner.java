@@ -16,15 +16,17 @@ import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The host agent's view of its XenStore (M4.1): which domains take part, and which of them are alive. A domain is alive
- * while its heartbeat changes at least every 2.5 s. Also hands each domain what it has to know from domain 0.
+ * The host agent's view of its XenStore (M4.1): which domains take part, and which of them are
+ * alive. A domain is alive while its heartbeat changes at least every 2.5 s. Also hands each domain
+ * what it has to know from domain 0.
  *
- * <p>Guests write what is read here: it is bounded and checked, and of two domains that claim the same address the one
- * that had it first keeps it. Single-threaded.
+ * <p>Guests write what is read here: it is bounded and checked, and of two domains that claim the
+ * same address the one that had it first keeps it. Single-threaded.
  */
 final class HostScanner {
   /** What a domain publishes, below its own directory. */
   static final String PUBLISHED = "data/hutong";
+
   /** What domain 0 hands to a domain, below that domain's directory. */
   static final String HANDED = "hutong";
 
@@ -113,7 +115,8 @@ final class HostScanner {
       domainId(name).ifPresent(present::add);
     }
     if (disturbed) {
-      // A store that was started anew is empty until the domains have noticed: they get the time to.
+      // A store that was started anew is empty until the domains have noticed: they get the time
+      // to.
       disturbed = false;
       graceEndNs = nowNs + SILENCE_NS;
     }
@@ -128,7 +131,8 @@ final class HostScanner {
     return alive(nowNs);
   }
 
-  private void look(XenStore store, int domid, Domain domain, long nowNs, boolean grace) throws XenStoreException {
+  private void look(XenStore store, int domid, Domain domain, long nowNs, boolean grace)
+      throws XenStoreException {
     String home = DOMAINS + "/" + domid;
     String published = home + "/" + PUBLISHED;
     Optional<String> heartbeat = store.read(published + "/heartbeat");
@@ -140,7 +144,8 @@ final class HostScanner {
       return;
     }
     beat(domain, heartbeat.get(), nowNs);
-    String mac = store.read(published + "/mac").orElse("").strip().toLowerCase(java.util.Locale.ROOT);
+    String mac =
+        store.read(published + "/mac").orElse("").strip().toLowerCase(java.util.Locale.ROOT);
     if (!mac.matches("[0-9a-f]{2}(:[0-9a-f]{2}){5}") || !ownsMac(store, home, mac)) {
       tally.count(Tally.BAD_CLAIM);
       domain.entry = null;
@@ -155,7 +160,10 @@ final class HostScanner {
             printable(store.read(published + "/version").orElse("")));
   }
 
-  /** On Xen domain 0 knows the MAC addresses of a domain's interfaces; without that knowledge the claim stands. */
+  /**
+   * On Xen domain 0 knows the MAC addresses of a domain's interfaces; without that knowledge the
+   * claim stands.
+   */
   private static boolean ownsMac(XenStore store, String home, String mac) throws XenStoreException {
     List<String> interfaces = store.list(home + "/device/vif");
     boolean known = false;
@@ -178,7 +186,8 @@ final class HostScanner {
         continue;
       }
       Addresses.parse(claim)
-          .ifPresentOrElse(a -> addresses.add(Addresses.text(a)), () -> tally.count(Tally.BAD_CLAIM));
+          .ifPresentOrElse(
+              a -> addresses.add(Addresses.text(a)), () -> tally.count(Tally.BAD_CLAIM));
     }
     return addresses.stream().sorted().toList();
   }
@@ -194,7 +203,8 @@ final class HostScanner {
     List<Map.Entry<Integer, Domain>> known = new ArrayList<>(domains.entrySet());
     List<Entry> alive = new ArrayList<>();
     known.removeIf(d -> d.getValue().entry == null || nowNs - d.getValue().seenNs >= SILENCE_NS);
-    // Those that were in the list before keep what they had; among newcomers the lower domain id wins.
+    // Those that were in the list before keep what they had; among newcomers the lower domain id
+    // wins.
     previous.keySet().retainAll(known.stream().map(Map.Entry::getKey).toList());
     previous.forEach((domid, claims) -> claims.forEach(claim -> holders.putIfAbsent(claim, domid)));
     for (Map.Entry<Integer, Domain> candidate : known) {
@@ -234,8 +244,8 @@ final class HostScanner {
   }
 
   /**
-   * Hands every present domain what it has to know, where it has changed. Only domain 0 can write there and only the
-   * domain itself can read it.
+   * Hands every present domain what it has to know, where it has changed. Only domain 0 can write
+   * there and only the domain itself can read it.
    *
    * @param store to write to
    * @param handout the same for all

@@ -35,8 +35,10 @@ final class ListCodec {
   static final int ETHER_TYPE = 0x88B6;
   static final int SIGNATURE_BYTES = 64;
   static final int MAX_PARTS = 32;
+
   /** Longest datagram that is looked at. */
   static final int MAX_BYTES = 9000;
+
   static final int MAX_ADDRESSES = 32;
   static final int MAX_TEXT = 63;
   private static final int MAGIC = 0x4855544c;
@@ -92,7 +94,8 @@ final class ListCodec {
       out.putInt(head.validMs()).putShort((short) length);
       out.putShort(counts.get(part).shortValue()).put(host).put(body);
       byte[] signature = signer.sign(out.array());
-      datagrams.add(ByteBuffer.allocate(length + signature.length).put(out.array()).put(signature).array());
+      datagrams.add(
+          ByteBuffer.allocate(length + signature.length).put(out.array()).put(signature).array());
     }
     return datagrams;
   }
@@ -102,7 +105,8 @@ final class ListCodec {
     out.putShort((short) entry.domid()).put(Sockets.macBytes(entry.mac()));
     putText(out, entry.name());
     putText(out, entry.version());
-    List<String> addresses = entry.addresses().subList(0, Math.min(MAX_ADDRESSES, entry.addresses().size()));
+    List<String> addresses =
+        entry.addresses().subList(0, Math.min(MAX_ADDRESSES, entry.addresses().size()));
     out.put((byte) addresses.size());
     for (String text : addresses) {
       byte[] address = Addresses.parse(text).orElseThrow().getAddress();
@@ -140,7 +144,8 @@ final class ListCodec {
     int count = in.getShort() & 0xffff;
     require(parts >= 1 && parts <= MAX_PARTS && part < parts, "part " + part + " of " + parts);
     require(epoch > 0 && sequence > 0 && validMs > 0, "epoch, sequence or validity");
-    require(length >= HEADER_BYTES + hostLength && length <= data.length - SIGNATURE_BYTES, "lengths");
+    require(
+        length >= HEADER_BYTES + hostLength && length <= data.length - SIGNATURE_BYTES, "lengths");
     require(hostLength > 0 && hostLength <= MAX_TEXT, "host id");
     in.limit(length);
     try {

@@ -15,7 +15,13 @@ import java.util.List;
  * @param entries the VMs in this part
  */
 record ListPart(
-    String hostId, long epoch, long sequence, int part, int parts, int validMs, List<Entry> entries) {
+    String hostId,
+    long epoch,
+    long sequence,
+    int part,
+    int parts,
+    int validMs,
+    List<Entry> entries) {
   ListPart {
     entries = List.copyOf(entries);
   }

@@ -14,18 +14,21 @@ import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The receiving half of discovery in a VM (M4.2, M5.1): checks list datagrams and keeps what they say until it expires.
+ * The receiving half of discovery in a VM (M4.2, M5.1): checks list datagrams and keeps what they
+ * say until it expires.
  *
- * <p>Replays: a list must be newer, by epoch and sequence, than the latest one of its host. That memory is lost with the
- * process; for the own host domain 0 then tells through XenStore when its list last changed (the floor), so that an
- * older list is refused from the very first datagram on. For other hosts a replay can count until their next genuine
- * list, which is sent every second. A floor of another epoch also puts right what a clock that was set back did.
+ * <p>Replays: a list must be newer, by epoch and sequence, than the latest one of its host. That
+ * memory is lost with the process; for the own host domain 0 then tells through XenStore when its
+ * list last changed (the floor), so that an older list is refused from the very first datagram on.
+ * For other hosts a replay can count until their next genuine list, which is sent every second. A
+ * floor of another epoch also puts right what a clock that was set back did.
  *
  * <p>Single-threaded.
  */
 final class ListReceiver {
   /** Longest validity that is granted, whatever a list says. */
   private static final int MAX_VALID_MS = 10_000;
+
   /** Signatures checked in a second; a flood of forged lists costs no more than that. */
   private static final int CHECKS_PER_SECOND = 100;
 
@@ -66,7 +69,9 @@ final class ListReceiver {
     hosts.keySet().removeIf(host -> !fresh.keys().containsKey(host));
     boolean sameHost = fresh.hostId().equals(trust.hostId());
     if (fresh.floorEpoch() > 0
-        && (!sameHost || fresh.floorEpoch() != trust.floorEpoch() || fresh.floorSequence() != trust.floorSequence())) {
+        && (!sameHost
+            || fresh.floorEpoch() != trust.floorEpoch()
+            || fresh.floorSequence() != trust.floorSequence())) {
       HostState own = hosts.computeIfAbsent(fresh.hostId(), h -> new HostState());
       if (own.epoch != fresh.floorEpoch() || own.sequence < fresh.floorSequence() - 1) {
         own.epoch = fresh.floorEpoch();
@@ -161,7 +166,8 @@ final class ListReceiver {
    * Time until the next list expires.
    *
    * @param nowNs now
-   * @return nanoseconds, 0 if one has expired and {@link #expire} is due; negative if there is no list
+   * @return nanoseconds, 0 if one has expired and {@link #expire} is due; negative if there is no
+   *     list
    */
   long untilExpiry(long nowNs) {
     long least = -1;
@@ -187,14 +193,17 @@ final class ListReceiver {
   }
 
   /**
-   * The members that the lists make up. The own host's list is believed first; an entry of another host that claims an
-   * address or MAC address that is taken is left out, and so is a second one within a list.
+   * The members that the lists make up. The own host's list is believed first; an entry of another
+   * host that claims an address or MAC address that is taken is left out, and so is a second one
+   * within a list.
    *
    * @return sorted by host id and domain id
    */
   List<Member> members() {
     List<String> order = new ArrayList<>(hosts.keySet());
-    order.sort(Comparator.comparing((String host) -> !host.equals(trust.hostId())).thenComparing(host -> host));
+    order.sort(
+        Comparator.comparing((String host) -> !host.equals(trust.hostId()))
+            .thenComparing(host -> host));
     Set<String> taken = new HashSet<>();
     Map<String, Set<Integer>> domids = new HashMap<>();
     List<Member> members = new ArrayList<>();

@@ -12,8 +12,9 @@ import java.util.concurrent.Executor;
 import java.util.concurrent.RejectedExecutionException;
 
 /**
- * Holds the current members and tells the listeners, each once when it comes and then when something changed. All calls
- * of listeners are made on one thread, so that each sees the changes in order.
+ * Holds the current members and tells the listeners, each once when it comes and then when
+ * something changed. All calls of listeners are made on one thread, so that each sees the changes
+ * in order.
  */
 final class MembershipHub implements Membership {
   private final Executor executor;

@@ -10,8 +10,8 @@ import hutong.platform.Sockets;
 import java.util.function.Consumer;
 
 /**
- * The packet socket for lists on one interface; opened when it is first needed and again after an error, since an
- * interface may come late, go and come again. Used by its loop's thread only.
+ * The packet socket for lists on one interface; opened when it is first needed and again after an
+ * error, since an interface may come late, go and come again. Used by its loop's thread only.
  */
 final class PacketPort implements AutoCloseable {
   private static final int FRAMES_AT_ONCE = 64;
@@ -29,7 +29,12 @@ final class PacketPort implements AutoCloseable {
    *
    * @param receiver given the data of each frame that comes in; null if only sending is wanted
    */
-  PacketPort(Sockets sockets, EventLoop loop, String interfaceName, Consumer<byte[]> receiver, Tally tally) {
+  PacketPort(
+      Sockets sockets,
+      EventLoop loop,
+      String interfaceName,
+      Consumer<byte[]> receiver,
+      Tally tally) {
     this.sockets = sockets;
     this.loop = loop;
     this.interfaceName = interfaceName;

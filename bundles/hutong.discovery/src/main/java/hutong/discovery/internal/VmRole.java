@@ -15,11 +15,11 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
 
 /**
- * Discovery in a VM: publishes the VM in XenStore (M1.4) and keeps the lists that the host agents broadcast (M4.2,
- * M5.1).
+ * Discovery in a VM: publishes the VM in XenStore (M1.4) and keeps the lists that the host agents
+ * broadcast (M4.2, M5.1).
  *
- * <p>Two threads: one waits for XenStore, which may hang with its daemon; the other takes lists and lets them expire, and
- * never waits for anybody.
+ * <p>Two threads: one waits for XenStore, which may hang with its daemon; the other takes lists and
+ * lets them expire, and never waits for anybody.
  */
 final class VmRole implements Role {
   private static final Duration TICK = Duration.ofSeconds(1);
@@ -43,7 +43,8 @@ final class VmRole implements Role {
     this.lists = new EventLoop(env.events(), "hutong-discovery", env.clock(), this::failed);
     this.receiver = new ListReceiver(env.config().domid(), env.tally());
     this.port =
-        new PacketPort(env.sockets(), lists, env.config().networkInterface(), this::received, env.tally());
+        new PacketPort(
+            env.sockets(), lists, env.config().networkInterface(), this::received, env.tally());
     this.hub = new MembershipHub(lists::execute, env.tally());
     this.vmStore = new VmStore(env.config().name(), env.version(), env.epochSource().getAsLong());
     try {
@@ -96,7 +97,10 @@ final class VmRole implements Role {
     }
   }
 
-  /** On the list thread: lets go what has expired, publishes what there is, and waits for the next to expire. */
+  /**
+   * On the list thread: lets go what has expired, publishes what there is, and waits for the next
+   * to expire.
+   */
   private void refresh() {
     long now = env.clock().nanoTime();
     receiver.expire(now);
@@ -119,7 +123,13 @@ final class VmRole implements Role {
         after.stream()
             .map(m -> m.name() + (m.self() ? " (self)" : m.coResident() ? "" : " on " + m.hostId()))
             .collect(Collectors.joining(", "));
-    env.tally().info("members: " + before.size() + " -> " + after.size() + (names.isEmpty() ? "" : ": " + names));
+    env.tally()
+        .info(
+            "members: "
+                + before.size()
+                + " -> "
+                + after.size()
+                + (names.isEmpty() ? "" : ": " + names));
   }
 
   /** On the publisher thread, every second. */
@@ -133,7 +143,8 @@ final class VmRole implements Role {
     watchTrust(store);
     if (store != null) {
       NetworkFacts facts = NetworkFacts.of(env.config().networkInterface());
-      // A store that was started anew shows as one failed request; the second try finds the new one.
+      // A store that was started anew shows as one failed request; the second try finds the new
+      // one.
       if (!attempt(store, facts)) {
         attempt(store, facts);
       }
@@ -222,7 +233,8 @@ final class VmRole implements Role {
     }
     XenStore store = env.store().get();
     if (store != null && env.frameworkStopping().get()) {
-      // An agent that goes down says so. One whose bundle is replaced is back before its silence is noticed.
+      // An agent that goes down says so. One whose bundle is replaced is back before its silence is
+      // noticed.
       try {
         vmStore.withdraw(store);
       } catch (XenStoreException e) {

@@ -10,8 +10,8 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * A VM's side of XenStore: publishes what the VM is (M1.4) and reads what domain 0 hands it. Used by one thread, which
- * may have to wait for the store.
+ * A VM's side of XenStore: publishes what the VM is (M1.4) and reads what domain 0 hands it. Used
+ * by one thread, which may have to wait for the store.
  */
 final class VmStore {
   private static final String PUBLISHED = HostScanner.PUBLISHED;
@@ -28,7 +28,8 @@ final class VmStore {
    *
    * @param id the VM's id
    * @param version of this agent
-   * @param firstHeartbeat differs from that of an earlier life, so that the host sees a change at once
+   * @param firstHeartbeat differs from that of an earlier life, so that the host sees a change at
+   *     once
    */
   VmStore(String id, String version, long firstHeartbeat) {
     this.id = id;

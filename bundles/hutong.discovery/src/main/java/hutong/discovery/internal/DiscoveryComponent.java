@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.discovery.internal;
+
+import hutong.api.AgentConfig;
+import hutong.api.ReadyProbe;
+import hutong.api.discovery.Membership;
+import hutong.api.discovery.MembershipListener;
+import hutong.api.discovery.MembershipSnapshot;
+import hutong.api.telemetry.Counters;
+import hutong.api.telemetry.EventLog;
+import hutong.platform.Events;
+import hutong.platform.NanoClock;
+import hutong.platform.Sockets;
+import hutong.xenstore.XenStore;
+import java.io.IOException;
+import java.util.Map;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.atomic.AtomicReference;
+import org.osgi.framework.Bundle;
+import org.osgi.framework.BundleContext;
+import org.osgi.framework.FrameworkUtil;
+import org.osgi.framework.ServiceRegistration;
+import org.osgi.service.component.annotations.Activate;
+import org.osgi.service.component.annotations.Component;
+import org.osgi.service.component.annotations.Deactivate;
+import org.osgi.service.component.annotations.Reference;
+import org.osgi.service.component.annotations.ReferenceCardinality;
+import org.osgi.service.component.annotations.ReferencePolicy;
+
+/**
+ * Discovery, in the role that this agent has. XenStore and telemetry may come and go while it runs;
+ * listeners are told the current members when they come and every change after that.
+ */
+@Component(immediate = true, service = Membership.class)
+public final class DiscoveryComponent implements Membership {
+  private static final int RANDOM_BITS = 10;
+
+  private final AtomicReference<XenStore> store = new AtomicReference<>();
+  private final AtomicReference<Counters> counters = new AtomicReference<>();
+  private final AtomicReference<EventLog> log = new AtomicReference<>();
+  private final Role role;
+  private ServiceRegistration<ReadyProbe> ready;
+  private boolean closed;
+
+  /** Starts the role's threads. */
+  @Activate
+  public DiscoveryComponent(
+      BundleContext context, @Reference Sockets sockets, @Reference Events events)
+      throws IOException {
+    AgentConfig config = new AgentConfig(context::getProperty);
+    Bundle framework = context.getBundle(0);
+    Surroundings env =
+        new Surroundings(
+            config,
+            sockets,
+            events,
+            store::get,
+            new Tally(counters::get, log::get),
+            NanoClock.SYSTEM,
+            DiscoveryComponent::epoch,
+            context.getBundle().getVersion().toString(),
+            () -> ready(context),
+            () -> framework.getState() == Bundle.STOPPING);
+    role = config.role() == AgentConfig.Role.HOST ? new HostRole(env) : new VmRole(env);
+  }
+
+  /**
+   * Grows from start to start as long as the clock does; the random bits keep two starts in one
+   * instant apart.
+   */
+  private static long epoch() {
+    return System.currentTimeMillis() << RANDOM_BITS
+        | ThreadLocalRandom.current().nextInt(1 << RANDOM_BITS);
+  }
+
+  private synchronized void ready(BundleContext context) {
+    if (!closed) {
+      ready =
+          context.registerService(
+              ReadyProbe.class,
+              new ReadyProbe() {},
+              FrameworkUtil.asDictionary(Map.of(ReadyProbe.NAME, "discovery")));
+    }
+  }
+
+  @Override
+  public MembershipSnapshot current() {
+    return role.membership().current();
+  }
+
+  /** XenStore is there. */
+  @Reference(cardinality = ReferenceCardinality.OPTIONAL, policy = ReferencePolicy.DYNAMIC)
+  void setStore(XenStore service) {
+    store.set(service);
+    role.storeChanged();
+  }
+
+  /** XenStore is gone, or replaced. */
+  void unsetStore(XenStore service) {
+    if (store.compareAndSet(service, null)) {
+      role.storeChanged();
+    }
+  }
+
+  /** Counters are there. */
+  @Reference(cardinality = ReferenceCardinality.OPTIONAL, policy = ReferencePolicy.DYNAMIC)
+  void setCounters(Counters service) {
+    counters.set(service);
+  }
+
+  /** Counters are gone, or replaced. */
+  void unsetCounters(Counters service) {
+    counters.compareAndSet(service, null);
+  }
+
+  /** The event log is there. */
+  @Reference(cardinality = ReferenceCardinality.OPTIONAL, policy = ReferencePolicy.DYNAMIC)
+  void setLog(EventLog service) {
+    log.set(service);
+  }
+
+  /** The event log is gone, or replaced. */
+  void unsetLog(EventLog service) {
+    log.compareAndSet(service, null);
+  }
+
+  /** A listener has come. */
+  @Reference(cardinality = ReferenceCardinality.MULTIPLE, policy = ReferencePolicy.DYNAMIC)
+  void addListener(MembershipListener listener) {
+    role.addListener(listener);
+  }
+
+  /** A listener has gone. */
+  void removeListener(MembershipListener listener) {
+    role.removeListener(listener);
+  }
+
+  /** Ends threads, sockets and watches. */
+  @Deactivate
+  void deactivate() {
+    ServiceRegistration<ReadyProbe> probe;
+    synchronized (this) {
+      closed = true;
+      probe = ready;
+      ready = null;
+    }
+    if (probe != null) {
+      probe.unregister();
+    }
+    role.close();
+  }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.discovery.internal;
+
+import hutong.api.discovery.Member;
+import hutong.api.discovery.Membership;
+import hutong.api.discovery.MembershipListener;
+import hutong.platform.EventLoop;
+import hutong.platform.OsException;
+import hutong.xenstore.XenStore;
+import hutong.xenstore.XenStoreException;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.stream.Collectors;
+
+/**
+ * Discovery in a host agent: scans XenStore (M4.1), hands each domain what it has to know, and
+ * broadcasts the signed list on the bridge at every change and every second (M4.2).
+ *
+ * <p>One thread does it all. When XenStore does not answer no list is sent, so that members expire
+ * rather than stand on old knowledge.
+ */
+final class HostRole implements Role {
+  private static final Duration TICK = Duration.ofSeconds(1);
+  private static final int VALID_MS = 3000;
+
+  private final Surroundings env;
+  private final EventLoop loop;
+  private final PacketPort port;
+  private final MembershipHub hub;
+  private final HostScanner scanner;
+  private final Path trusted;
+  private final HostKeys keys;
+  private final long epoch;
+  private final Set<String> stirred = new HashSet<>();
+
+  private long sequence;
+  private long floorSequence = 1;
+  private List<Entry> entries = List.of();
+  private XenStore watchedStore;
+  private XenStore.Watch watch;
+  private EventLoop.Scheduled silence;
+  private boolean storeFails;
+  private boolean ready;
+
+  HostRole(Surroundings env) throws IOException {
+    this.env = env;
+    this.trusted = Path.of(env.config().text("hutong.keys.trusted"));
+    this.keys =
+        HostKeys.open(
+            Path.of(env.config().text("hutong.keys.private")), trusted, env.config().hostId());
+    this.epoch = env.epochSource().getAsLong();
+    this.scanner = new HostScanner(env.tally());
+    this.loop = new EventLoop(env.events(), "hutong-discovery", env.clock(), this::failed);
+    this.port =
+        new PacketPort(env.sockets(), loop, env.config().networkInterface(), null, env.tally());
+    this.hub = new MembershipHub(loop::execute, env.tally());
+    loop.execute(this::tick);
+  }
+
+  private void failed(Throwable problem) {
+    env.tally().warn("discovery: " + problem);
+  }
+
+  @Override
+  public Membership membership() {
+    return hub;
+  }
+
+  @Override
+  public void addListener(MembershipListener listener) {
+    hub.add(listener);
+  }
+
+  @Override
+  public void removeListener(MembershipListener listener) {
+    hub.remove(listener);
+  }
+
+  @Override
+  public void storeChanged() {
+    execute(this::scan);
+  }
+
+  private void execute(Runnable task) {
+    try {
+      loop.execute(task);
+    } catch (RejectedExecutionException e) {
+      // Closing already.
+    }
+  }
+
+  /** Every second: a full scan, whatever the watches said, and the list once more (soft state). */
+  private void tick() {
+    loop.schedule(TICK, this::tick);
+    if (!scan()) {
+      return;
+    }
+    broadcast();
+    if (!ready) {
+      ready = true;
+      env.onReady().run();
+    }
+  }
+
+  /** Looks at the whole store; says what has changed. Returns whether the store answered. */
+  private boolean scan() {
+    XenStore store = env.store().get();
+    watchDomains(store);
+    if (store == null) {
+      return false;
+    }
+    try {
+      take(scanner.scan(store, env.clock().nanoTime()));
+      scanner.handOut(store, handout());
+      if (storeFails) {
+        storeFails = false;
+        env.tally().info("XenStore is back");
+      }
+      return true;
+    } catch (XenStoreException e) {
+      env.tally().count(Tally.STORE_ERROR);
+      scanner.storeLost();
+      if (!storeFails) {
+        storeFails = true;
+        env.tally().warn("cannot scan: " + e.getMessage());
+      }
+      return false;
+    }
+  }
+
+  private HostScanner.Handout handout() {
+    Map<String, String> all = Map.of();
+    try {
+      all = HostKeys.trusted(trusted);
+    } catch (IOException e) {
+      env.tally().warn("trusted keys: " + e.getMessage());
+    }
+    return new HostScanner.Handout(
+        env.config().hostId(), all, VmStore.formatFloor(epoch, floorSequence));
+  }
+
+  private void take(List<Entry> fresh) {
+    if (silence != null) {
+      silence.cancel();
+      silence = null;
+    }
+    long left = scanner.untilSilence(env.clock().nanoTime());
+    if (left >= 0) {
+      silence = loop.schedule(Duration.ofNanos(left), this::scan);
+    }
+    if (fresh.equals(entries)) {
+      return;
+    }
+    entries = List.copyOf(fresh);
+    // Lists from before this change are void for whoever has read the floor.
+    floorSequence = sequence + 1;
+    hub.publish(entries.stream().map(this::member).toList());
+    env.tally()
+        .info("domains: " + entries.stream().map(Entry::name).collect(Collectors.joining(", ")));
+    broadcast();
+  }
+
+  private Member member(Entry entry) {
+    return new Member(
+        env.config().hostId(),
+        entry.domid(),
+        entry.name(),
+        entry.mac(),
+        entry.addresses(),
+        entry.version(),
+        true,
+        false);
+  }
+
+  private void broadcast() {
+    if (!port.open()) {
+      return;
+    }
+    sequence++;
+    ListPart head = new ListPart(env.config().hostId(), epoch, sequence, 0, 1, VALID_MS, List.of());
+    try {
+      for (byte[] datagram : ListCodec.encode(head, entries, port.mtu(), keys::sign)) {
+        if (port.broadcast(datagram)) {
+          env.tally().count(Tally.SENT);
+        }
+      }
+    } catch (OsException e) {
+      env.tally().warn("no lists on " + env.config().networkInterface() + ": " + e.getMessage());
+    }
+  }
+
+  private void watchDomains(XenStore store) {
+    if (store == watchedStore) {
+      return;
+    }
+    if (watch != null) {
+      watch.close();
+      watch = null;
+    }
+    watchedStore = store;
+    if (store != null) {
+      watch = store.watch("/local/domain", this::changed);
+    }
+  }
+
+  /** On the store's thread: must not wait. Many changes between two looks cost one look. */
+  private void changed(String path) {
+    synchronized (stirred) {
+      stirred.add(path);
+      if (stirred.size() > 1) {
+        return;
+      }
+    }
+    execute(this::lookAtChanges);
+  }
+
+  private void lookAtChanges() {
+    Set<String> paths;
+    synchronized (stirred) {
+      paths = Set.copyOf(stirred);
+      stirred.clear();
+    }
+    XenStore store = env.store().get();
+    if (store == null) {
+      return;
+    }
+    boolean scanDue = false;
+    for (String path : paths) {
+      scanDue |= !isKnownHeartbeat(store, path) && path.contains("/" + HostScanner.PUBLISHED);
+    }
+    if (scanDue) {
+      scan();
+    }
+  }
+
+  private boolean isKnownHeartbeat(XenStore store, String path) {
+    Optional<Integer> domid = HostScanner.heartbeatOf(path);
+    try {
+      return domid.isPresent() && scanner.heartbeat(store, domid.get(), env.clock().nanoTime());
+    } catch (XenStoreException e) {
+      return false;
+    }
+  }
+
+  @Override
+  public void close() {
+    if (watch != null) {
+      watch.close();
+    }
+    loop.close();
+    port.close();
+  }
+}
