@@ -749,6 +749,8 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 
 		if (n == max)
 			return n;
+		if ((n || poll_only) && s->hot_head && wait_may_skip_kernel(s, (size_t)max))
+			return n;
 		if (!n && !poll_only && !spun) {
 			spun = true;
 			if (spin_set(s))

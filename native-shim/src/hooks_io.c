@@ -107,21 +107,21 @@ HUT_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 {
 	struct conn *c = tracked(fd);
 
-	return LIKELY(!c) ? REAL(write)(fd, buf, len) : send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, 0);
+	return LIKELY(!c) ? (hut_stirs++, REAL(write)(fd, buf, len)) : send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, 0);
 }
 
 HUT_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
 	struct conn *c = n > 0 && n <= 1024 ? tracked(fd) : NULL;
 
-	return LIKELY(!c) ? REAL(writev)(fd, iov, n) : send_iov(c, fd, iov, (size_t)n, 0);
+	return LIKELY(!c) ? (hut_stirs++, REAL(writev)(fd, iov, n)) : send_iov(c, fd, iov, (size_t)n, 0);
 }
 
 HUT_EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
 {
 	struct conn *c = tracked(fd);
 
-	return LIKELY(!c) ? REAL(send)(fd, buf, len, flags) :
+	return LIKELY(!c) ? (hut_stirs++, REAL(send)(fd, buf, len, flags)) :
 			    send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, flags);
 }
 
@@ -131,6 +131,7 @@ HUT_EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const 
 
 	if (UNLIKELY(flags & MSG_FASTOPEN) && table_peek(fd))
 		conn_never(fd, HUT_R_OPTION);
+	hut_stirs += !c;
 	if (LIKELY(!c))
 		return REAL(sendto)(fd, buf, len, flags, to, tolen);
 	return send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, flags); /* TCP ignores the address */
@@ -163,6 +164,7 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		passed_on(m);
 	if (UNLIKELY(flags & MSG_FASTOPEN) && table_peek(fd))
 		conn_never(fd, HUT_R_OPTION);
+	hut_stirs += !c;
 	if (LIKELY(!c))
 		return REAL(sendmsg)(fd, m, flags);
 	r = io_send(c, fd, m, flags);

@@ -42,6 +42,7 @@ HUT_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	struct conn *c = conn_get(fd);
 	int rc, saved;
 
+	hut_stirs++;
 	if (LIKELY(!c))
 		return REAL(connect)(fd, addr, len);
 	rc = REAL(connect)(fd, addr, len);
@@ -116,6 +117,7 @@ HUT_EXPORT int shutdown(int fd, int how)
 	struct hut_end *e;
 	int rc, saved;
 
+	hut_stirs++;
 	if (LIKELY(!c))
 		return REAL(shutdown)(fd, how);
 	e = c->end;

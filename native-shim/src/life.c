@@ -147,6 +147,7 @@ int life_close(int fd)
 		errno = EBADF; /* a program that closes everything: ours stay, as if they were not there */
 		return -1;
 	}
+	hut_stirs++;
 	c = detach(fd);
 	rc = REAL(close)(fd);
 	saved = errno;

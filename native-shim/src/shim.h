@@ -211,6 +211,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags);
 int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns);
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n);
+bool wait_may_skip_kernel(const void *set, size_t n);
 bool wait_restarts(void);
 bool spin_for(struct conn *c, short want);
 
@@ -238,6 +239,8 @@ void life_before_exec(void);
 void life_exec_failed(void);
 void life_before_spawn(void);
 bool life_in_vfork_child(void);
+/* Calls of this thread that may make some descriptor ready: after one the kernel is always asked. */
+extern __thread uint32_t hut_stirs __attribute__((tls_model("initial-exec")));
 pid_t hut_tid(void);
 void hut_tid_forget(void);
 void hut_log_init(bool on);
