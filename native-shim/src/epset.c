@@ -693,28 +693,20 @@ static uint64_t tend_young(struct epset *s)
 
 static bool spin_set(struct epset *s)
 {
-	struct epreg *r = s->hot_head;
-	bool hit = false;
+	struct look l[SPIN_MOST];
+	struct conn *c[SPIN_MOST];
+	short want[SPIN_MOST];
+	int n = hot_batch(s, l, s->hot_count < SPIN_MOST ? s->hot_count : SPIN_MOST);
+	bool hit;
 
-	/* With one hot connection it is clear whom to watch; with many one of them is ready soon enough. */
-	if (!r || r->next_hot)
-		return false;
-	struct conn *c = NULL;
-	short want = 0;
-
-	if (!ep_lock())
-		return false;
-	r = s->hot_head;
-	if (r) {
-		c = conn_by_index(r->conn->index);
-		want = (short)(r->events & POLLIN);
+	for (int i = 0; i < n; i++) {
+		c[i] = l[i].conn;
+		/* Room that was told of once is not worth watching: only what the program was refused. */
+		want[i] = (short)(l[i].want & POLLIN);
 	}
-	ep_unlock();
-	if (!c)
-		return false;
-	if (want)
-		hit = spin_for(c, want);
-	conn_put(c);
+	hit = n && spin_for(c, want, n);
+	for (int i = 0; i < n; i++)
+		conn_put(c[i]);
 	return hit;
 }
 

@@ -213,7 +213,8 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n);
 bool wait_may_skip_kernel(const void *set, size_t n);
 bool wait_restarts(void);
-bool spin_for(struct conn *c, short want);
+#define SPIN_MOST 8 /* connections that one spin watches */
+bool spin_for(struct conn *const *c, const short *want, int n);
 
 struct epset *epset_new(int epfd);
 int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev);

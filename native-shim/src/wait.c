@@ -32,34 +32,45 @@ static bool stirred(const struct conn *c, short want)
 	return (want & POLLOUT) && (LOAD(&c->tx.dir->head) != LOAD(&e->tx_head) || LOAD(&c->tx.dir->turn));
 }
 
+static bool can_spin(const struct conn *c, short want)
+{
+	return conn_state(c) == HUT_END_CHANNEL && (want & (POLLIN | POLLOUT)) &&
+	       !((want & POLLIN) && LOAD(&c->end->rx_path) != HUT_PATH_RING) &&
+	       !((want & POLLOUT) && LOAD(&c->end->tx_path) != HUT_PATH_RING);
+}
+
 /*
  * A short spin instead of a sleep, only while it has been paying: one miss ends it for the next fifteen waits.  Yields
  * all the time, so that on a busy machine the peer gets this core.
  */
-bool spin_for(struct conn *c, short want)
+bool spin_for(struct conn *const *c, const short *want, int n)
 {
 	uint64_t max, until;
+	bool any = false, paying = false;
 
-	if (conn_state(c) != HUT_END_CHANNEL || ((want & POLLIN) && LOAD(&c->end->rx_path) != HUT_PATH_RING) ||
-	    ((want & POLLOUT) && LOAD(&c->end->tx_path) != HUT_PATH_RING))
-		return false;
-	if (!c->spin_budget && ++c->spin_miss % 16)
-		return false;
-	max = control_spin_ns();
-	if (!max)
+	for (int i = 0; i < n; i++) {
+		if (!can_spin(c[i], want[i]))
+			continue;
+		any = true;
+		paying |= c[i]->spin_budget || ++c[i]->spin_miss % 16 == 0;
+	}
+	if (!any || !paying || !(max = control_spin_ns()))
 		return false;
 	until = now_ns() + max;
 	do {
-		for (int i = 0; i < 50; i++) {
-			if (stirred(c, want)) {
-				c->spin_budget = 1;
+		for (int k = 0; k < 50; k++) {
+			for (int i = 0; i < n; i++) {
+				if (!can_spin(c[i], want[i]) || !stirred(c[i], want[i]))
+					continue;
+				c[i]->spin_budget = 1;
 				return true;
 			}
 			relax();
 		}
 		sched_yield();
 	} while (now_ns() < until);
-	c->spin_budget = 0;
+	for (int i = 0; i < n; i++)
+		c[i]->spin_budget = 0;
 	return false;
 }
 
@@ -193,7 +204,7 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
 			errno = EBADF;
 			return -1;
 		}
-		if (!conn_progress(c, fd) || conn_ready(c, fd, want) || spin_for(c, want))
+		if (!conn_progress(c, fd) || conn_ready(c, fd, want) || spin_for(&c, &want, 1))
 			return 1;
 		int n = sleep_once(c, fd, want, deadline);
 
@@ -353,18 +364,17 @@ static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_
 
 static bool poll_spin(struct poll_job *j)
 {
-	struct conn *only = NULL;
-	nfds_t at = 0;
+	struct conn *c[SPIN_MOST];
+	short want[SPIN_MOST];
+	int n = 0;
 
-	for (nfds_t i = 0; i < j->n; i++) {
+	for (nfds_t i = 0; i < j->n && n < SPIN_MOST; i++) {
 		if (!j->conns[i] || conn_state(j->conns[i]) != HUT_END_CHANNEL)
 			continue;
-		if (only)
-			return false;
-		only = j->conns[i];
-		at = i;
+		c[n] = j->conns[i];
+		want[n++] = (short)(j->user[i].events & (POLLIN | POLLOUT));
 	}
-	return only && spin_for(only, (short)(j->user[at].events & (POLLIN | POLLOUT)));
+	return n && spin_for(c, want, n);
 }
 
 static bool accelerated(const struct poll_job *j)

@@ -71,7 +71,7 @@ for tool in asan tsan; do
   passed=$((passed + $(awk "/^ring_test [0-9]/ {n = \$2 - 1} END {print n + 0}" "$work/out")))
 done
 preload=$build/libhutong.so label=default
-start_agent -r 524288 -o 4194304 -b 65536 -m 20 -s 50
+start_agent -r 262144 -o 4194304 -b 65536 -m 20 -s 50
 edges 10.99.0.1
 edges fd99::1
 streams 10.99.0.1 20000000 $seed
@@ -86,7 +86,7 @@ preload=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$
 export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
 start_agent -r 65536 -o 4194304 -b 1000 -m 1 -s 20
 streams 10.99.0.1 2000000 $((seed + 3))
-start_agent -r 524288 -o 4194304 -b 65536 -m 20 -s 50
+start_agent -r 262144 -o 4194304 -b 65536 -m 20 -s 50
 edges 10.99.0.1
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

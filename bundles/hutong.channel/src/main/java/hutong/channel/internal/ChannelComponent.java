@@ -48,7 +48,7 @@ public final class ChannelComponent implements ChannelTable, Segments, Channels,
             memory,
             (int)
                 config.number(
-                    "hutong.ring.size", 512L << 10, MemfdSegments.MIN_SIZE, MemfdSegments.MAX_RING),
+                    "hutong.ring.size", 256L << 10, MemfdSegments.MIN_SIZE, MemfdSegments.MAX_RING),
             (int)
                 config.number(
                     "hutong.overflow.size",
