@@ -20,6 +20,7 @@ final class StrictJson {
   private final Matcher in;
   private String mark;
   private Object value;
+  private boolean atEnd;
 
   private StrictJson(String text) {
     in = TOKEN.matcher(text);
@@ -29,7 +30,7 @@ final class StrictJson {
   static Object parse(String text) {
     StrictJson json = new StrictJson(text);
     Object out = json.value();
-    if (json.in.group("end") == null) {
+    if (!json.atEnd) {
       throw new IllegalArgumentException("more after the value in " + text);
     }
     return out;
@@ -40,6 +41,7 @@ final class StrictJson {
       throw new IllegalArgumentException("no JSON from offset " + in.regionStart());
     }
     mark = in.group("mark");
+    atEnd = in.group("end") != null;
     value = null;
     if (in.group("text") != null) {
       String raw = in.group("text");
@@ -62,7 +64,7 @@ final class StrictJson {
 
   private Object value() {
     if (mark == null) {
-      if (in.group("end") != null) {
+      if (atEnd) {
         throw new IllegalArgumentException("a value is missing");
       }
       Object out = value;

@@ -8,6 +8,7 @@ import hutong.xenstore.internal.store.StoreException;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.UUID;
 
 /**
@@ -38,7 +39,7 @@ final class InitialTree {
       tree.put("/tool/xenstored", "", List.of(Permission.none(0)));
       tree.put("/vm", "", List.of(Permission.none(0)));
       tree.domain(0, hostName, new UUID(0, 0));
-      for (Map.Entry<Integer, String> domain : domains.entrySet()) {
+      for (Map.Entry<Integer, String> domain : new TreeMap<>(domains).entrySet()) {
         byte[] seed =
             ("hutong:" + hostName + ":" + domain.getValue()).getBytes(StandardCharsets.UTF_8);
         tree.domain(domain.getKey(), domain.getValue(), UUID.nameUUIDFromBytes(seed));
