@@ -31,9 +31,10 @@ class ReplaceTest {
   /**
    * Who cannot work without a bundle, and goes and comes with it; everybody else must not notice.
    */
-  private static final Map<String, Set<String>> DEPENDENTS = Map.of("channel", Set.of("intercept"));
+  private static final Map<String, Set<String>> DEPENDENTS =
+      Map.of("channel", Set.of("intercept"), "telemetry", Set.of("link", "channel", "intercept"));
 
-  private static final AgentUnderTest AGENT = new AgentUnderTest();
+  private static final VmAgent AGENT = new VmAgent();
   private static HostAgent host;
 
   @BeforeAll
@@ -57,7 +58,7 @@ class ReplaceTest {
   void shouldStopAndStart(String name) throws Exception {
     Map<String, Object> others = servicesOfOthers(name);
     AGENT.bundle(name).stop();
-    for (String service : AgentUnderTest.SERVICES.get(name)) {
+    for (String service : VmAgent.SERVICES.get(name)) {
       assertThat(AGENT.service(service)).as(service).isNull();
     }
     assertCommandsAnswer(name);
@@ -75,13 +76,13 @@ class ReplaceTest {
     Bundle bundle = AGENT.bundle(name);
     long id = bundle.getBundleId();
     Map<String, Object> others = servicesOfOthers(name);
-    Object before = AGENT.service(AgentUnderTest.SERVICES.get(name).get(0));
+    Object before = AGENT.service(VmAgent.SERVICES.get(name).get(0));
     bundle.update(new ByteArrayInputStream(nextVersion(HostAgent.jar(bundle))));
     assertThat(bundle.getState()).isEqualTo(Bundle.ACTIVE);
     assertThat(bundle.getVersion().toString()).isEqualTo("0.1.1");
     assertThat(bundle.getBundleId()).isEqualTo(id);
     AGENT.awaitWorking();
-    assertThat(AGENT.service(AgentUnderTest.SERVICES.get(name).get(0))).isNotSameAs(before);
+    assertThat(AGENT.service(VmAgent.SERVICES.get(name).get(0))).isNotSameAs(before);
     assertUntouched(others);
     assertCommandsAnswer("");
   }
@@ -116,7 +117,7 @@ class ReplaceTest {
 
   private static Map<String, Object> servicesOfOthers(String name) throws Exception {
     Map<String, Object> out = new HashMap<>();
-    for (Map.Entry<String, List<String>> part : AgentUnderTest.SERVICES.entrySet()) {
+    for (Map.Entry<String, List<String>> part : VmAgent.SERVICES.entrySet()) {
       if (!part.getKey().equals(name)
           && !DEPENDENTS.getOrDefault(name, Set.of()).contains(part.getKey())) {
         for (String service : part.getValue()) {
@@ -139,7 +140,7 @@ class ReplaceTest {
       assertThat(Files.exists(AGENT.run().resolve("shell.sock"))).isFalse();
       return;
     }
-    for (String command : AgentUnderTest.COMMANDS) {
+    for (String command : VmAgent.COMMANDS) {
       try {
         assertThat(StrictJson.parse(AGENT.execute("hutong:" + command + " --json"))).isNotNull();
       } catch (RuntimeException e) {

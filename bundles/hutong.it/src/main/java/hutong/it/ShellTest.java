@@ -25,7 +25,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** The commands, through Gogo and through the socket. */
 class ShellTest {
-  private static final AgentUnderTest AGENT = new AgentUnderTest();
+  private static final VmAgent AGENT = new VmAgent();
 
   /** One session on the shell's socket. */
   private static final class Session implements AutoCloseable {
@@ -69,7 +69,7 @@ class ShellTest {
     for (String service :
         List.of("Membership", "Channels", "Connections", "Counters", "EventLog")) {
       String name =
-          AgentUnderTest.SERVICES.values().stream()
+          VmAgent.SERVICES.values().stream()
               .flatMap(List::stream)
               .filter(s -> s.endsWith("." + service))
               .findFirst()

@@ -24,7 +24,7 @@ import org.osgi.framework.ServiceReference;
  * The VM's agent that this framework is: its bundles, their services, and how to tell that they
  * work.
  */
-final class AgentUnderTest {
+final class VmAgent {
   /** The bundles that can be replaced, and the services by which others know them. */
   static final Map<String, List<String>> SERVICES =
       Map.of(
@@ -40,8 +40,7 @@ final class AgentUnderTest {
   static final List<String> COMMANDS =
       List.of("vms", "channels", "conns", "reasons", "stats", "log");
 
-  private final BundleContext context =
-      FrameworkUtil.getBundle(AgentUnderTest.class).getBundleContext();
+  private final BundleContext context = FrameworkUtil.getBundle(VmAgent.class).getBundleContext();
 
   BundleContext context() {
     return context;
