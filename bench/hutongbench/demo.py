@@ -3,7 +3,7 @@
 
 import sys
 
-from hutonglab import cluster, deps, state
+from hutonglab import cluster
 
 from . import cases, runner
 
@@ -14,13 +14,7 @@ INTER = ("inter-iperf3-stream", "inter-rr-64", "inter-netpipe-8b")
 
 def main():
     """Installs, builds, starts the cluster unless it is up, measures, prints; exit status 0 only if all was well."""
-    deps.prepare_cluster()
-    deps.prepare_bench()
-    ours = not state.is_up()
-    if ours:
-        deps.say("starting the cluster")
-        cluster.up()
-    try:
+    with cluster.for_now():
         by_name = {c.name: c for c in cases.INTRA + cases.INTER}
         intra = runner.measure([by_name[n] for n in INTRA], PAIRS, runner.show_progress)
         inter = runner.measure([by_name[n] for n in INTER], PAIRS, runner.show_progress)
@@ -30,10 +24,6 @@ def main():
         print(runner.table(intra))
         print("\nVM1 - VM3, different hosts: TCP (Hutong accelerates within a host)")
         print(runner.table(inter))
-    finally:
-        if ours:
-            deps.say("stopping the cluster")
-            cluster.down()
     failed = [row for row in intra + inter if "failed" in row]
     for row in failed:
         print("hutong: %s: %s" % (row["case"], row["failed"]), file=sys.stderr)

@@ -5,7 +5,7 @@ import json
 import sys
 from statistics import median
 
-from hutonglab import deps, net, state, topology
+from hutonglab import cluster, net, topology
 from hutonglab.errors import LabError, UsageError
 
 from . import cases, stats
@@ -155,11 +155,10 @@ def main(name, pairs, json_file):
     chosen = choose(name)
     if pairs < 1:
         raise UsageError("--pairs wants a positive number")
-    state.require_up()
-    deps.prepare_bench()
-    rows = measure(chosen, pairs, show_progress)
-    print(heading(pairs))
-    print(table(rows))
+    with cluster.for_now():
+        rows = measure(chosen, pairs, show_progress)
+        print(heading(pairs))
+        print(table(rows))
     if json_file:
         write_json(json_file, rows, pairs)
     for row in rows:

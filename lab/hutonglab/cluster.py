@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Brings the whole cluster up and takes it down; tells how it is."""
 
+import contextlib
 import glob
+import json
 import os
 import shutil
 import sys
+import time
 
-from . import agents, enter, net, procs, state, topology
+from . import agents, deps, enter, net, procs, shellclient, state, topology
 from .errors import LabError
 
 
@@ -49,8 +52,36 @@ def _build(rate, overrides):
         for node in kind:
             agents.start(node)
         agents.wait_ready(kind)
+    _wait_members()
     with open(topology.LAB + "/up", "w", encoding="ascii"):
         pass
+
+
+def _wait_members(seconds=10):
+    """Until every VM knows all VMs: a program that is started right after `up` is accelerated from its first connection."""
+    deadline = time.monotonic() + seconds
+    for vm in topology.VMS:
+        while len(json.loads(shellclient.query(vm, "hutong:vms --json"))) < len(topology.VMS):
+            if time.monotonic() > deadline:
+                raise LabError("%s does not know all VMs after %d s%s" % (vm.name, seconds, agents.log_tail(vm)))
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def for_now():
+    """A cluster for the time of a measurement: the one that is up, or one of our own that goes away again."""
+    deps.prepare_cluster()
+    deps.prepare_bench()
+    ours = not state.is_up()
+    if ours:
+        deps.say("starting the cluster")
+        up()
+    try:
+        yield
+    finally:
+        if ours:
+            deps.say("stopping the cluster")
+            down()
 
 
 def down():
