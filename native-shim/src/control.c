@@ -127,6 +127,31 @@ bool control_slot(struct conn *c)
 	return s >= 0;
 }
 
+/* A forked child's connection gets a slot of the child's own pool; the counts go along. */
+bool control_adopt(struct conn *c)
+{
+	struct hut_end *old = c->end;
+	struct hut_end *fresh;
+
+	if (!control_slot(c)) {
+		c->end = old;
+		return false;
+	}
+	fresh = c->end;
+	fresh->cookie = old->cookie;
+	fresh->tcp_in = old->tcp_in;
+	fresh->tcp_out = old->tcp_out;
+	fresh->nonblock = old->nonblock;
+	fresh->flags = old->flags;
+	fresh->fd = old->fd;
+	fresh->reason = HUT_R_YOUNG;
+	c->inherited = false;
+	STORE_REL(&fresh->state, HUT_END_CANDIDATE);
+	if (__atomic_sub_fetch(&old->holders, 1, __ATOMIC_ACQ_REL) == 0)
+		STORE_REL(&old->state, HUT_END_FREE);
+	return true;
+}
+
 void control_free_slot(struct conn *c)
 {
 	struct hut_end *e = c->end;

@@ -14,33 +14,15 @@
 #include <sys/random.h>
 
 #include "real.h"
-
-#define BATCH 64
-#define TAG_SOCKET 0x800000u
-#define TAG_INDEX 0x7fffffu
-#define KERNEL_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
-#define YOUNG_NS (20 * NS_PER_MS)
-
-struct epset {
-	struct epreg *regs;
-	struct epreg *hot_head, **hot_tail;
-	_Atomic int sleepers;
-	_Atomic bool young; /* may hold connections without a doorbell */
-	bool stalled;       /* somebody waits for room in a ring whose reader may be away (rule 9) */
-	int hot_count;
-	int epfd;           /* one of the descriptors that name the set */
-	int nfds;
-	pid_t owner;
-	struct epset *next_free;
-};
+#include "epset.h"
 
 static _Atomic pid_t holder;
-static uint64_t tag_base;
+uint64_t ep_tag_base;
 static struct epreg *free_regs;
 static struct epset *free_sets;
 
 /* One lock for all sets: sections are short, and a set's own work is done outside. */
-static bool ep_lock(void)
+bool ep_lock(void)
 {
 	pid_t me = hut_tid(), none = 0;
 
@@ -54,7 +36,7 @@ static bool ep_lock(void)
 	return true;
 }
 
-static void ep_unlock(void)
+void ep_unlock(void)
 {
 	atomic_store_explicit(&holder, 0, memory_order_release);
 }
@@ -93,13 +75,13 @@ struct epset *epset_new(int epfd)
 
 	if (!ep_lock())
 		return NULL;
-	if (!tag_base) {
+	if (!ep_tag_base) {
 		uint64_t r = 0;
 
 		if (getrandom(&r, sizeof(r), GRND_NONBLOCK) != (ssize_t)sizeof(r))
 			r = now_ns() * 0x9e3779b97f4a7c15ull;
 		/* No pointer of a program and no small number looks like this. */
-		tag_base = (r | 0x8000000000000000ull) & ~0xffffffull;
+		ep_tag_base = (r | 0x8000000000000000ull) & ~0xffffffull;
 	}
 	if (!free_sets) {
 		size_t n;
@@ -137,7 +119,7 @@ bool epset_busy(struct epset *s)
 
 /* ---- the hot list; lock held ---- */
 
-static void make_hot(struct epreg *r)
+void ep_make_hot(struct epreg *r)
 {
 	if (r->hot || r->disabled || !r->hidden)
 		return;
@@ -148,7 +130,7 @@ static void make_hot(struct epreg *r)
 	r->set->hot_count++;
 }
 
-static void unlink_hot(struct epreg *r)
+void ep_unlink_hot(struct epreg *r)
 {
 	struct epset *s = r->set;
 
@@ -177,7 +159,7 @@ static struct epreg *find(const struct epset *s, const struct conn *c, int fd)
 static void add_bell(struct epreg *r, int epfd)
 {
 	struct conn *c = r->conn;
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = tag_base | c->index };
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = ep_tag_base | c->index };
 
 	if (r->bell || !conn_has_bell(c))
 		return;
@@ -188,13 +170,13 @@ static void add_bell(struct epreg *r, int epfd)
 
 static int hide_socket(struct epreg *r, int epfd, int op)
 {
-	struct epoll_event ev = { .events = KERNEL_EVENTS, .data.u64 = tag_base | TAG_SOCKET | r->conn->index };
+	struct epoll_event ev = { .events = KERNEL_EVENTS, .data.u64 = ep_tag_base | TAG_SOCKET | r->conn->index };
 
 	if (REAL(epoll_ctl)(epfd, op, r->fd, &ev))
 		return -1;
 	r->hidden = true;
 	r->fresh = true;
-	make_hot(r);
+	ep_make_hot(r);
 	return 0;
 }
 
@@ -202,7 +184,7 @@ static void reg_free(struct epreg *r)
 {
 	struct epset *s = r->set;
 
-	unlink_hot(r);
+	ep_unlink_hot(r);
 	for (struct epreg **p = &r->conn->regs; *p; p = &(*p)->next_in_conn) {
 		if (*p == r) {
 			*p = r->next_in_conn;
@@ -268,7 +250,7 @@ static int ctl_mod(struct epset *s, int epfd, struct epreg *r, struct epoll_even
 	r->disabled = false;
 	r->fresh = true;
 	if (r->hidden) {
-		make_hot(r);
+		ep_make_hot(r);
 		if (atomic_load(&s->sleepers))
 			conn_wake_self(r->conn); /* a sleeper in the kernel looks again */
 	}
@@ -289,7 +271,7 @@ static int ctl_del(int epfd, struct epreg *r)
 	return rc;
 }
 
-static void stop_foreign(struct epset *s)
+void ep_stop_foreign(struct epset *s)
 {
 	struct conn *c[BATCH];
 	int fd[BATCH], n = 0;
@@ -402,7 +384,7 @@ void epset_activity(struct conn *c)
 	if (!ep_lock())
 		return;
 	for (r = c->regs; r; r = r->next_in_conn) {
-		make_hot(r);
+		ep_make_hot(r);
 		wake |= r->hidden && atomic_load(&r->set->sleepers) > 0;
 	}
 	ep_unlock();
@@ -412,6 +394,15 @@ void epset_activity(struct conn *c)
 		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || LOAD(&c->rx.dir->turn))
 			conn_wake_self(c);
 	}
+}
+
+void epset_young(struct conn *c)
+{
+	if (!c->regs || !ep_lock())
+		return;
+	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
+		atomic_store(&r->set->young, true);
+	ep_unlock();
 }
 
 void epset_drop(int epfd)
@@ -440,341 +431,4 @@ void epset_fork(bool before)
 		(void)ep_lock();
 	else
 		ep_unlock();
-}
-
-/* ---- epoll_wait ---- */
-
-struct look {
-	struct epreg *reg;
-	struct conn *conn;
-	int fd;
-	short want;
-	short got;
-};
-
-/* Pins up to `max` hot connections; what was looked at goes to the tail, so that all get their turn. */
-static int hot_batch(struct epset *s, struct look *l, int max)
-{
-	int n = 0;
-
-	if (!s->hot_head || !ep_lock())
-		return 0;
-	for (int i = 0; i < max && s->hot_head; i++) {
-		struct epreg *r = s->hot_head;
-		struct conn *c = conn_by_index(r->conn->index);
-
-		unlink_hot(r);
-		make_hot(r);
-		if (!c)
-			continue;
-		l[n++] = (struct look){ .reg = r, .conn = c, .fd = r->fd,
-					.want = (short)(r->events & (POLLIN | POLLPRI | POLLOUT | POLLRDNORM |
-								     POLLWRNORM | POLLRDHUP)) };
-	}
-	ep_unlock();
-	return n;
-}
-
-static bool still(const struct epset *s, const struct look *l)
-{
-	return l->reg->set == s && l->reg->conn == l->conn && l->reg->hidden && !l->reg->disabled;
-}
-
-static void look_at(struct look *l)
-{
-	struct conn *c = l->conn;
-
-	l->got = 0;
-	if (!conn_progress(c, l->fd) || conn_state(c) != HUT_END_CHANNEL)
-		return;
-	if (atomic_load_explicit(&c->sock_event, memory_order_relaxed)) {
-		atomic_store(&c->sock_event, false);
-		conn_check_socket(c, l->fd);
-		/* Bytes that still travel by TCP: each arrival is an edge. */
-		if (LOAD(&c->end->rx_path) != HUT_PATH_RING || LOAD(&c->end->tx_path) != HUT_PATH_RING)
-			atomic_fetch_add(&c->edges, 1);
-	}
-	l->got = conn_ready(c, l->fd, l->want);
-}
-
-/* Lock held: does the program get an event for what was seen, by the rules of its registration? */
-static bool due(struct epreg *r, short got)
-{
-	struct conn *c = r->conn;
-	uint64_t tail;
-	uint32_t edges, shorts;
-
-	if (!got)
-		return false;
-	if (!(r->events & EPOLLET))
-		return true;
-	tail = LOAD(&c->rx.dir->tail);
-	edges = atomic_load(&c->edges);
-	shorts = atomic_load(&c->tx_short);
-	bool edge = r->fresh || edges != r->seen_edges || ((got & POLLIN) && tail != r->seen_rx) ||
-		    ((got & POLLOUT) && shorts != r->seen_short);
-
-	if (!edge)
-		return false;
-	r->seen_rx = tail;
-	r->seen_edges = edges;
-	if (got & POLLOUT)
-		r->seen_short = shorts;
-	r->fresh = false;
-	return true;
-}
-
-static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int batch)
-{
-	struct look l[BATCH];
-	int n = hot_batch(s, l, batch), out = 0;
-
-	for (int i = 0; i < n; i++)
-		look_at(&l[i]);
-	if (n && ep_lock()) {
-		for (int i = 0; i < n && out < max; i++) {
-			struct epreg *r = l[i].reg;
-
-			if (!still(s, &l[i]) || !due(r, l[i].got))
-				continue;
-			ev[out].events = (uint32_t)(unsigned short)l[i].got;
-			ev[out++].data.u64 = r->data;
-			if (r->events & EPOLLONESHOT) {
-				unlink_hot(r);
-				r->disabled = true;
-			}
-		}
-		ep_unlock();
-	}
-	for (int i = 0; i < n; i++)
-		conn_put(l[i].conn);
-	return out;
-}
-
-/* Events that are true now, from memory. */
-static int collect(struct epset *s, struct epoll_event *ev, int max)
-{
-	int left = s->hot_count, out = 0;
-
-	while (left > 0 && out < max) {
-		int batch = left < BATCH ? left : BATCH;
-
-		out += collect_batch(s, ev + out, max - out, batch);
-		left -= batch;
-	}
-	return out;
-}
-
-/* Takes our own events out of what the kernel gave; those connections become hot. */
-static int translate(struct epset *s, struct epoll_event *ev, int n, bool *ours)
-{
-	int out = 0;
-
-	for (int i = 0; i < n; i++) {
-		if (LIKELY((ev[i].data.u64 & ~0xffffffull) != tag_base)) {
-			ev[out++] = ev[i];
-			continue;
-		}
-		struct conn *c = conn_by_index((uint32_t)(ev[i].data.u64 & TAG_INDEX));
-
-		*ours = true;
-		if (!c)
-			continue;
-		if (ev[i].data.u64 & TAG_SOCKET)
-			atomic_store(&c->sock_event, true);
-		else if (conn_state(c) == HUT_END_PENDING || c->sets_due) {
-			int fd = table_fd_of(c);
-
-			if (fd >= 0)
-				conn_progress(c, fd); /* the agent has answered */
-		}
-		if (ep_lock()) {
-			for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-				if (r->set == s)
-					make_hot(r);
-			ep_unlock();
-		}
-		conn_put(c);
-	}
-	return out;
-}
-
-static bool arm_batch(struct epset *s, int batch, uint64_t *deadline)
-{
-	struct look l[BATCH];
-	int n = hot_batch(s, l, batch);
-	bool ready = false;
-
-	for (int i = 0; i < n; i++) {
-		conn_arm_waits(l[i].conn, l[i].want);
-		look_at(&l[i]);
-		uint64_t stall = l[i].want & POLLOUT ? conn_stall_ns(l[i].conn) : NS_FOREVER;
-
-		if (stall < *deadline)
-			*deadline = stall;
-		if (stall != NS_FOREVER)
-			s->stalled = true;
-	}
-	if (n && ep_lock()) {
-		for (int i = 0; i < n; i++) {
-			struct epreg *r = l[i].reg, copy;
-
-			if (!still(s, &l[i])) {
-				if (r->set == s)
-					unlink_hot(r);
-				continue;
-			}
-			copy = *r; /* due() notes what it tells; here it only asks */
-			if (due(&copy, l[i].got))
-				ready = true;
-			else
-				unlink_hot(r);
-		}
-		ep_unlock();
-	}
-	for (int i = 0; i < n; i++)
-		conn_put(l[i].conn);
-	return ready;
-}
-
-/* Arms what is hot, so that the peers ring; it leaves the list.  True: something is ready after all. */
-static bool arm_all(struct epset *s, uint64_t *deadline)
-{
-	int left = s->hot_count;
-	bool ready = false;
-
-	for (; left > 0 && !ready; left -= BATCH)
-		ready = arm_batch(s, left < BATCH ? left : BATCH, deadline);
-	return ready;
-}
-
-static void reheat_stalled(struct epset *s)
-{
-	if (!s->stalled || !ep_lock())
-		return;
-	s->stalled = false;
-	for (struct epreg *r = s->regs; r; r = r->next_in_set)
-		if (r->events & EPOLLOUT)
-			make_hot(r);
-	ep_unlock();
-}
-
-/* Candidates in the set are offered to the agent when they are old enough, though nobody touches them (rule 6). */
-static uint64_t tend_young(struct epset *s)
-{
-	struct conn *c[BATCH];
-	int fd[BATCH], n = 0;
-	bool any = false;
-	uint64_t now = now_coarse_ns();
-
-	if (!atomic_load(&s->young) || !ep_lock())
-		return NS_FOREVER;
-	for (struct epreg *r = s->regs; r; r = r->next_in_set) {
-		uint32_t st = conn_state(r->conn);
-
-		if (conn_has_bell(r->conn) || st == HUT_END_TCP)
-			continue;
-		any = true;
-		if (n < BATCH && st == HUT_END_CANDIDATE && now - r->conn->born_ns >= control_after_ns()) {
-			c[n] = conn_by_index(r->conn->index);
-			fd[n] = r->fd;
-			n += c[n] != NULL;
-		}
-	}
-	if (!any)
-		atomic_store(&s->young, false);
-	ep_unlock();
-	for (int i = 0; i < n; i++) {
-		conn_progress(c[i], fd[i]);
-		conn_put(c[i]);
-	}
-	return any ? now_ns() + YOUNG_NS : NS_FOREVER;
-}
-
-static bool spin_set(struct epset *s)
-{
-	struct look l[SPIN_MOST];
-	struct conn *c[SPIN_MOST];
-	short want[SPIN_MOST];
-	int n = hot_batch(s, l, s->hot_count < SPIN_MOST ? s->hot_count : SPIN_MOST);
-	bool hit;
-
-	for (int i = 0; i < n; i++) {
-		c[i] = l[i].conn;
-		/* Room that was told of once is not worth watching: only what the program was refused. */
-		want[i] = (short)(l[i].want & POLLIN);
-	}
-	hit = n && spin_for(c, want, n);
-	for (int i = 0; i < n; i++)
-		conn_put(c[i]);
-	return hit;
-}
-
-static int kernel_wait(int epfd, struct epoll_event *ev, int max, uint64_t deadline, const sigset_t *mask)
-{
-	int ms = -1;
-
-	if (deadline != NS_FOREVER) {
-		uint64_t now = now_ns(), left = deadline > now ? deadline - now : 0;
-
-		left = (left + NS_PER_MS - 1) / NS_PER_MS;
-		ms = left > 1000000 ? 1000000 : (int)left;
-	}
-	return REAL(epoll_pwait)(epfd, ev, max, ms, mask);
-}
-
-int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
-	       const sigset_t *mask)
-{
-	uint64_t deadline = NS_FOREVER;
-	bool poll_only = timeout && !timeout->tv_sec && !timeout->tv_nsec;
-	bool spun = false;
-
-	if (s->owner != hut_pid)
-		stop_foreign(s);
-	if (timeout && !poll_only)
-		deadline = now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec;
-	for (;;) {
-		bool ours = false;
-		int n = collect(s, ev, max), k;
-		uint64_t due_at = NS_FOREVER, young;
-
-		if (n == max)
-			return n;
-		if ((n || poll_only) && s->hot_head && wait_may_skip_kernel(s, (size_t)max))
-			return n;
-		if (!n && !poll_only && !spun) {
-			spun = true;
-			if (spin_set(s))
-				continue;
-		}
-		young = tend_young(s);
-		if (n || poll_only || (deadline != NS_FOREVER && now_ns() >= deadline)) {
-			k = kernel_wait(epfd, ev + n, max - n, 0, mask);
-			if (k < 0)
-				return n ? n : k;
-			k = translate(s, ev + n, k, &ours);
-			if (!n && !k && ours)
-				return collect(s, ev, max);
-			return n + k;
-		}
-		atomic_fetch_add(&s->sleepers, 1);
-		if (arm_all(s, &due_at)) {
-			atomic_fetch_sub(&s->sleepers, 1);
-			continue;
-		}
-		if (deadline < due_at)
-			due_at = deadline;
-		if (young < due_at)
-			due_at = young;
-		k = kernel_wait(epfd, ev, max, due_at, mask);
-		atomic_fetch_sub(&s->sleepers, 1);
-		reheat_stalled(s);
-		if (k < 0)
-			return k;
-		k = translate(s, ev, k, &ours);
-		if (k)
-			return k;
-		spun = false;
-	}
 }

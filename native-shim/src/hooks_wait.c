@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hooks_wait.c - interposed: poll, select, epoll, and the signal dispositions that decide about restarts. */
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 
 #include "real.h"
@@ -49,13 +50,23 @@ HUT_EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *
 
 /* ---- select, by way of poll ---- */
 
+/* Sets may be larger than FD_SETSIZE when the program made them so: the kernel goes by n alone. */
+static bool has(const fd_set *set, int fd)
+{
+	return set && ((const unsigned long *)(const void *)set)[fd / 64] >> (fd % 64) & 1;
+}
+
+static void clear(fd_set *set, int fd)
+{
+	((unsigned long *)(void *)set)[fd / 64] &= ~(1ul << (fd % 64));
+}
+
 static bool select_concerns(int n, fd_set *r, fd_set *w, fd_set *e)
 {
-	for (int fd = 0; fd < n && fd < FD_SETSIZE; fd++) {
+	for (int fd = 0; fd < n; fd++) {
 		struct conn *c = table_peek(fd);
 
-		if (UNLIKELY(c != NULL) && c->end &&
-		    ((r && FD_ISSET(fd, r)) || (w && FD_ISSET(fd, w)) || (e && FD_ISSET(fd, e))))
+		if (UNLIKELY(c != NULL) && c->end && (has(r, fd) || has(w, fd) || has(e, fd)))
 			return true;
 	}
 	return false;
@@ -64,27 +75,14 @@ static bool select_concerns(int n, fd_set *r, fd_set *w, fd_set *e)
 #define SELECT_IN (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)
 #define SELECT_OUT (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR)
 
-static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout, const sigset_t *mask)
+static int select_answer(const struct pollfd *p, nfds_t k, fd_set *r, fd_set *w, fd_set *e)
 {
-	struct pollfd p[FD_SETSIZE];
-	nfds_t k = 0;
-	int rc, count = 0;
+	const struct {
+		fd_set *set;
+		short bits;
+	} of[3] = { { r, SELECT_IN }, { w, SELECT_OUT }, { e, POLLPRI } };
+	int count = 0;
 
-	for (int fd = 0; fd < n && fd < FD_SETSIZE; fd++) {
-		short ev = 0;
-
-		if (r && FD_ISSET(fd, r))
-			ev |= POLLIN | POLLRDNORM;
-		if (w && FD_ISSET(fd, w))
-			ev |= POLLOUT | POLLWRNORM;
-		if (e && FD_ISSET(fd, e))
-			ev |= POLLPRI;
-		if (ev)
-			p[k++] = (struct pollfd){ .fd = fd, .events = ev };
-	}
-	rc = wait_poll(p, k, timeout, mask);
-	if (rc < 0)
-		return rc;
 	for (nfds_t i = 0; i < k; i++) {
 		if (p[i].revents & POLLNVAL) {
 			errno = EBADF;
@@ -92,22 +90,45 @@ static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timesp
 		}
 	}
 	for (nfds_t i = 0; i < k; i++) {
-		int fd = p[i].fd;
-
-		if (r && FD_ISSET(fd, r) && !(p[i].revents & SELECT_IN))
-			FD_CLR(fd, r);
-		else if (r && FD_ISSET(fd, r))
-			count++;
-		if (w && FD_ISSET(fd, w) && !(p[i].revents & SELECT_OUT))
-			FD_CLR(fd, w);
-		else if (w && FD_ISSET(fd, w))
-			count++;
-		if (e && FD_ISSET(fd, e) && !(p[i].revents & POLLPRI))
-			FD_CLR(fd, e);
-		else if (e && FD_ISSET(fd, e))
-			count++;
+		for (int s = 0; s < 3; s++) {
+			if (!has(of[s].set, p[i].fd))
+				continue;
+			if (p[i].revents & of[s].bits)
+				count++;
+			else
+				clear(of[s].set, p[i].fd);
+		}
 	}
 	return count;
+}
+
+static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct pollfd few[FD_SETSIZE], *p = few;
+	size_t size = (size_t)n * sizeof(*p);
+	nfds_t k = 0;
+	int rc;
+
+	if (n > FD_SETSIZE) {
+		p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p == MAP_FAILED) {
+			errno = ENOMEM;
+			return -1;
+		}
+	}
+	for (int fd = 0; fd < n; fd++) {
+		short ev = (short)((has(r, fd) ? POLLIN | POLLRDNORM : 0) | (has(w, fd) ? POLLOUT | POLLWRNORM : 0) |
+				   (has(e, fd) ? POLLPRI : 0));
+
+		if (ev)
+			p[k++] = (struct pollfd){ .fd = fd, .events = ev };
+	}
+	rc = wait_poll(p, k, timeout, mask);
+	if (rc >= 0)
+		rc = select_answer(p, k, r, w, e);
+	if (p != few)
+		munmap(p, size);
+	return rc;
 }
 
 HUT_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)

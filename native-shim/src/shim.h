@@ -3,8 +3,8 @@
  * shim.h - what the parts of libhutong.so know of each other.
  *
  * Files: real.c (libc underneath), ring.c (the byte rings; no system call), table.c (descriptors -> connections),
- * control.c (the agent), conn.c (life of a connection and its switches), io.c (moving bytes), wait.c (sleeping on one
- * socket, poll, select), epset.c (epoll), life.c (fork, exec, dup, close), hooks_*.c (the interposed symbols).
+ * control.c (the agent), conn.c (life of a connection), switch.c (its ways to the ring and back), ready.c, io.c (moving bytes), wait.c (sleeping on one
+ * socket, poll, select), epset.c, epwait.c (epoll), life.c (fork, exec, dup, close), hooks_*.c (the interposed symbols).
  *
  * Locking order: epset.lock, then end.rx_lock, then end.tx_lock, then table/control locks.  No lock is held in a wait.
  * Rule numbers are those of switching.md.
@@ -164,6 +164,7 @@ uint64_t control_after_ns(void);
 uint64_t control_spin_ns(void);
 bool control_enabled(void);
 bool control_slot(struct conn *c);                  /* gives c->end */
+bool control_adopt(struct conn *c);                 /* a forked child becomes the owner */
 void control_free_slot(struct conn *c);
 bool control_register(struct conn *c, int fd);
 void control_gone(struct conn *c, uint32_t reason);
@@ -226,6 +227,7 @@ void epset_switched(struct conn *c, int fd);       /* channel stands: socket reg
 void epset_conn_gone(struct conn *c, int fd, bool socket_stays);
 void epset_fd_gone(struct conn *c, int fd);
 void epset_activity(struct conn *c);               /* bytes moved: sets must look at it before they sleep */
+void epset_young(struct conn *c);                  /* connected: to be tended until it has a doorbell */
 void epset_drop(int epfd);
 void epset_alias(int fd, struct epset *s);
 void epset_fork(bool before);                      /* holds the lock over fork() */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* epset.h - what epset.c (registrations) and epwait.c (waiting) share and nobody else needs. */
+#ifndef HUTONG_EPSET_H
+#define HUTONG_EPSET_H
+
+#include "shim.h"
+
+#define BATCH 64
+#define TAG_SOCKET 0x800000u
+#define TAG_INDEX 0x7fffffu
+#define KERNEL_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+#define YOUNG_NS (20 * NS_PER_MS)
+
+struct epset {
+	struct epreg *regs;
+	struct epreg *hot_head, **hot_tail;
+	_Atomic int sleepers;
+	_Atomic bool young; /* may hold connections without a doorbell */
+	bool stalled;       /* somebody waits for room in a ring whose reader may be away (rule 9) */
+	int hot_count;
+	int epfd;           /* one of the descriptors that name the set */
+	int nfds;
+	pid_t owner;
+	struct epset *next_free;
+};
+
+extern uint64_t ep_tag_base;
+
+bool ep_lock(void);                     /* false: this very thread holds it (a signal handler's call) */
+void ep_unlock(void);
+void ep_make_hot(struct epreg *r);      /* lock held */
+void ep_unlink_hot(struct epreg *r);    /* lock held */
+void ep_stop_foreign(struct epset *s);  /* the set is used by a second process (rule 8) */
+
+#endif /* HUTONG_EPSET_H */
