@@ -57,11 +57,18 @@ def _build(rate, overrides):
         pass
 
 
+def _members_known(vm):
+    try:
+        return len(json.loads(shellclient.query(vm, "hutong:vms --json")))
+    except LabError:
+        return 0  # its shell, or discovery, comes a moment after the rest
+
+
 def _wait_members(seconds=10):
     """Until every VM knows all VMs: a program that is started right after `up` is accelerated from its first connection."""
     deadline = time.monotonic() + seconds
     for vm in topology.VMS:
-        while len(json.loads(shellclient.query(vm, "hutong:vms --json"))) < len(topology.VMS):
+        while _members_known(vm) < len(topology.VMS):
             if time.monotonic() > deadline:
                 raise LabError("%s does not know all VMs after %d s%s" % (vm.name, seconds, agents.log_tail(vm)))
             time.sleep(0.05)
