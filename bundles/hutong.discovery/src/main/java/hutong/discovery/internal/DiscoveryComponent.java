@@ -58,6 +58,7 @@ public final class DiscoveryComponent implements Membership {
             new Tally(counters::get, log::get),
             NanoClock.SYSTEM,
             DiscoveryComponent::epoch,
+            NetworkFacts::of,
             context.getBundle().getVersion().toString(),
             () -> ready(context),
             () -> framework.getState() == Bundle.STOPPING);
