@@ -58,7 +58,6 @@ public final class DiscoveryComponent implements Membership {
             new Tally(counters::get, log::get),
             NanoClock.SYSTEM,
             DiscoveryComponent::epoch,
-            NetworkFacts::of,
             context.getBundle().getVersion().toString(),
             () -> ready(context),
             () -> framework.getState() == Bundle.STOPPING);

@@ -142,7 +142,7 @@ final class VmRole implements Role {
     XenStore store = env.store().get();
     watchTrust(store);
     if (store != null) {
-      NetworkFacts facts = env.network().apply(env.config().networkInterface());
+      NetworkFacts facts = NetworkFacts.of(env.config().networkInterface());
       // A store that was started anew shows as one failed request; the second try finds the new
       // one.
       if (!attempt(store, facts)) {
@@ -212,11 +212,6 @@ final class VmRole implements Role {
   private void readTrust(XenStore store) {
     try {
       Trust trust = VmStore.readTrust(store);
-      if (trust.hostId().isEmpty()) {
-        // A store that domain 0 has not filled (yet, or again): what was known goes on to hold, and
-        // the watch tells when there is more to know.
-        return;
-      }
       lists.execute(
           () -> {
             receiver.trust(trust);
