@@ -297,12 +297,17 @@ static int kernel_now(struct epset *s, int epfd, struct epoll_event *ev, int hav
 		      bool *again)
 {
 	bool ours = false;
-	int k = kernel_wait(epfd, ev + have, max - have, 0, mask);
+	int k, asked = 0;
 
 	*again = false;
-	if (k < 0)
-		return have ? have : k;
-	k = translate(s, ev + have, k, &ours);
+	do { /* our own events must not take the program's places */
+		k = kernel_wait(epfd, ev + have, max - have, 0, mask);
+		if (k < 0)
+			return have ? have : k;
+		k = translate(s, ev + have, k, &ours);
+	} while (!k && ours && ++asked < 3);
+	if (k)
+		wait_kernel_told();
 	*again = !have && !k && ours;
 	return have + k;
 }

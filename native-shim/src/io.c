@@ -659,7 +659,7 @@ static ssize_t send_locked(struct conn *c, int fd, const struct cursor *k, size_
 		return -1;
 	}
 	/* Nobody reads the ring: the kernel knows what TCP does then. */
-	if (e->flags & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR))
+	if ((e->flags & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR)) || UNLIKELY(LOAD(&c->tx.dir->cons_mark) & HUT_MARK_GONE))
 		return tcp_send(c, fd, k, want, flags);
 	switch (e->tx_path) {
 	case HUT_PATH_RING:
@@ -685,7 +685,9 @@ static ssize_t send_once(struct conn *c, int fd, const struct cursor *k, size_t 
 		errno = saved;
 		return n;
 	}
-	if (now_coarse_ns() - c->check_ns >= CHECK_NS)
+	/* A close is to be noticed at once, as by TCP: the first bytes after it go out, the next ones fail. */
+	if (now_coarse_ns() - c->check_ns >= CHECK_NS ||
+	    (UNLIKELY(LOAD(&c->tx.dir->cons_mark) & HUT_MARK_GONE) && !(LOAD(&e->flags) & HUT_ENDF_PEERGONE)))
 		conn_check_socket(c, fd);
 	if (!lock_tx(e)) {
 		errno = EINTR;

@@ -271,7 +271,8 @@ short conn_ready(struct conn *c, int fd, short want)
 		conn_progress_rx(c, fd);
 	/* What the ring cannot tell: at once for who asks for it, else now and then. */
 	if (LOAD(&e->rx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & HUT_ENDF_FIN) &&
-	    ((want & POLLRDHUP) || now_coarse_ns() - c->check_ns >= CHECK_NS))
+	    ((want & POLLRDHUP) || (LOAD(&c->rx.dir->prod_mark) & HUT_MARK_SHUT) ||
+	     now_coarse_ns() - c->check_ns >= CHECK_NS))
 		conn_check_socket(c, fd);
 	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
 		if (want & in)

@@ -263,6 +263,7 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns, bool som
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n);
 bool wait_may_skip_kernel(const void *set, size_t n);
+void wait_kernel_told(void);
 #define SPIN_MOST 8 /* connections that one spin watches */
 bool spin_for(struct conn *const *c, const short *want, int n);
 

@@ -84,14 +84,15 @@ _Atomic uint32_t hut_stirs;
  * What the kernel knows of the other descriptors in the set may then be as old as FRESH_NS, but never older than this
  * process's last call that could have made one of them ready.  `n` says what is asked for, beside the address.
  */
+static __thread struct {
+	const void *set;
+	size_t n;
+	uint64_t asked_ns;
+	uint32_t stirs;
+} last __attribute__((tls_model("initial-exec")));
+
 bool wait_may_skip_kernel(const void *set, size_t n)
 {
-	static __thread struct {
-		const void *set;
-		size_t n;
-		uint64_t asked_ns;
-		uint32_t stirs;
-	} last __attribute__((tls_model("initial-exec")));
 	uint64_t now = now_ns();
 	uint32_t stirs = atomic_load(&hut_stirs);
 
@@ -102,6 +103,12 @@ bool wait_may_skip_kernel(const void *set, size_t n)
 	last.stirs = stirs;
 	last.asked_ns = now;
 	return false;
+}
+
+/* The kernel has told of a descriptor, which may be ready still: it is asked again the next time. */
+void wait_kernel_told(void)
+{
+	last.set = NULL;
 }
 
 static struct timespec *until(uint64_t deadline, struct timespec *ts)
@@ -258,6 +265,7 @@ bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 }
 
 struct poll_job {
+	bool slept;            /* all are counted as waited for, see wait_begin() */
 	void *big;             /* memory of its own, or MAP_FAILED */
 	size_t big_size;
 	bool *counted;         /* raw waits noted, by entry */
@@ -271,6 +279,14 @@ struct poll_job {
 	int ready;
 };
 
+/* The descriptor, if it is still the connection's; -1: untracked, or closed meanwhile, of which the kernel tells. */
+static int fd_at(const struct poll_job *j, nfds_t i)
+{
+	struct conn *c = j->conns[i];
+
+	return c && table_peek(j->user[i].fd) == c ? j->user[i].fd : -1;
+}
+
 /* Looks at everything without sleeping.  Fills `work` with what a sleep would need. */
 static void scan(struct poll_job *j)
 {
@@ -279,12 +295,15 @@ static void scan(struct poll_job *j)
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct pollfd *u = &j->user[i];
 		struct conn *c = j->conns[i];
+		int fd = fd_at(j, i);
 
 		u->revents = 0;
 		j->work[i] = *u;
-		if (!c || table_peek(u->fd) != c || !conn_progress(c, u->fd) || conn_state(c) != HUT_END_CHANNEL)
+		if (fd < 0)
 			continue;
-		u->revents = conn_ready(c, u->fd, u->events);
+		if (!conn_progress(c, fd) || conn_state(c) != HUT_END_CHANNEL)
+			continue;
+		u->revents = conn_ready(c, fd, u->events);
 		if (u->revents)
 			j->ready++;
 		j->work[i].fd = -1;
@@ -298,15 +317,16 @@ static void prepare_sleep(struct poll_job *j)
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
 		struct pollfd *u = &j->user[i];
+		int fd = fd_at(j, i);
 
-		if (!c || !c->end || table_peek(u->fd) != c)
+		if (fd < 0)
 			continue;
 		j->deadline = sooner(j->deadline, conn_young_ns(c));
 		if (u->events & POLLOUT)
 			j->deadline = sooner(j->deadline, conn_stall_ns(c));
 		conn_arm_waits(c, u->events);
 		if (conn_state(c) == HUT_END_CHANNEL) {
-			j->work[i].fd = u->fd;
+			j->work[i].fd = fd;
 			j->work[i].events = conn_sock_events(c, u->events);
 		}
 		if (conn_has_bell(c))
@@ -319,9 +339,9 @@ static bool any_ready(struct poll_job *j)
 {
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
+		int fd = fd_at(j, i);
 
-		if (c && conn_state(c) == HUT_END_CHANNEL && table_peek(j->user[i].fd) == c &&
-		    conn_ready(c, j->user[i].fd, j->user[i].events))
+		if (fd >= 0 && conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, j->user[i].events))
 			return true;
 	}
 	return false;
@@ -335,16 +355,17 @@ static bool after_sleep(struct poll_job *j)
 
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
+		int fd = fd_at(j, i);
 
 		if (j->work[i].revents && !(c && conn_state(c) == HUT_END_CHANNEL))
 			raw = true;
-		if (!c || table_peek(j->user[i].fd) != c)
+		if (fd < 0)
 			continue;
 		if (conn_state(c) == HUT_END_CHANNEL && j->work[i].revents)
-			conn_check_socket(c, j->user[i].fd);
+			conn_check_socket(c, fd);
 		if (k < j->n + j->bells && j->work[k].fd == c->bell) {
 			if (j->work[k].revents)
-				drain(c, j->user[i].fd, j->user[i].events);
+				drain(c, fd, j->user[i].events);
 			k++;
 		}
 	}
@@ -361,11 +382,13 @@ static void count_in(struct poll_job *j)
 
 		if (!c)
 			continue;
-		waiters(c, j->user[i].events, 1);
-		counted[i] = c->end && !conn_has_bell(c);
+		if (!j->slept)
+			waiters(c, j->user[i].events, 1);
+		counted[i] = !conn_has_bell(c);
 		if (counted[i])
 			__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 	}
+	j->slept = true;
 }
 
 static void count_out(struct poll_job *j)
@@ -378,7 +401,6 @@ static void count_out(struct poll_job *j)
 
 		if (!c)
 			continue;
-		waiters(c, j->user[i].events, -1);
 		if (counted[i])
 			__atomic_fetch_sub(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 	}
@@ -394,6 +416,7 @@ static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_
 		if (j->work[i].fd >= 0 && j->work[i].revents) {
 			j->user[i].revents = j->work[i].revents;
 			j->ready++;
+			wait_kernel_told();
 		}
 	}
 	return j->ready;
@@ -478,9 +501,12 @@ static void poll_end(struct poll_job *j)
 
 	if (j->sleeping)
 		count_out(j);
-	for (nfds_t i = 0; i < j->n; i++)
+	for (nfds_t i = 0; i < j->n; i++) {
+		if (j->conns[i] && j->slept)
+			waiters(j->conns[i], j->user[i].events, -1);
 		if (j->conns[i])
 			conn_put(j->conns[i]);
+	}
 	if (j->big != MAP_FAILED)
 		munmap(j->big, j->big_size);
 	errno = saved;
