@@ -61,20 +61,19 @@ void life_last_close(struct conn *c, int fd)
  * Other threads sleep in recv or send on the descriptor that goes: the kernel would let them go on, and end the
  * connection when the last of them comes back.  So it stays open under a number of ours until then.
  */
-static bool keep(struct conn *c, int fd)
+static void keep(struct conn *c)
 {
-	int kept;
+	int kept, fd = table_fd_of(c);
 
-	if (!c->end || atomic_load(&c->plain) || (!atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters)))
-		return false;
+	if (!c->end || fd < 0 || atomic_load(&c->nfds) != 1 || atomic_load(&c->plain) || c->keep_fd >= 0 ||
+	    (!atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters)))
+		return;
 	kept = table_hide(REAL(fcntl)(fd, F_DUPFD_CLOEXEC, 3));
 	if (kept < 0)
-		return false;
+		return;
 	table_alias(kept, c);
 	epset_leave(c);
-	__atomic_store_n(&c->keep_fd, kept, __ATOMIC_RELEASE);
-	conn_wake_self(c);
-	return true;
+	__atomic_store_n(&c->keep_fd, kept, __ATOMIC_SEQ_CST);
 }
 
 void life_unkeep(struct conn *c)
@@ -99,13 +98,22 @@ static struct conn *detach(int fd)
 	if (life_in_vfork_child())
 		return NULL;
 	epset_drop(fd);
+	c = conn_get(fd);
+	if (c) {
+		keep(c); /* before the number goes: a sleeper that looks meanwhile must find one of the two */
+		conn_put(c);
+	}
 	c = table_remove(fd);
 	if (!c)
 		return NULL;
 	raw_settle(c);
-	if (atomic_load(&c->nfds) == 0 && !keep(c, fd)) {
+	if (atomic_load(&c->nfds) == 0) {
 		life_last_close(c, fd);
 		epset_conn_gone(c, false);
+	} else if (UNLIKELY(c->keep_fd >= 0)) {
+		conn_wake_self(c); /* sleeps by the old number end */
+		if (!atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters))
+			life_unkeep(c);
 	}
 	return c;
 }

@@ -175,7 +175,7 @@ uint64_t conn_stall_ns(struct conn *c)
 	if (LOAD(&c->end->flags) & HUT_ENDF_HALF)
 		return now_ns() + HALF_CLOSED_NS / 4;
 	/* With the overflow full as well there is nothing to look for until the reader rings. */
-	if (overflow_room(c) < c->tx.over_size / 2)
+	if (overflow_room(c) < ring_worth(&c->tx))
 		return NS_FOREVER;
 	due = c->stall_ns + STALL_NS;
 	return due < c->full_ns + SLOW_NS ? due : c->full_ns + SLOW_NS;

@@ -73,6 +73,12 @@ ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_slow)
 	return (ssize_t)(r->over_size - (tail - from));
 }
 
+/* Room in the overflow area that is worth waking a writer for. */
+uint32_t ring_worth(const struct ring *r)
+{
+	return r->small_size < r->over_size / 2 ? r->small_size : r->over_size / 2;
+}
+
 /* Copies len bytes, which ring_space() has granted, behind the tail; not visible before ring_publish(). */
 void ring_put(const struct ring *r, struct hut_end *end, const uint8_t *src, size_t len)
 {
@@ -141,9 +147,9 @@ bool ring_take(const struct ring *r, struct hut_end *end, size_t len)
 	if (LIKELY(!LOAD(&r->dir->prod_wait)))
 		return false;
 	uint64_t left = LOAD(&r->dir->tail) - end->rx_head;
-	uint64_t area = LOAD(&r->dir->split) == HUT_NO_SPLIT ? r->small_size : r->over_size;
 
-	if (left > area / 2)
-		return false; /* not yet worth a wake-up: the writer would come back at once */
+	/* Not yet worth a wake-up, the writer would come back at once: below half of the ring, or a ring's worth. */
+	if (left > (LOAD(&r->dir->split) == HUT_NO_SPLIT ? r->small_size / 2 : r->over_size - ring_worth(r)))
+		return false;
 	return __atomic_exchange_n(&r->dir->prod_wait, 0, __ATOMIC_ACQ_REL) != 0;
 }

@@ -56,6 +56,7 @@ struct ring {
 /* Producer.  `end` holds the trusted cursors (tx_tail, tx_head, tx_split). */
 ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_slow);
 void ring_put(const struct ring *r, struct hut_end *end, const uint8_t *src, size_t len);
+uint32_t ring_worth(const struct ring *r);
 bool ring_publish(const struct ring *r, struct hut_end *end);
 
 /* Consumer.  `end` holds rx_head and rx_end. */

@@ -479,8 +479,8 @@ static void raw_once(int fd, bool in)
 	for (int i = 0; i < 60; i++) {
 		char c = (char)i;
 
-		right += (i == 3 && !in ? raw_write(fd, &c, 1) : send(fd, &c, 1, MSG_NOSIGNAL)) == 1;
-		right += (i == 3 && in ? raw_read(fd, &c, 1) : recv(fd, &c, 1, 0)) == 1 && c == (char)i;
+		right += (i == 0 && !in ? raw_write(fd, &c, 1) : send(fd, &c, 1, MSG_NOSIGNAL)) == 1;
+		right += (i == 0 && in ? raw_read(fd, &c, 1) : recv(fd, &c, 1, 0)) == 1 && c == (char)i;
 		ms(1);
 	}
 	note(" right=%d", right);
