@@ -374,17 +374,21 @@ static bool over(const struct conn *c)
 	return !(flags & HUT_ENDF_STOPPED) || LOAD_ACQ(&c->rx.dir->prod_done) == LOAD(&e->rx_round);
 }
 
-/* For tests, HUTONG_CHAOS=N: about every Nth call moves the connection to TCP, or lets it return. */
-static bool chaos(const struct conn *c)
+/* For tests, HUTONG_CHAOS=N: at random times, N microseconds apart on average, to TCP, and back where that can be. */
+static bool chaos(struct conn *c)
 {
 	static _Atomic uint64_t state;
-	uint64_t x = atomic_load(&state) + 0x9e3779b97f4a7c15ull;
+	uint64_t now, x;
 
 	if (LIKELY(!conn_chaos))
 		return false;
-	atomic_store(&state, x);
+	now = now_ns();
+	if (now < c->chaos_ns)
+		return false;
+	x = atomic_fetch_add(&state, 0x9e3779b97f4a7c15ull) ^ now;
 	x = (x ^ (x >> 31) ^ c->index) * 0xbf58476d1ce4e5b9ull;
-	return (x >> 33) % conn_chaos == 0;
+	c->chaos_ns = now + (x >> 33) % (2000ull * conn_chaos);
+	return true;
 }
 
 /* What somebody else wants of the connection: the operator, the agent, a test, another process (rules 8 and 18). */

@@ -7,7 +7,7 @@
 
 struct tcp_info;
 
-extern uint32_t conn_chaos; /* for tests: about every Nth call changes the path; 0: never */
+extern uint32_t conn_chaos; /* for tests: mean microseconds between changes of the path; 0: never */
 
 void conn_set_flags(struct hut_end *e, uint32_t bits);
 bool conn_established(int fd, struct tcp_info *ti);

@@ -126,6 +126,7 @@ struct conn {
 	uint64_t stall_head;
 	uint64_t full_ns;    /* since when the ring has been short of room */
 	uint64_t check_ns;   /* last look at the TCP socket's own state */
+	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
