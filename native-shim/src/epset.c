@@ -288,6 +288,7 @@ static int ctl_mod(struct epset *s, int epfd, struct epreg *r, struct epoll_even
 	r->data = ev->data.u64;
 	r->disabled = false;
 	r->fresh = true;
+	r->mods++;
 	if (r->hidden) {
 		ep_make_hot(r);
 		if (atomic_load(&s->sleepers))

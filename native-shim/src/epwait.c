@@ -12,7 +12,7 @@ struct look {
 	int fd;
 	short want;
 	short got;
-	uint32_t stir, life;
+	uint32_t stir, life, mods;
 };
 
 /* Pins up to `max` hot connections; what was looked at goes to the tail, so that all get their turn. */
@@ -30,7 +30,7 @@ static int hot_batch(struct epset *s, struct look *l, int max)
 		ep_link_hot(r);
 		if (!c)
 			continue;
-		l[n++] = (struct look){ .reg = r, .conn = c, .stir = r->stir, .life = r->life,
+		l[n++] = (struct look){ .reg = r, .conn = c, .stir = r->stir, .life = r->life, .mods = r->mods,
 					.fd = LIKELY(table_peek(r->fd) == c) ? r->fd : table_fd_of(c),
 					.want = (short)(r->events & (POLLIN | POLLPRI | POLLOUT | POLLRDNORM |
 								     POLLWRNORM | POLLRDHUP)) };
@@ -41,7 +41,8 @@ static int hot_batch(struct epset *s, struct look *l, int max)
 
 static bool still(const struct epset *s, const struct look *l)
 {
-	return l->reg->life == l->life && l->reg->set == s && l->reg->hidden && !l->reg->disabled;
+	return l->reg->life == l->life && l->reg->mods == l->mods && l->reg->set == s && l->reg->hidden &&
+	       !l->reg->disabled;
 }
 
 static void look_at(struct look *l)
@@ -190,8 +191,10 @@ static bool arm_batch(struct epset *s, int batch, uint64_t *deadline)
 		for (int i = 0; i < n; i++) {
 			struct epreg *r = l[i].reg, copy;
 
-			if (!still(s, &l[i]))
+			if (!still(s, &l[i])) {
+				ready |= r->mods != l[i].mods;
 				continue;
+			}
 			copy = *r; /* due() notes what it tells; here it only asks */
 			/* What came after we looked has to be looked at, whoever noted it. */
 			if (due(&copy, l[i].got) || r->stir != l[i].stir)

@@ -89,6 +89,7 @@ struct epreg {
 	uint32_t seen_edges;
 	uint32_t seen_short;
 	uint32_t stir;     /* counts what made it hot: a sleeper-to-be must not undo what came meanwhile */
+	uint32_t mods;     /* counts EPOLL_CTL_MOD: what was seen before it is not for what the registration is now */
 	uint32_t life;     /* counts uses of this object */
 	struct epreg *next_in_conn;
 	struct epreg *next_in_set, **link_in_set;
