@@ -214,6 +214,15 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 	return io_send(c, fd, m, flags);
 }
 
+static size_t length(const struct msghdr *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->msg_iovlen; i++)
+		n += m->msg_iov[i].iov_len;
+	return n;
+}
+
 HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 {
 	unsigned int i;
@@ -230,6 +239,8 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 		if (r < 0)
 			return i ? (int)i : -1;
 		v[i].msg_len = (unsigned int)r;
+		if ((size_t)r < length(&v[i].msg_hdr))
+			return (int)i + 1; /* the next message may not overtake the rest of this one */
 	}
 	return (int)i;
 }
