@@ -260,21 +260,49 @@ HUT_EXPORT int fcntl(int fd, int cmd, ...)
 
 HUT_EXPORT int fcntl64(int fd, int cmd, ...) __attribute__((alias("fcntl")));
 
-static int queued(struct conn *c, unsigned long req)
+/* What can be read now without a gap: the part that TCP has, the part in the ring, or both. */
+static int readable(struct conn *c, int kernel)
 {
 	struct hut_end *e = c->end;
-	ssize_t n = 0;
+	uint64_t at = e->tcp_in + e->ring_in, turn;
+	ssize_t ring;
 
-	if (req == SIOCINQ && LOAD(&e->rx_path) != HUT_PATH_TCP)
-		n = ring_avail(&c->rx, e);
-	if (req == SIOCOUTQ && LOAD(&e->tx_path) == HUT_PATH_RING && lock_tx(e)) {
-		if (ring_space(&c->tx, e, false) >= 0) /* takes the reader's cursor in */
-			n = (ssize_t)(e->tx_tail - e->tx_head);
-		unlock_tx(e);
-	} else if (req == SIOCOUTQ && LOAD(&e->tx_path) == HUT_PATH_DRAIN) {
-		n = (ssize_t)(e->tx_tail - e->tx_head);
+	switch (e->rx_path) {
+	case HUT_PATH_RING:
+		ring = ring_avail(&c->rx, e);
+		if (ring < 0)
+			return 0;
+		return (int)ring + (e->rx_head + (uint64_t)ring == e->rx_end ? kernel : 0);
+	case HUT_PATH_SWITCH:
+		ring = ring_avail(&c->rx, e);
+		return kernel + (ring > 0 && (uint64_t)kernel >= e->rx_start - at ? (int)ring : 0);
+	default:
+		ring = e->flags & HUT_ENDF_STOPPED ? (ssize_t)conn_rx_unclaimed(c, &turn) : 0;
+		return kernel > ring ? kernel : (int)ring; /* the same bytes, if both see them */
 	}
-	return n > 0 ? (int)n : 0;
+}
+
+static void count_readable(struct conn *c, int fd, int *n)
+{
+	if (!lock_rx(c->end))
+		return;
+	if (REAL(ioctl)(fd, SIOCINQ, n) == 0)
+		*n = readable(c, *n);
+	unlock_rx(c->end);
+}
+
+static int unsent(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	int n = 0;
+
+	if (!lock_tx(e))
+		return 0;
+	/* ring_space() takes the reader's cursor in. */
+	if (e->tx_path == HUT_PATH_DRAIN || (e->tx_path == HUT_PATH_RING && ring_space(&c->tx, e, false) >= 0))
+		n = (int)(e->tx_tail - e->tx_head);
+	unlock_tx(e);
+	return n;
 }
 
 HUT_EXPORT int ioctl(int fd, unsigned long req, ...)
@@ -298,8 +326,12 @@ HUT_EXPORT int ioctl(int fd, unsigned long req, ...)
 		note_nonblock(fd, *(int *)arg != 0);
 	c = req == SIOCINQ || req == SIOCOUTQ ? conn_get(fd) : NULL;
 	if (c) {
-		if (conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd))
-			*(int *)arg += queued(c, req);
+		if (conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd)) {
+			if (req == SIOCINQ)
+				count_readable(c, fd, arg);
+			else
+				*(int *)arg += unsent(c);
+		}
 		conn_put(c);
 	}
 	return rc;
