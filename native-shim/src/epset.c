@@ -2,7 +2,8 @@
 /*
  * epset.c - epoll sets that hold tracked connections.
  *
- * Until a channel stands, the kernel's registration is the program's own.  From then on the set holds the socket and
+ * Until a channel stands, the kernel's registration is the program's own (one-shot ones carry a tag of ours, since the
+ * kernel does not tell whether they have fired).  From then on the set holds the socket and
  * its doorbell edge-triggered under a tag of ours, and level, edge and one-shot are produced here from the state of the
  * connection (rules 4c, 5 and 12).  A connection that moves bytes is *hot*: it is looked at from memory at every
  * epoll_wait and asks its peer for no doorbell.  Before a real sleep hot connections are armed and leave the list, so
@@ -170,6 +171,26 @@ static struct epreg *find(const struct epset *s, const struct conn *c, int fd)
 	return NULL;
 }
 
+struct epreg *ep_oneshot(const struct epset *s, const struct conn *c)
+{
+	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
+		if (r->set == s && r->oneshot)
+			return r;
+	return NULL;
+}
+
+/* What the kernel is to be told while it runs the registration itself. */
+static struct epoll_event kernels(struct epreg *r)
+{
+	struct epreg *other = ep_oneshot(r->set, r->conn);
+
+	r->oneshot = (r->events & EPOLLONESHOT) && r->set->owner == hut_pid && (!other || other == r);
+	return (struct epoll_event){
+		.events = r->events,
+		.data.u64 = r->oneshot ? ep_tag_base | TAG_ONESHOT | TAG_LIFE(r) | r->conn->index : r->data,
+	};
+}
+
 static void add_bell(struct epreg *r, int epfd)
 {
 	struct conn *c = r->conn;
@@ -189,6 +210,7 @@ static int hide_socket(struct epreg *r, int epfd, int op)
 	if (REAL(epoll_ctl)(epfd, op, r->fd, &ev))
 		return -1;
 	r->hidden = true;
+	r->oneshot = false;
 	r->fresh = true;
 	ep_make_hot(r);
 	return 0;
@@ -239,7 +261,13 @@ static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epo
 	s->regs = r;
 	/* The doorbell first: once the socket is in, the set must see everything (rule 4c). */
 	add_bell(r, epfd);
-	rc = channel ? hide_socket(r, epfd, EPOLL_CTL_ADD) : REAL(epoll_ctl)(epfd, EPOLL_CTL_ADD, fd, ev);
+	if (channel) {
+		rc = hide_socket(r, epfd, EPOLL_CTL_ADD);
+	} else {
+		struct epoll_event own = kernels(r);
+
+		rc = REAL(epoll_ctl)(epfd, EPOLL_CTL_ADD, fd, &own);
+	}
 	if (rc) {
 		int saved = errno;
 
@@ -257,11 +285,12 @@ static void restore_socket(struct epreg *r)
 	struct epoll_event ev = { .events = r->disabled ? EPOLLONESHOT : r->events, .data.u64 = r->data };
 
 	/* Also by a child that uses the set: the connection is on TCP then, and the kernel's word is all there is. */
-	if (!r->hidden || r->set->epfd < 0)
+	if (!(r->hidden || r->oneshot) || r->set->epfd < 0)
 		return;
 	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
 	ep_unlink_hot(r);
 	r->hidden = false;
+	r->oneshot = false;
 }
 
 /*
@@ -276,22 +305,29 @@ static void nudge(struct epreg *r)
 		REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
 }
 
-static int ctl_mod(struct epset *s, int epfd, struct epreg *r, struct epoll_event *ev)
+static int ctl_mod(int epfd, struct epreg *r, struct epoll_event *ev)
 {
-	if (!r->hidden) {
-		int rc = REAL(epoll_ctl)(epfd, EPOLL_CTL_MOD, r->fd, ev);
+	struct epreg before = *r;
 
-		if (rc)
-			return rc;
-	}
 	r->events = ev->events;
 	r->data = ev->data.u64;
+	if (!r->hidden) {
+		struct epoll_event own = kernels(r);
+		int rc = REAL(epoll_ctl)(epfd, EPOLL_CTL_MOD, r->fd, &own);
+
+		if (rc) {
+			r->events = before.events;
+			r->data = before.data;
+			r->oneshot = before.oneshot;
+			return rc;
+		}
+	}
 	r->disabled = false;
 	r->fresh = true;
 	r->mods++;
 	if (r->hidden) {
 		ep_make_hot(r);
-		if (atomic_load(&s->sleepers))
+		if (atomic_load(&r->set->sleepers))
 			nudge(r); /* a sleeper in the kernel looks again */
 	}
 	return 0;
@@ -385,7 +421,7 @@ int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
 	if (op == EPOLL_CTL_ADD && !r)
 		rc = ctl_add(s, epfd, c, fd, ev);
 	else if (op == EPOLL_CTL_MOD && r)
-		rc = ctl_mod(s, epfd, r, ev);
+		rc = ctl_mod(epfd, r, ev);
 	else if (op == EPOLL_CTL_DEL && r)
 		rc = ctl_del(epfd, r);
 	else

@@ -7,7 +7,9 @@
 
 #define BATCH 64
 #define TAG_SOCKET 0x800000u
-#define TAG_INDEX 0x7fffffu
+#define TAG_ONESHOT 0x400000u
+#define TAG_LIFE(r) (((r)->life & 0x3fu) << 16)
+#define TAG_INDEX 0xffffu
 #define KERNEL_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 #define YOUNG_NS (20 * NS_PER_MS)
 
@@ -33,6 +35,7 @@ void ep_unlock(void);
 void ep_make_hot(struct epreg *r);      /* lock held; also says that something has happened */
 void ep_link_hot(struct epreg *r);      /* lock held; only puts it at the end of the list */
 void ep_unlink_hot(struct epreg *r);    /* lock held */
+struct epreg *ep_oneshot(const struct epset *s, const struct conn *c); /* lock held */
 void ep_stop_foreign(struct epset *s);  /* the set is used by a second process (rule 8) */
 
 #endif /* HUTONG_EPSET_H */

@@ -137,6 +137,24 @@ static int collect(struct epset *s, struct epoll_event *ev, int max)
 	return out;
 }
 
+/* A one-shot registration has fired.  If it is ours by now, the event is none: it is armed there as it was here. */
+static bool fired(struct epset *s, struct conn *c, struct epoll_event *ev)
+{
+	bool locked = ep_lock(); /* not in a signal handler inside our own section: it goes on under that lock */
+	struct epreg *r = ep_oneshot(s, c);
+	const struct epreg any = { .life = ~0u };
+
+	if (r && (ev->data.u64 & TAG_LIFE(&any)) != TAG_LIFE(r))
+		r = NULL; /* an event for the number's former connection */
+	if (r) {
+		r->disabled = true;
+		ev->data.u64 = r->data;
+	}
+	if (locked)
+		ep_unlock();
+	return r != NULL;
+}
+
 /* Takes our own events out of what the kernel gave; those connections become hot. */
 static int translate(struct epset *s, struct epoll_event *ev, int n, bool *ours)
 {
@@ -149,10 +167,17 @@ static int translate(struct epset *s, struct epoll_event *ev, int n, bool *ours)
 		}
 		struct conn *c = conn_by_index((uint32_t)(ev[i].data.u64 & TAG_INDEX));
 
+		if (c && (ev[i].data.u64 & TAG_ONESHOT) && fired(s, c, &ev[i])) {
+			ev[out++] = ev[i];
+			conn_put(c);
+			continue;
+		}
 		*ours = true;
 		if (!c)
 			continue;
-		if (ev[i].data.u64 & TAG_SOCKET)
+		if (ev[i].data.u64 & TAG_ONESHOT)
+			; /* switched meanwhile */
+		else if (ev[i].data.u64 & TAG_SOCKET)
 			atomic_store(&c->sock_event, true);
 		else if (conn_state(c) == HUT_END_PENDING || c->sets_due) {
 			int fd = table_fd_of(c);

@@ -81,6 +81,7 @@ struct epreg {
 	uint32_t events;   /* as the program gave them */
 	uint64_t data;
 	bool hidden;       /* the kernel's registration of the socket carries our tag */
+	bool oneshot;      /* the kernel's registration is the program's but for the data: we must know when it has fired */
 	bool bell;         /* the doorbell is in the set */
 	bool disabled;     /* EPOLLONESHOT has fired */
 	bool hot;          /* on the set's hot list: not armed, so looked at before every sleep */
