@@ -222,6 +222,7 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 		for (i = 0; i < n; i++)
 			if (UNLIKELY(v[i].msg_hdr.msg_controllen))
 				passed_on(&v[i].msg_hdr);
+		stir();
 		return REAL(sendmmsg)(fd, v, n, flags);
 	}
 	for (i = 0; i < n; i++) {
@@ -246,8 +247,10 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 		conn_never(in, HUT_R_OPTION);
 	struct stat st;
 
-	if (LIKELY(!c))
+	if (LIKELY(!c)) {
+		stir();
 		return REAL(sendfile)(out, in, offset, count);
+	}
 	if (fstat(in, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
 		conn_put(c); /* whatever the kernel makes of it */
 		conn_never(out, HUT_R_OPTION);
@@ -289,6 +292,7 @@ HUT_EXPORT ssize_t sendfile64(int out, int in, off_t *offset, size_t count) __at
 
 HUT_EXPORT ssize_t splice(int in, off64_t *inoff, int out, off64_t *outoff, size_t len, unsigned int flags)
 {
+	stir();
 	if (table_peek(in))
 		conn_never(in, HUT_R_OPTION);
 	if (table_peek(out))

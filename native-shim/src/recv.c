@@ -260,6 +260,10 @@ static ssize_t recv_once(struct conn *c, int fd, const struct cursor *k, size_t 
 	unlock_rx(e);
 	if (wake)
 		conn_ring_peer(c);
+	if (n == 0 && !(LOAD(&e->flags) & HUT_ENDF_RDHUP)) {
+		conn_check_socket(c, fd); /* for our writer, who may be on the ring still */
+		__atomic_fetch_or(&e->flags, HUT_ENDF_RDHUP, __ATOMIC_ACQ_REL);
+	}
 	if (n == IO_POISONED) {
 		conn_poison(c, fd);
 		return IO_AGAIN;
