@@ -79,6 +79,7 @@ void go(int whom);    /* the other may go on; counted */
 void await(int whom);
 void ms(int n);
 void until_state(int fd, int state);    /* of TCP: CLOSE_WAIT, CLOSE, ... */
+void until_ended(int fd);               /* the peer has closed, reset or died */
 void until_queued(int fd, int bytes);   /* FIONREAD */
 void until_readable(int fd);            /* poll */
 void until_asleep(pid_t tid);           /* the thread or process sleeps in a call */
@@ -152,6 +153,9 @@ void nonblock(int fd, bool on);
 void rcvtimeo(int fd, int n_ms);
 void sndtimeo(int fd, int n_ms);
 void linger_of(int fd, int on, int seconds);
+
+void write_until_error(int fd);         /* single bytes; on TCP the second is refused, but when is nobody's promise */
+size_t fill(int fd, size_t from);       /* until nothing more is taken for some time; leaves the socket blocking */
 
 /* Bytes that tell their place: [from, from + n) of a stream. put() and take() end early only at an error or the end. */
 size_t put(int fd, size_t from, size_t n);
