@@ -3,7 +3,7 @@
 #include "inside.h"
 
 #define GROUPS(X) X(io) X(vector) X(poll) X(epoll) X(threads) X(process) X(options) X(ends) X(signals) X(handover) X(stop)        \
-	X(switch)
+	X(switch) X(connect) X(agent) X(forks) X(sets)
 
 #define X(g) extern const struct group group_##g;
 GROUPS(X)

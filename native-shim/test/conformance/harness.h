@@ -35,9 +35,9 @@ enum case_kind {
 	WARM,  /* both directions are on the ring before a() and b() are called */
 	YOUNG, /* just connected; the case itself brings it to the ring, see cross() */
 	COLD,  /* just connected; where its bytes go is not looked at */
-	NEVER, /* just connected; must stay on TCP */
 	RAW,   /* a() gets the listener and b() -1; must be accelerated by cross() or warm() in the case */
 	RAW_COLD, /* the same, where the bytes go is not looked at */
+	NEVER, /* the same; everything must stay on TCP */
 };
 
 enum case_flags {
@@ -95,6 +95,8 @@ int dial(void);
 int pick(int listener);                 /* accept */
 struct sockaddr_storage conf_address(socklen_t *len);
 struct sockaddr_storage other_address(int n, socklen_t *len); /* 2: declined by the agent, 3: not a member */
+int listen_at(int n);                   /* at other_address(n), the port as always */
+int dial_to(int n, int from);           /* from 0: any */
 void warm(int fd, bool first);          /* single bytes to and fro until both directions are on the ring */
 void cross(int fd);                     /* the same for the case's own connection; both sides call it */
 void push(int fd);                      /* one way only: this side sends until its direction is on the ring ... */

@@ -128,7 +128,7 @@ static void b_sleeping_reader(int fd)
 /* Full, and then the reader takes a part and waits for word that the rest could be written. */
 static void a_partial_reader(int fd)
 {
-	note(" put=%zu", put(fd, 0, 9000000));
+	note(" put=%zu", put(fd, 0, 5500000));
 	go(TO_B);
 	await(TO_A);
 }
@@ -136,9 +136,9 @@ static void a_partial_reader(int fd)
 static void b_partial_reader(int fd)
 {
 	ms(100);
-	note(" got=%zu", take(fd, 0, 6500000));
+	note(" got=%zu", take(fd, 0, 2500000));
 	await(TO_B);
-	note(" rest=%zu", take(fd, 6500000, 2500000));
+	note(" rest=%zu", take(fd, 2500000, 3000000));
 	go(TO_A);
 }
 

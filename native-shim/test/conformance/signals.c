@@ -272,6 +272,34 @@ static void b_send_part(int fd)
 	b_send_restart(fd);
 }
 
+/* With SO_SNDTIMEO a send that sleeps is not restarted. */
+static void a_sndtimeo_no_restart(int fd)
+{
+	static char big[65536];
+	struct poker p;
+	ssize_t r;
+
+	fill(fd, 0);
+	handle(SIGUSR1, SA_RESTART);
+	sndtimeo(fd, 8000);
+	poke_me(&p, SIGUSR1, TO_B);
+	while ((r = send(fd, big, sizeof(big), MSG_NOSIGNAL)) == (ssize_t)sizeof(big))
+		;
+	note(" interrupted=%d", r < 0 ? errno == EINTR : true);
+	poke_done(&p);
+	shutdown(fd, SHUT_WR);
+	rd(fd, 1, 0);
+}
+
+static void b_sndtimeo_no_restart(int fd)
+{
+	static char buf[65536];
+
+	await(TO_B);
+	while (recv(fd, buf, sizeof(buf), 0) > 0)
+		;
+}
+
 /* accept and connect are interrupted as the kernel does it, also with the shim around them. */
 static void a_accept_eintr(int listener)
 {
@@ -484,6 +512,7 @@ static const struct test_case cases[] = {
 	CASE_F(send_restart, "14,9", WARM, SLOW),
 	CASE_F(send_eintr, "14,9", WARM, SLOW),
 	CASE_F(send_part, "14,9", WARM, SLOW),
+	CASE_F(sndtimeo_no_restart, "14,9", WARM, SLOW),
 	CASE(accept_eintr, "14", RAW),
 	CASE(waitall_part, "14,5", WARM),
 	CASE(busy_handler, "14", WARM),

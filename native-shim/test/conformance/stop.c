@@ -256,7 +256,8 @@ static void b_idle_exec(int fd)
 	note(" put=%zu", put(fd, 0, BYTES));
 	go(TO_A);
 	await(TO_B);
-	rd(fd, 17, MSG_WAITALL);
+	rd(fd, 16, MSG_WAITALL);
+	rd(fd, 1, 0);
 }
 
 /* The writer sits in recv, poll, epoll_wait, select or nanosleep while it owes bytes. */
@@ -362,6 +363,34 @@ static void b_big_debt(int fd)
 	rd(fd, 1, 0);
 }
 
+/* The reader stays away for longer than anybody would wait in close(): the bytes are owed all the same. */
+static void a_long_debt(int fd)
+{
+	pid_t p;
+
+	await(TO_A);
+	note(" got=%zu", take(fd, 0, 5000));
+	p = kid();
+	if (p == 0) {
+		pl(fd, POLLOUT, 0);
+		go(TO_B);
+		ms(10500);
+		note(" got=%zu", take(fd, 5000, 2495000));
+		rd(fd, 1, 0);
+		_exit(0);
+	}
+	close(fd);
+	reap(p);
+}
+
+static void b_long_debt(int fd)
+{
+	note(" put=%zu", put(fd, 0, 2500000));
+	go(TO_A);
+	await(TO_B);
+	noted("close", close(fd));
+}
+
 /* A direction that goes to the ring before its first byte (S = 0), and then back. */
 static void to_ring_silent(int fd)
 {
@@ -431,7 +460,64 @@ static void b_s_zero_stop(int fd)
 	rd(fd, 1, 0);
 }
 
-/* Both ends take it back at the same time, over and over with new connections. */
+/* One end has never sent a byte when it takes the connection back, and is owed more than TCP takes at once. */
+static void small_buffers(int fd)
+{
+	int small = 8192;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+}
+
+static void a_s_zero_owed(int fd)
+{
+	pid_t p;
+
+	small_buffers(fd);
+	pull(fd);
+	to_ring_silent(fd);
+	go(TO_B);
+	ms(50);
+	p = kid();
+	if (p == 0) {
+		for (int i = 0; i < 5; i++) {
+			wr(fd, "hello");
+			ms(5);
+		}
+		go(TO_B);
+		note(" got=%zu", take(fd, 0, 150000));
+		wr(fd, "last");
+		_exit(0);
+	}
+	close(fd);
+	reap(p);
+}
+
+static void t_owe(struct thr *t)
+{
+	note(" put=%zu", put(t->fd, 0, 150000));
+}
+
+static void b_s_zero_owed(int fd)
+{
+	struct thr t;
+
+	small_buffers(fd);
+	push(fd);
+	to_ring_silent(fd);
+	await(TO_B);
+	thr_start(&t, t_owe, fd, 0);
+	for (int i = 0; i < 5; i++)
+		rd(fd, 5, MSG_WAITALL);
+	await(TO_B);
+	for (int i = 0; i < 5; i++)
+		rd(fd, 5, MSG_DONTWAIT | MSG_PEEK);
+	thr_join(&t);
+	rd(fd, 4, MSG_WAITALL);
+	rd(fd, 1, 0);
+}
+
+/* Both ends take it back at the same time. */
 static void a_both_stop(int fd)
 {
 	pid_t p = kid();
@@ -486,8 +572,10 @@ static const struct test_case cases[] = {
 	CASE(owes_in_epoll, "7,12", WARM),
 	CASE(owes_elsewhere, "7", WARM),
 	CASE(big_debt, "7,9", WARM),
+	CASE_F(long_debt, "7,9,16", WARM, SLOW),
 	CASE(s_zero, "5,6,7", COLD),
 	CASE(s_zero_stop, "5,6,7", COLD),
+	CASE(s_zero_owed, "5,6,7", YOUNG),
 	CASE(both_stop, "7,18", WARM),
 };
 GROUP(stop);

@@ -443,6 +443,24 @@ static void b_close_at_switch(int none)
 	}
 }
 
+/* Registered, and closed before the peer's end is: nobody else may hold the socket open (rule 19). */
+static void a_close_registered(int fd)
+{
+	await(TO_A);
+	until_state(fd, CLOSE_WAIT);
+	note(" state=%d", tcp_state(fd));
+	rd(fd, 4, 0);
+	rd(fd, 4, 0);
+}
+
+static void b_close_registered(int fd)
+{
+	pl(fd, POLLIN, 60);
+	wr(fd, "x");
+	close(fd);
+	go(TO_A);
+}
+
 /* A connection that is over before its time costs nothing and stays on TCP (rule 6). */
 static void a_short(int fd)
 {
@@ -491,6 +509,7 @@ static const struct test_case cases[] = {
 	CASE(close_around, "16,17", RAW),
 	CASE(close_behind, "16,17", RAW),
 	CASE(close_at_switch, "4,16,17", RAW),
+	CASE(close_registered, "17,19", COLD),
 	CASE(short, "6", COLD),
 	CASE(by_bytes, "6", YOUNG),
 };
