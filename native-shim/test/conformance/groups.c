@@ -2,7 +2,8 @@
 /* groups.c - the table of all cases. */
 #include "inside.h"
 
-#define GROUPS(X) X(io) X(vector) X(poll) X(epoll) X(threads) X(process) X(options) X(ends) X(signals) X(handover)
+#define GROUPS(X) X(io) X(vector) X(poll) X(epoll) X(threads) X(process) X(options) X(ends) X(signals) X(handover) X(stop)        \
+	X(switch) X(connect) X(agent) X(forks) X(sets)
 
 #define X(g) extern const struct group group_##g;
 GROUPS(X)

@@ -73,23 +73,23 @@ static void a_stdio_unread(int fd)
 	size_t n;
 	FILE *f;
 
-	until_queued(fd, 60000);
+	until_queued(fd, 40000);
 	note(" got=%zu", take(fd, 0, 1234));
 	f = fdopen(fd, "r");
-	for (n = 1234; n < 60000; n += sizeof(buf)) {
-		size_t part = 60000 - n < sizeof(buf) ? 60000 - n : sizeof(buf);
+	for (n = 1234; n < 40000; n += sizeof(buf)) {
+		size_t part = 40000 - n < sizeof(buf) ? 40000 - n : sizeof(buf);
 
 		if (fread(buf, 1, part, f) != part || !same(buf, n, part))
 			break;
 	}
-	note(" all=%d", n >= 60000);
+	note(" all=%d", n >= 40000);
 	note(" next=%d", fgetc(f));
 	fclose(f);
 }
 
 static void b_stdio_unread(int fd)
 {
-	note(" put=%zu", put(fd, 0, 60000));
+	note(" put=%zu", put(fd, 0, 40000));
 	close(fd);
 }
 

@@ -151,6 +151,31 @@ struct sockaddr_storage conf_address(socklen_t *len)
 	return make_address(address, len);
 }
 
+int listen_at(int n)
+{
+	socklen_t len;
+	struct sockaddr_storage ss = other_address(n, &len);
+	int one = 1, fd = socket(ss.ss_family, SOCK_STREAM, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	must(bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, 16) == 0, "listen");
+	return fd;
+}
+
+int dial_to(int n, int from)
+{
+	socklen_t len;
+	struct sockaddr_storage ss = other_address(from, &len);
+	struct sockaddr_in *in = (void *)&ss; /* the port is at the same place in both families */
+	int fd = socket(ss.ss_family, SOCK_STREAM, 0);
+
+	in->sin_port = 0;
+	must(!from || bind(fd, (struct sockaddr *)&ss, len) == 0, "bind");
+	ss = other_address(n, &len);
+	must(connect(fd, (struct sockaddr *)&ss, len) == 0, "connect");
+	return fd;
+}
+
 /* 10.99.0.1, fd99::1 and ::ffff:10.99.0.1 all end in the digit that tells the addresses of the namespace apart. */
 struct sockaddr_storage other_address(int n, socklen_t *len)
 {
@@ -195,9 +220,11 @@ int pick(int listener)
 	return fd;
 }
 
+static bool never; /* the case's connections must stay on TCP: give them time enough not to */
+
 static bool want_ring(void)
 {
-	return getenv("CONF_RING") != NULL;
+	return !never && getenv("CONF_RING");
 }
 
 static void on_ring(bool yes)
@@ -208,7 +235,7 @@ static void on_ring(bool yes)
 		shared->no_ring++;
 }
 
-#define ROUNDS 20
+#define ROUNDS (never ? 80 : 20)
 #define MOST_ROUNDS 2500
 
 void warm(int fd, bool first)
@@ -222,6 +249,8 @@ void warm(int fd, bool first)
 		c = (want_ring() ? there || i == MOST_ROUNDS : i == ROUNDS) ? 'E' : 'w';
 		must(send(fd, &c, 1, MSG_NOSIGNAL) == 1, "warm-up send");
 		must(recv(fd, &c, 1, 0) == 1, "warm-up recv");
+		if (c == 'E') /* the other goes on already */
+			break;
 		after = kernel(fd);
 		/* After the mark the other side may do anything. */
 		if (c != 'E')
@@ -234,7 +263,7 @@ void warm(int fd, bool first)
 		must(recv(fd, &c, 1, 0) == 1, "warm-up recv");
 		must(send(fd, &c, 1, MSG_NOSIGNAL) == 1, "warm-up send");
 	}
-	if (first)
+	if (first && !never)
 		on_ring(there);
 }
 
@@ -333,7 +362,8 @@ static void side(const struct test_case *k, bool a, bool swap, int listener)
 	mine->begun = true;
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_IGN);
-	if (k->kind == RAW || k->kind == RAW_COLD) {
+	never = k->kind == NEVER;
+	if (k->kind == RAW || k->kind == RAW_COLD || k->kind == NEVER) {
 		fd = a ? listener : -1;
 		if (!a)
 			close(listener);
@@ -357,11 +387,14 @@ static pid_t agent_pid;
 /* The agent of a case that kills it: a child of ours without the shim. */
 static bool start_agent(void)
 {
-	const char *command = getenv("CONF_AGENT");
+	char command[1000], *argv[40] = { NULL }, c = 0;
 	int out[2];
-	char c = 0;
 
-	if (agent_pid || !command || pipe2(out, O_CLOEXEC))
+	snprintf(command, sizeof(command), "%s", getenv("CONF_AGENT") ? getenv("CONF_AGENT") : "");
+	argv[0] = strtok(command, " ");
+	for (size_t i = 0; argv[i] && i < 38; i++)
+		argv[i + 1] = strtok(NULL, " ");
+	if (agent_pid || !argv[0] || pipe2(out, O_CLOEXEC))
 		return false;
 	agent_pid = fork();
 	if (agent_pid == 0) {
@@ -369,7 +402,7 @@ static bool start_agent(void)
 		unsetenv("LD_PRELOAD");
 		unsetenv("HUTONG_STATS");
 		dup2(out[1], 1);
-		execl("/bin/sh", "sh", "-c", command, NULL);
+		execv(argv[0], argv);
 		_exit(9);
 	}
 	close(out[1]);
@@ -475,7 +508,7 @@ static int run_case(const struct test_case *k, bool swap)
 
 static const char *kind_name(enum case_kind k)
 {
-	static const char *const names[] = { "warm", "young", "cold", "never", "raw", "raw_cold" };
+	static const char *const names[] = { "warm", "young", "cold", "raw", "raw_cold", "never" };
 
 	return names[k];
 }
