@@ -46,23 +46,36 @@
  *
  *   consumer: turn = (r, OPEN), then cons_round = r      "armed": the producer may go to the ring (rule 4)
  *   producer: start = tail = S, then prod_round = r      bytes from S on are in the ring (rule 5)
- *   either:   turn (r, OPEN) -> STOPPED | ENDED          going back is decided once, by compare-and-set (rule 7)
+ *   consumer: turn (r, OPEN, 0) -> (r, OPEN, 1)          has seen S: TCP's bytes past S are not next
+ *   consumer: turn (r, OPEN) -> (r, STOPPED, c)          takes nothing at or after c (rule 7); may raise c to any tail
+ *   producer: turn (r, STOPPED, c) -> (r, OWED, c)       accepts: what it has put at or after c it sends on TCP
+ *   producer: turn (r, OPEN, 1) -> (r, ENDED, e)         or goes back by itself: nothing at or after e is in the ring
+ *   producer: turn (r, OPEN, 0) -> (r, OWED, S)          the same before the consumer has seen S: all goes by TCP
  *   producer: prod_done = r                              it is on TCP again and owes nothing: round r + 1 may be armed
  *
- * The two ways back differ in who carries the bytes that are still in the ring.
+ * One word says state and offset together and moves by compare-and-set only, so that each byte has one carrier.
+ *
+ *   63                             34 33 32 31                              0
+ *   +--------------------------------+-----+--------------------------------+
+ *   | round (compared, never counted)| how | low 32 bits of a stream offset |
+ *   +--------------------------------+-----+--------------------------------+
  */
 enum hut_turn {
 	HUT_TURN_OPEN = 0,
-	HUT_TURN_STOPPED = 1, /* consumer takes nothing from offset max(stop, start) on; producer sends it on TCP */
-	HUT_TURN_ENDED = 2,   /* producer writes nothing at or after `end`; consumer drains, then takes TCP */
+	HUT_TURN_STOPPED = 1,
+	HUT_TURN_ENDED = 2,
+	HUT_TURN_OWED = 3,
 };
 
-/* The word `turn`: round in the upper 30 bits.  Rounds wrap; they are only ever compared for equality. */
-#define HUT_TURN(round, what) ((uint32_t)(round) << 2 | (uint32_t)(what))
 #define HUT_ROUND_MASK 0x3fffffffu
+#define HUT_TURN(round, how, offset) \
+	((uint64_t)((round) & HUT_ROUND_MASK) << 34 | (uint64_t)(how) << 32 | (uint32_t)(offset))
+#define HUT_TURN_STATE(turn) ((turn) >> 32) /* round and how, to be compared with HUT_STATE() */
+#define HUT_STATE(round, how) ((uint64_t)((round) & HUT_ROUND_MASK) << 2 | (uint64_t)(how))
 
 enum hut_prod_mark {
 	HUT_MARK_HALF_CLOSE = 1, /* shutdown(SHUT_WR or SHUT_RDWR): the FIN that follows is no close (rule 16) */
+	HUT_MARK_SHUT = 2,       /* set before the FIN: TCP will carry no more than what it has */
 };
 
 enum hut_cons_mark {
@@ -73,31 +86,30 @@ enum hut_cons_mark {
 /*
  * One direction; four cache lines, each with one usual writer.
  *
- *   0   tail  8 start  16 end  24 split  32 prod_round  36 prod_mark  40 prod_done    written by the producer
- *   64  head  72 stop  80 cons_round  84 cons_mark                                    written by the consumer
+ *   0   tail  8 start  16 split  24 prod_round  28 prod_mark  32 prod_done            written by the producer
+ *   64  head  72 cons_round  76 cons_mark                                             written by the consumer
  *   128 cons_wait   consumer sets it before it sleeps, producer clears it and rings
- *   132 turn        compare-and-set by either; a new round is opened by the consumer
+ *   136 turn        compare-and-set by either; a new round is opened by the consumer
  *   192 prod_wait   producer sets it before it sleeps, consumer clears it and rings
  */
 struct hut_dir {
 	uint64_t tail;       /* bytes before this stream offset are valid */
 	uint64_t start;      /* S, valid from prod_round = r on */
-	uint64_t end;        /* valid in HUT_TURN_ENDED */
 	uint64_t split;      /* see above */
 	uint32_t prod_round; /* the last round whose bytes went to the ring */
 	uint32_t prod_mark;  /* enum hut_prod_mark bits */
 	uint32_t prod_done;  /* the last round that is over for the producer */
-	uint8_t pad0[20];
+	uint8_t pad0[28];
 	uint64_t head;       /* bytes before this stream offset are consumed; below `start`: not come to the ring yet */
-	uint64_t stop;       /* c, valid in HUT_TURN_STOPPED */
 	uint32_t cons_round; /* the last round that was armed */
 	uint32_t cons_mark;  /* enum hut_cons_mark bits */
-	uint8_t pad1[40];
+	uint8_t pad1[48];
 	uint32_t cons_wait;
-	uint32_t turn; /* HUT_TURN(round, enum hut_turn) */
-	uint8_t pad2[56];
+	uint32_t pad2;
+	uint64_t turn;       /* HUT_TURN(round, enum hut_turn, offset) */
+	uint8_t pad3[48];
 	uint32_t prod_wait;
-	uint8_t pad3[60];
+	uint8_t pad4[60];
 };
 
 struct hut_segment {

@@ -36,29 +36,29 @@ public final class Abi {
   /** Most entries of a member table. */
   public static final int MEMBERS_MAX = 1024;
 
-  /** The rounds of the word turn, above its two bits of {@code enum hut_turn}. */
+  /** The rounds of the word turn, above the state and the low half of an offset. */
   public static final int ROUND_MASK = 0x3fffffff;
 
-  /** {@code enum hut_turn}. */
+  /** {@code enum hut_turn}: the producer may use the ring. */
   public static final int TURN_OPEN = 0;
 
-  /**
-   * {@code enum hut_turn}: consumer takes nothing from offset max(stop, start) on; producer sends
-   * it on TCP.
-   */
+  /** {@code enum hut_turn}: the consumer takes nothing at or after the offset. */
   public static final int TURN_STOPPED = 1;
 
-  /**
-   * {@code enum hut_turn}: producer writes nothing at or after end; consumer drains, then takes
-   * TCP.
-   */
+  /** {@code enum hut_turn}: nothing at or after the offset is in the ring. */
   public static final int TURN_ENDED = 2;
+
+  /** {@code enum hut_turn}: the producer sends what it put at or after the offset on TCP. */
+  public static final int TURN_OWED = 3;
 
   /**
    * {@code enum hut_prod_mark}: shutdown(SHUT_WR or SHUT_RDWR): the FIN that follows is no close
    * (rule 16).
    */
   public static final int MARK_HALF_CLOSE = 1;
+
+  /** {@code enum hut_prod_mark}: set before the FIN: TCP will carry no more than what it has. */
+  public static final int MARK_SHUT = 2;
 
   /**
    * {@code enum hut_cons_mark}: nobody will read from this ring any more: closed, or shut for
