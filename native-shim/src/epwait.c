@@ -116,7 +116,7 @@ static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int b
 	}
 	/* As the kernel does: what is still ready is for other sleepers too. */
 	if (level && atomic_load(&s->sleepers))
-		conn_wake_self(level->conn);
+		epset_nudge(level->conn);
 	for (int i = 0; i < n; i++)
 		conn_put(l[i].conn);
 	return out;
@@ -297,12 +297,17 @@ static int kernel_now(struct epset *s, int epfd, struct epoll_event *ev, int hav
 		      bool *again)
 {
 	bool ours = false;
-	int k = kernel_wait(epfd, ev + have, max - have, 0, mask);
+	int k, asked = 0;
 
 	*again = false;
-	if (k < 0)
-		return have ? have : k;
-	k = translate(s, ev + have, k, &ours);
+	do { /* our own events must not take the program's places */
+		k = kernel_wait(epfd, ev + have, max - have, 0, mask);
+		if (k < 0)
+			return have ? have : k;
+		k = translate(s, ev + have, k, &ours);
+	} while (!k && ours && ++asked < 3);
+	if (k)
+		wait_kernel_told();
 	*again = !have && !k && ours;
 	return have + k;
 }
@@ -345,6 +350,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 	}
 	for (;;) {
 		int n = 0, k;
+		bool kernel_was_first = s->kernel_first;
 		uint64_t due_at = NS_FOREVER, young;
 
 		if (s->kernel_first) {
@@ -357,7 +363,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		if (n < max)
 			n += collect(s, ev + n, max - n);
 		if (n == max) {
-			s->kernel_first = true;
+			s->kernel_first = !kernel_was_first;
 			return n;
 		}
 		if ((n || poll_only) && s->hot_head && wait_may_skip_kernel(s, (size_t)max))

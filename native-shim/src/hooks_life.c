@@ -100,11 +100,56 @@ HUT_EXPORT int dup3(int fd, int to, int flags)
 	return rc;
 }
 
+#define FILE_MOST (16u << 20)
+
+/* All that can be read now, for a FILE to begin with: a writer that is gone cannot send it by TCP. */
+static char *read_ahead(int fd, size_t *len, size_t *size)
+{
+	char *buf = NULL;
+	ssize_t n;
+
+	*len = *size = 0;
+	do {
+		if (*len == *size) {
+			size_t more = *size ? *size * 2 : 65536;
+			char *bigger = more <= FILE_MOST ? realloc(buf, more) : NULL;
+
+			if (!bigger)
+				break;
+			buf = bigger;
+			*size = more;
+		}
+		n = recv(fd, buf + *len, *size - *len, MSG_DONTWAIT);
+		if (n > 0)
+			*len += (size_t)n;
+	} while (n > 0);
+	return buf;
+}
+
 HUT_EXPORT FILE *fdopen(int fd, const char *mode)
 {
-	if (table_peek(fd))
-		conn_never(fd, HUT_R_STDIO);
-	return REAL(fdopen)(fd, mode);
+	struct conn *c = conn_get(fd);
+	bool on_ring = c && conn_state(c) == HUT_END_CHANNEL;
+	size_t len = 0, size = 0;
+	char *ahead = NULL;
+	FILE *f;
+
+	if (LIKELY(!c))
+		return REAL(fdopen)(fd, mode);
+	conn_put(c);
+	if (on_ring && mode && (*mode == 'r' || strchr(mode, '+')))
+		ahead = read_ahead(fd, &len, &size);
+	conn_never(fd, HUT_R_STDIO);
+	f = REAL(fdopen)(fd, mode);
+	if (f && len && !setvbuf(f, ahead, _IOFBF, size)) {
+		/* As if the FILE had read them itself.  The memory is its buffer from now on, and is not given back. */
+		f->_IO_read_base = ahead;
+		f->_IO_read_ptr = ahead;
+		f->_IO_read_end = ahead + len;
+	} else {
+		free(ahead);
+	}
+	return f;
 }
 
 /* ---- the end of a process that does not go by exit() ---- */

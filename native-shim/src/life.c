@@ -177,8 +177,9 @@ static void before_exec_one(int fd, struct conn *c, void *arg)
 		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
 	} else if (c->inherited) {
 		__atomic_fetch_sub(&c->end->holders, 1, __ATOMIC_ACQ_REL);
-	} else if (!vforked && atomic_load(&c->nfds) == 1) {
-		life_last_close(c, fd); /* exec closes it */
+	} else if (!vforked && conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd) &&
+		   (LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_LEFT)) {
+		conn_settle_debt(c, fd); /* exec closes it as a kill would; the peer takes from the ring what it can */
 	}
 }
 

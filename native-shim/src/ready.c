@@ -271,7 +271,8 @@ short conn_ready(struct conn *c, int fd, short want)
 		conn_progress_rx(c, fd);
 	/* What the ring cannot tell: at once for who asks for it, else now and then. */
 	if (LOAD(&e->rx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & HUT_ENDF_FIN) &&
-	    ((want & POLLRDHUP) || now_coarse_ns() - c->check_ns >= CHECK_NS))
+	    ((want & POLLRDHUP) || (LOAD(&c->rx.dir->prod_mark) & HUT_MARK_SHUT) ||
+	     now_coarse_ns() - c->check_ns >= CHECK_NS))
 		conn_check_socket(c, fd);
 	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
 		if (want & in)
@@ -289,7 +290,8 @@ short conn_ready(struct conn *c, int fd, short want)
 	} else if (LOAD(&e->tx_path) == HUT_PATH_TCP) {
 		p.events |= (short)(want & out);
 	}
-	if (p.events && raw_begin(c, fd)) {
+	/* Errors and a hang-up are told whatever is asked for. */
+	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING) && raw_begin(c, fd)) {
 		if (poll_now(&p, 1) > 0)
 			got |= p.revents;
 		raw_end(c);

@@ -401,6 +401,8 @@ void conn_leave(struct conn *c, int fd, uint32_t reason)
 		       LOAD_ACQ(&d->prod_done) != e->rx_round && LOAD(&d->tail) > e->tcp_in + e->ring_in;
 	if (left)
 		conn_poison(c, fd);
+	/* What others read from now on is not counted: nothing may be fetched from the ring any more. */
+	__atomic_fetch_and(&e->flags, ~(uint32_t)HUT_ENDF_STOPPED, __ATOMIC_ACQ_REL);
 }
 
 /* Before a call that hands the descriptor to something that the shim cannot follow. */

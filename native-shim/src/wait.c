@@ -84,14 +84,15 @@ _Atomic uint32_t hut_stirs;
  * What the kernel knows of the other descriptors in the set may then be as old as FRESH_NS, but never older than this
  * process's last call that could have made one of them ready.  `n` says what is asked for, beside the address.
  */
+static __thread struct {
+	const void *set;
+	size_t n;
+	uint64_t asked_ns;
+	uint32_t stirs;
+} last __attribute__((tls_model("initial-exec")));
+
 bool wait_may_skip_kernel(const void *set, size_t n)
 {
-	static __thread struct {
-		const void *set;
-		size_t n;
-		uint64_t asked_ns;
-		uint32_t stirs;
-	} last __attribute__((tls_model("initial-exec")));
 	uint64_t now = now_ns();
 	uint32_t stirs = atomic_load(&hut_stirs);
 
@@ -102,6 +103,12 @@ bool wait_may_skip_kernel(const void *set, size_t n)
 	last.stirs = stirs;
 	last.asked_ns = now;
 	return false;
+}
+
+/* The kernel has told of a descriptor, which may be ready still: it is asked again the next time. */
+void wait_kernel_told(void)
+{
+	last.set = NULL;
 }
 
 static struct timespec *until(uint64_t deadline, struct timespec *ts)
@@ -134,9 +141,10 @@ static void drain(struct conn *c, int fd, short mine)
 	bell_drain(c->bell);
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
-	if (atomic_load(&c->rx_waiters) > ((mine & POLLIN) ? 1 : 0) || c->regs)
+	epset_nudge(c);
+	if (atomic_load(&c->rx_waiters) > ((mine & POLLIN) ? 1 : 0))
 		others |= POLLIN;
-	if (atomic_load(&c->tx_waiters) > ((mine & POLLOUT) ? 1 : 0) || c->regs)
+	if (atomic_load(&c->tx_waiters) > ((mine & POLLOUT) ? 1 : 0))
 		others |= POLLOUT;
 	if (!others)
 		return;
@@ -157,18 +165,29 @@ static void waiters(struct conn *c, short want, int by)
 		life_unkeep(c);
 }
 
-struct wait_scope {
-	struct conn *c;
-	short want;
-	bool raw; /* a sleep that the doorbell cannot end: no switch meanwhile (rule 4b) */
-};
-
-/* Also runs when the thread is cancelled in its sleep. */
-static void scope_end(struct wait_scope *s)
+void wait_begin(struct waiting *w, struct conn *c, short want)
 {
-	waiters(s->c, s->want, -1);
-	if (s->raw)
-		__atomic_fetch_sub(&s->c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+	if (w->c)
+		return;
+	w->want = want;
+	waiters(c, want, 1);
+	w->c = c;
+}
+
+void wait_end(struct waiting *w)
+{
+	int saved = errno;
+
+	if (w->c)
+		waiters(w->c, w->want, -1);
+	errno = saved;
+}
+
+/* A sleep that the doorbell cannot end: no switch meanwhile (rule 4b).  Ends also when the thread is cancelled. */
+static void raw_wait_end(struct conn **c)
+{
+	if (*c)
+		__atomic_fetch_sub(&(*c)->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 }
 
 static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
@@ -176,11 +195,13 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	struct pollfd p[2] = { { .fd = fd }, { .fd = c->bell, .events = POLLIN } };
 	struct timespec ts;
 	bool bell = conn_has_bell(c);
-	struct wait_scope scope __attribute__((cleanup(scope_end))) = { c, 0, !bell };
+	struct conn *raw __attribute__((cleanup(raw_wait_end))) = NULL;
 	int n;
 
-	if (!bell)
+	if (!bell) {
 		__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+		raw = c;
+	}
 	conn_arm_waits(c, want);
 	if (conn_ready(c, fd, want))
 		return 1;
@@ -198,12 +219,8 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 }
 
 /* 1: worth another try; 0: the deadline has passed; -1: errno (EINTR, EBADF) */
-int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
+int wait_conn(struct conn *c, int fd, short want, uint64_t deadline, bool some)
 {
-	/* Counted all the time: a close() by another thread then leaves the connection to us, as the kernel would. */
-	struct wait_scope scope __attribute__((cleanup(scope_end))) = { c, want, false };
-
-	waiters(c, want, 1);
 	for (;;) {
 		if (atomic_load(&c->plain))
 			return 1;
@@ -215,8 +232,11 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
 			return 1;
 		int n = sleep_once(c, fd, want, deadline);
 
-		/* A handler with SA_RESTART ran: recv and send go on, unless they have a time-out (rule 14, signal(7)). */
-		if (n < 0 && errno == EINTR && !((want & POLLIN) ? c->rcvtimeo_ns : c->sndtimeo_ns) &&
+		/*
+		 * A handler with SA_RESTART ran: recv and send go on (rule 14), unless they have a time-out, or have
+		 * moved bytes already, of which they tell then.
+		 */
+		if (n < 0 && errno == EINTR && !some && !((want & POLLIN) ? c->rcvtimeo_ns : c->sndtimeo_ns) &&
 		    !signals_interrupted())
 			continue;
 		if (n < 0)
@@ -230,6 +250,8 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
 
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 {
+	if (UNLIKELY(n > 1024 && n > table_high()))
+		return false; /* more than a process can have: the kernel says EINVAL */
 	for (nfds_t i = 0; i < n; i++) {
 		struct conn *c = table_peek(fds[i].fd);
 		struct epset *s;
@@ -243,6 +265,11 @@ bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 }
 
 struct poll_job {
+	bool slept;            /* all are counted as waited for, see wait_begin() */
+	void *big;             /* memory of its own, or MAP_FAILED */
+	size_t big_size;
+	bool *counted;         /* raw waits noted, by entry */
+	bool sleeping;         /* count_in() without its count_out() */
 	struct pollfd *user;
 	nfds_t n;
 	struct pollfd *work;   /* n entries for the program's, then up to n doorbells */
@@ -252,6 +279,14 @@ struct poll_job {
 	int ready;
 };
 
+/* The descriptor, if it is still the connection's; -1: untracked, or closed meanwhile, of which the kernel tells. */
+static int fd_at(const struct poll_job *j, nfds_t i)
+{
+	struct conn *c = j->conns[i];
+
+	return c && table_peek(j->user[i].fd) == c ? j->user[i].fd : -1;
+}
+
 /* Looks at everything without sleeping.  Fills `work` with what a sleep would need. */
 static void scan(struct poll_job *j)
 {
@@ -260,12 +295,15 @@ static void scan(struct poll_job *j)
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct pollfd *u = &j->user[i];
 		struct conn *c = j->conns[i];
+		int fd = fd_at(j, i);
 
 		u->revents = 0;
 		j->work[i] = *u;
-		if (!c || table_peek(u->fd) != c || !conn_progress(c, u->fd) || conn_state(c) != HUT_END_CHANNEL)
+		if (fd < 0)
 			continue;
-		u->revents = conn_ready(c, u->fd, u->events);
+		if (!conn_progress(c, fd) || conn_state(c) != HUT_END_CHANNEL)
+			continue;
+		u->revents = conn_ready(c, fd, u->events);
 		if (u->revents)
 			j->ready++;
 		j->work[i].fd = -1;
@@ -279,15 +317,16 @@ static void prepare_sleep(struct poll_job *j)
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
 		struct pollfd *u = &j->user[i];
+		int fd = fd_at(j, i);
 
-		if (!c || !c->end || table_peek(u->fd) != c)
+		if (fd < 0)
 			continue;
 		j->deadline = sooner(j->deadline, conn_young_ns(c));
 		if (u->events & POLLOUT)
 			j->deadline = sooner(j->deadline, conn_stall_ns(c));
 		conn_arm_waits(c, u->events);
 		if (conn_state(c) == HUT_END_CHANNEL) {
-			j->work[i].fd = u->fd;
+			j->work[i].fd = fd;
 			j->work[i].events = conn_sock_events(c, u->events);
 		}
 		if (conn_has_bell(c))
@@ -300,9 +339,9 @@ static bool any_ready(struct poll_job *j)
 {
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
+		int fd = fd_at(j, i);
 
-		if (c && conn_state(c) == HUT_END_CHANNEL && table_peek(j->user[i].fd) == c &&
-		    conn_ready(c, j->user[i].fd, j->user[i].events))
+		if (fd >= 0 && conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, j->user[i].events))
 			return true;
 	}
 	return false;
@@ -316,44 +355,52 @@ static bool after_sleep(struct poll_job *j)
 
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
+		int fd = fd_at(j, i);
 
 		if (j->work[i].revents && !(c && conn_state(c) == HUT_END_CHANNEL))
 			raw = true;
-		if (!c || table_peek(j->user[i].fd) != c)
+		if (fd < 0)
 			continue;
 		if (conn_state(c) == HUT_END_CHANNEL && j->work[i].revents)
-			conn_check_socket(c, j->user[i].fd);
+			conn_check_socket(c, fd);
 		if (k < j->n + j->bells && j->work[k].fd == c->bell) {
 			if (j->work[k].revents)
-				drain(c, j->user[i].fd, j->user[i].events);
+				drain(c, fd, j->user[i].events);
 			k++;
 		}
 	}
 	return raw;
 }
 
-static void count_in(struct poll_job *j, bool *counted)
+static void count_in(struct poll_job *j)
 {
+	bool *counted = j->counted;
+
+	j->sleeping = true;
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
 
 		if (!c)
 			continue;
-		waiters(c, j->user[i].events, 1);
-		counted[i] = c->end && !conn_has_bell(c);
+		if (!j->slept)
+			waiters(c, j->user[i].events, 1);
+		counted[i] = !conn_has_bell(c);
 		if (counted[i])
 			__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 	}
+	j->slept = true;
 }
 
-static void count_out(struct poll_job *j, bool *counted)
+static void count_out(struct poll_job *j)
 {
+	bool *counted = j->counted;
+
+	j->sleeping = false;
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
 
 		if (!c)
 			continue;
-		waiters(c, j->user[i].events, -1);
 		if (counted[i])
 			__atomic_fetch_sub(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 	}
@@ -369,6 +416,7 @@ static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_
 		if (j->work[i].fd >= 0 && j->work[i].revents) {
 			j->user[i].revents = j->work[i].revents;
 			j->ready++;
+			wait_kernel_told();
 		}
 	}
 	return j->ready;
@@ -407,7 +455,7 @@ static size_t asked(const struct poll_job *j)
 	return h;
 }
 
-static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const sigset_t *mask)
+static int poll_loop(struct poll_job *j, uint64_t deadline, const sigset_t *mask)
 {
 	static const struct timespec zero;
 	struct timespec ts;
@@ -428,10 +476,10 @@ static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const
 		}
 		if (poll_spin(j))
 			continue;
-		count_in(j, counted);
+		count_in(j);
 		prepare_sleep(j);
 		if (any_ready(j)) {
-			count_out(j, counted);
+			count_out(j);
 			continue;
 		}
 		int n = REAL(ppoll)(j->work, j->n + j->bells, until(sooner(deadline, j->deadline), &ts), mask);
@@ -439,11 +487,29 @@ static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const
 
 		if (n > 0)
 			stirred_raw = after_sleep(j);
-		count_out(j, counted);
+		count_out(j);
 		errno = saved;
 		if (n < 0)
 			return -1;
 	}
+}
+
+/* Also when the thread is cancelled in its sleep. */
+static void poll_end(struct poll_job *j)
+{
+	int saved = errno;
+
+	if (j->sleeping)
+		count_out(j);
+	for (nfds_t i = 0; i < j->n; i++) {
+		if (j->conns[i] && j->slept)
+			waiters(j->conns[i], j->user[i].events, -1);
+		if (j->conns[i])
+			conn_put(j->conns[i]);
+	}
+	if (j->big != MAP_FAILED)
+		munmap(j->big, j->big_size);
+	errno = saved;
 }
 
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
@@ -452,25 +518,25 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	struct conn *conn_stack[POLL_STACK];
 	bool counted_stack[POLL_STACK];
 	size_t each = 2 * sizeof(struct pollfd) + sizeof(struct conn *) + sizeof(bool);
-	struct poll_job j = { .user = fds, .n = n, .work = work_stack, .conns = conn_stack };
-	bool *counted = counted_stack;
-	void *big = MAP_FAILED;
+	struct poll_job j __attribute__((cleanup(poll_end))) = {
+		.user = fds, .work = work_stack, .conns = conn_stack, .counted = counted_stack, .big = MAP_FAILED,
+		.big_size = n * each,
+	};
 	uint64_t deadline = NS_FOREVER;
-	int r, saved;
 
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
 		errno = EINVAL;
 		return -1;
 	}
 	if (n > POLL_STACK) { /* poll is async-signal-safe, malloc is not */
-		big = mmap(NULL, n * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (big == MAP_FAILED) {
+		j.big = mmap(NULL, j.big_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (j.big == MAP_FAILED) {
 			errno = ENOMEM;
 			return -1;
 		}
-		j.conns = big;
+		j.conns = j.big;
 		j.work = (void *)(j.conns + n);
-		counted = (void *)(j.work + 2 * n);
+		j.counted = (void *)(j.work + 2 * n);
 	}
 	if (timeout)
 		deadline = timeout->tv_sec || timeout->tv_nsec ?
@@ -483,13 +549,6 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 			j.conns[i] = NULL;
 		}
 	}
-	r = poll_loop(&j, counted, deadline, mask);
-	saved = errno;
-	for (nfds_t i = 0; i < n; i++)
-		if (j.conns[i])
-			conn_put(j.conns[i]);
-	if (big != MAP_FAILED)
-		munmap(big, n * each);
-	errno = saved;
-	return r;
+	j.n = n;
+	return poll_loop(&j, deadline, mask);
 }

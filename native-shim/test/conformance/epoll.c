@@ -152,7 +152,7 @@ static void write_room(int fd, uint32_t extra)
 	nonblock(fd, true);
 	ep_add(ep, fd, EPOLLOUT | extra, 1);
 	ew(ep, 1000);
-	n = put(fd, 0, 60000000);
+	n = fill(fd, 0, 60000000);
 	note(" full=%d/%s", n < 60000000, err(-1));
 	ew(ep, 0);
 	go(TO_B);
@@ -442,7 +442,7 @@ static const struct test_case cases[] = {
 	CASE(poll_on_epoll, "12,11", WARM),
 	CASE(select_on_epoll, "12,11", WARM),
 	CASE(exclusive, "12", WARM),
-	CASE(exclusive_young, "4,12", YOUNG),
+	CASE(exclusive_young, "4,12", COLD),
 	CASE(epoll_bad, "12", WARM),
 	CASE(two_sets, "12", WARM),
 	CASE(epoll_reset, "12,16", WARM),

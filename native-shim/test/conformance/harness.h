@@ -155,6 +155,7 @@ void linger_of(int fd, int on, int seconds);
 
 /* Bytes that tell their place: [from, from + n) of a stream. put() and take() end early only at an error or the end. */
 size_t put(int fd, size_t from, size_t n);
+size_t fill(int fd, size_t from, size_t n); /* the same without blocking, until the buffers are full for good */
 size_t take(int fd, size_t from, size_t n);
 void pattern(char *buf, size_t from, size_t n);
 bool same(const char *buf, size_t from, size_t n);

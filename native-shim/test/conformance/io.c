@@ -174,7 +174,7 @@ static void a_nonblock_full(int fd)
 	size_t n = 0, more;
 
 	nonblock(fd, true);
-	n = put(fd, 0, 60000000);
+	n = fill(fd, 0, 60000000);
 	note(" short=%d/%s", n < 60000000, err(-1));
 	pl(fd, POLLOUT, 0);
 	go(TO_B);
@@ -195,7 +195,7 @@ static void a_sndtimeo(int fd)
 	size_t n;
 
 	sndtimeo(fd, 100);
-	n = put(fd, 0, 60000000);
+	n = fill(fd, 0, 60000000);
 	note(" short=%d/%s", n < 60000000, err(-1));
 	go(TO_B);
 	sndtimeo(fd, 0);

@@ -217,7 +217,7 @@ static void b_masks(int fd)
 }
 
 /* send on a full connection: restarted, interrupted, and interrupted after a part. */
-static void send_full(int fd, bool fill, int flags)
+static void send_full(int fd, bool full, int flags)
 {
 	static char big[16000000];
 	struct poker p;
@@ -226,10 +226,9 @@ static void send_full(int fd, bool fill, int flags)
 
 	handle(SIGUSR1, flags);
 	pattern(big, 0, sizeof(big));
-	if (fill) {
+	if (full) {
 		nonblock(fd, true);
-		while ((r = send(fd, big + n, 65536, MSG_NOSIGNAL)) > 0)
-			n += (size_t)r;
+		n = fill(fd, 0, sizeof(big));
 		nonblock(fd, false);
 	}
 	poke_me(&p, SIGUSR1, TO_B);

@@ -310,6 +310,23 @@ size_t put(int fd, size_t from, size_t n)
 	return done;
 }
 
+/* Until nothing more goes in for good: buffers may grow a little while after the first refusal. */
+size_t fill(int fd, size_t from, size_t n)
+{
+	struct pollfd p = { fd, POLLOUT, 0 };
+	size_t done = 0;
+
+	size_t more;
+
+	do {
+		poll(&p, 1, 150);
+		more = put(fd, from + done, n - done);
+		done += more;
+	} while (more && done < n);
+	errno = EAGAIN;
+	return done;
+}
+
 size_t take(int fd, size_t from, size_t n)
 {
 	static __thread char buf[65536];
