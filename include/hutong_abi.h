@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define HUT_ABI_VERSION 1u
+#define HUT_ABI_VERSION 2u
 
 /* Abstract Unix address (leading NUL) of a VM's agent; SOCK_SEQPACKET; private to a network namespace. */
 #define HUT_AGENT_NAME "hutong-agent"
@@ -41,56 +41,75 @@
 #define HUT_SEG_MAGIC 0x31545548u /* "HUT1" */
 #define HUT_NO_SPLIT UINT64_MAX
 
-enum hut_prod_state {
-	HUT_PROD_TCP = 0,   /* bytes travel on TCP */
-	HUT_PROD_RING = 1,  /* bytes from offset `start` on are in the ring (rule 5) */
-};
-
-enum hut_cons_state {
-	HUT_CONS_TCP = 0,     /* the consumer takes TCP only */
-	HUT_CONS_ARMED = 1,   /* the producer may go to the ring (rule 4) */
-};
-
 /*
- * Going back (rule 7) is decided once, by whichever side wins the compare-and-set from OPEN:
- * the two ways differ in who carries the bytes that are still in the ring.
+ * A direction moves to the ring and back in numbered rounds (D3), counted from 1.  At most one round is under way:
+ *
+ *   consumer: turn = (r, OPEN), then cons_round = r      "armed": the producer may go to the ring (rule 4)
+ *   producer: start = tail = S, then prod_round = r      bytes from S on are in the ring (rule 5)
+ *   consumer: turn (r, OPEN, 0) -> (r, OPEN, 1)          has seen S: TCP's bytes past S are not next
+ *   consumer: turn (r, OPEN) -> (r, STOPPED, c)          takes nothing at or after c (rule 7); may raise c to any tail
+ *   producer: turn (r, STOPPED, c) -> (r, OWED, c)       accepts: what it has put at or after c it sends on TCP
+ *   producer: turn (r, OPEN, 1) -> (r, ENDED, e)         or goes back by itself: nothing at or after e is in the ring
+ *   producer: turn (r, OPEN, 0) -> (r, OWED, S)          the same before the consumer has seen S: all goes by TCP
+ *   producer: prod_done = r                              it is on TCP again and owes nothing: round r + 1 may be armed
+ *
+ * One word says state and offset together and moves by compare-and-set only, so that each byte has one carrier.
+ *
+ *   63                             34 33 32 31                              0
+ *   +--------------------------------+-----+--------------------------------+
+ *   | round (compared, never counted)| how | low 32 bits of a stream offset |
+ *   +--------------------------------+-----+--------------------------------+
  */
 enum hut_turn {
 	HUT_TURN_OPEN = 0,
-	HUT_TURN_STOPPED = 1, /* consumer takes nothing from offset max(stop, start) on; producer sends it on TCP */
-	HUT_TURN_ENDED = 2,   /* producer writes nothing at or after `end`; consumer drains, then takes TCP */
+	HUT_TURN_STOPPED = 1,
+	HUT_TURN_ENDED = 2,
+	HUT_TURN_OWED = 3,
 };
 
+#define HUT_ROUND_MASK 0x3fffffffu
+#define HUT_TURN(round, how, offset) \
+	((uint64_t)((round) & HUT_ROUND_MASK) << 34 | (uint64_t)(how) << 32 | (uint32_t)(offset))
+#define HUT_TURN_STATE(turn) ((turn) >> 32) /* round and how, to be compared with HUT_STATE() */
+#define HUT_STATE(round, how) ((uint64_t)((round) & HUT_ROUND_MASK) << 2 | (uint64_t)(how))
+
 enum hut_prod_mark {
-	HUT_MARK_HALF_CLOSE = 1, /* shutdown(SHUT_WR): the FIN that follows is a half-close (rule 16) */
+	HUT_MARK_HALF_CLOSE = 1, /* shutdown(SHUT_WR or SHUT_RDWR): the FIN that follows is no close (rule 16) */
+	HUT_MARK_SHUT = 2,       /* set before the FIN: TCP will carry no more than what it has */
+};
+
+enum hut_cons_mark {
+	HUT_MARK_GONE = 1, /* nobody will read from this ring any more: closed, or shut for reading and writing */
+	HUT_MARK_LEFT = 2, /* the descriptor went where the ring cannot be read (rule 8): bytes must travel by TCP */
 };
 
 /*
  * One direction; four cache lines, each with one usual writer.
  *
- *   0   tail  8 start  16 end  24 split  32 prod_state  36 prod_mark     written by the producer
- *   64  head  72 stop  80 cons_state                                     written by the consumer
+ *   0   tail  8 start  16 split  24 prod_round  28 prod_mark  32 prod_done            written by the producer
+ *   64  head  72 cons_round  76 cons_mark                                             written by the consumer
  *   128 cons_wait   consumer sets it before it sleeps, producer clears it and rings
- *   132 turn        compare-and-set by either
+ *   136 turn        compare-and-set by either; a new round is opened by the consumer
  *   192 prod_wait   producer sets it before it sleeps, consumer clears it and rings
  */
 struct hut_dir {
 	uint64_t tail;       /* bytes before this stream offset are valid */
-	uint64_t start;      /* S, valid from HUT_PROD_RING on */
-	uint64_t end;        /* valid in HUT_TURN_ENDED */
+	uint64_t start;      /* S, valid from prod_round = r on */
 	uint64_t split;      /* see above */
-	uint32_t prod_state; /* enum hut_prod_state */
+	uint32_t prod_round; /* the last round whose bytes went to the ring */
 	uint32_t prod_mark;  /* enum hut_prod_mark bits */
-	uint8_t pad0[24];
-	uint64_t head;       /* bytes before this stream offset are consumed */
-	uint64_t stop;       /* c, valid in HUT_TURN_STOPPED */
-	uint32_t cons_state; /* enum hut_cons_state */
-	uint8_t pad1[44];
+	uint32_t prod_done;  /* the last round that is over for the producer */
+	uint8_t pad0[28];
+	uint64_t head;       /* bytes before this stream offset are consumed; below `start`: not come to the ring yet */
+	uint32_t cons_round; /* the last round that was armed */
+	uint32_t cons_mark;  /* enum hut_cons_mark bits */
+	uint8_t pad1[48];
 	uint32_t cons_wait;
-	uint32_t turn; /* enum hut_turn */
-	uint8_t pad2[56];
+	uint32_t pad2;
+	uint64_t turn;       /* HUT_TURN(round, enum hut_turn, offset) */
+	uint8_t pad3[48];
 	uint32_t prod_wait;
-	uint8_t pad3[60];
+	uint8_t pad4[60];
 };
 
 struct hut_segment {
@@ -106,7 +125,8 @@ struct hut_segment {
  * End pool: one memfd a process, sealed SHRINK|GROW|SEAL, made by the process and handed to its
  * agent with HUT_MSG_HELLO.  One slot for each connection that may move ("end page" of rule 2):
  * shared by the processes that hold this end and their agent.  Never seen by the peer, so the
- * cursors here are the trusted ones.  The agent writes `agent_note` and nothing else.
+ * cursors here are the trusted ones.  The agent writes the three
+ * `agent_` words and nothing else.
  */
 #define HUT_POOL_MAGIC 0x4c505548u /* "HUPL" */
 #define HUT_POOL_SLOTS 16383u
@@ -124,7 +144,7 @@ enum hut_path {
 	HUT_PATH_TCP = 0,
 	HUT_PATH_SWITCH = 1, /* receive only: TCP up to rx_start, then the ring */
 	HUT_PATH_RING = 2,
-	HUT_PATH_DRAIN = 3,  /* receive: ring up to the peer's `end`; send: [stop, tail) still owed to TCP */
+	HUT_PATH_DRAIN = 3,  /* send only: [stop, tail) is still owed to TCP */
 };
 
 struct hut_end {
@@ -155,7 +175,12 @@ struct hut_end {
 	uint32_t raw_waits;  /* 140 threads in a wait that cannot see the doorbell (rule 4b) */
 	uint32_t tx_lock;    /* 144 like rx_lock; taken after it where both are */
 	uint64_t tx_start;   /* 152 own S */
-	uint8_t pad[96];
+	uint32_t rx_round;   /* 160 last round that this end has armed */
+	uint32_t tx_round;   /* 164 last round that this end has sent in, or has passed over */
+	uint32_t agent_gone; /* 168 set by the agent: the peer's end is registered no more; a hint */
+	uint32_t owner_gen;  /* 172 counted up when a forked child becomes the owner */
+	uint32_t agent_stop; /* 176 set by the agent: go back to TCP for good, a reason */
+	uint8_t pad[76];
 };
 
 enum hut_end_flags {
@@ -168,6 +193,10 @@ enum hut_end_flags {
 	HUT_ENDF_PEERGONE = 64, /* FIN without a half-close mark: nobody reads our ring */
 	HUT_ENDF_ARMED = 128,   /* this end has armed its receiving direction */
 	HUT_ENDF_RDHUP = 256,   /* the FIN was seen while bytes still came by TCP */
+	HUT_ENDF_STOPPED = 512, /* the round rx_round was stopped by us: what it still held comes by TCP */
+	HUT_ENDF_POISONED = 1024, /* reset by us, see reason 21 */
+	HUT_ENDF_HALF = 2048,   /* the FIN was a half-close: the peer may still read */
+	HUT_ENDF_PAUSED = 4096, /* on TCP for the time being: switched off at run time */
 };
 
 struct hut_pool {

@@ -19,9 +19,13 @@
 #include "real.h"
 #include "conn.h"
 
-#define TCP_IS_ESTABLISHED 1 /* netinet/tcp.h has the name, but an older struct tcp_info */
+#define TCP_IS_ESTABLISHED 1 /* netinet/tcp.h has the names, but an older struct tcp_info */
+#define TCP_IS_SYN_SENT 2
+#define TCP_IS_SYN_RECV 3
 #define ARM_RETRY_NS NS_PER_MS
 #define MAX_AREA (64u << 20)
+
+uint32_t conn_chaos;
 
 /* ---- locks of an end: shared by the processes that hold it, so the holder may be a dead one ---- */
 
@@ -69,7 +73,11 @@ void conn_set_flags(struct hut_end *e, uint32_t bits)
 
 bool conn_is_owner(const struct conn *c)
 {
-	return LIKELY(LOAD(&c->end->owner_pid) == (uint32_t)hut_pid);
+	if (LIKELY(LOAD(&c->end->owner_pid) == (uint32_t)hut_pid))
+		return true;
+	if (UNLIKELY(hut_pid == 0))
+		fork_late_child();
+	return LOAD(&c->end->owner_pid) == (uint32_t)hut_pid;
 }
 
 bool conn_has_bell(const struct conn *c)
@@ -77,24 +85,31 @@ bool conn_has_bell(const struct conn *c)
 	return c->bell >= 0;
 }
 
-static void ring_bell(int fd)
-{
-	uint64_t one = 1;
-	int saved = errno;
-
-	if (fd >= 0)
-		(void)!syscall(SYS_write, fd, &one, sizeof(one));
-	errno = saved;
-}
-
 void conn_ring_peer(struct conn *c)
 {
-	ring_bell(c->peer_bell);
+	bell_ring(c->peer_bell);
 }
 
 void conn_wake_self(struct conn *c)
 {
-	ring_bell(c->bell);
+	bell_ring(c->bell);
+}
+
+/* SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds, 0 for none; asked for once, since a listener may have handed it down. */
+uint64_t conn_timeo(struct conn *c, int fd, bool send)
+{
+	uint64_t *ns = send ? &c->sndtimeo_ns : &c->rcvtimeo_ns;
+	struct timeval tv = { 0, 0 };
+	socklen_t len = sizeof(tv);
+
+	if (c->timeo_known[send] || !raw_begin(c, fd))
+		return *ns;
+	if (REAL(getsockopt)(fd, SOL_SOCKET, send ? SO_SNDTIMEO : SO_RCVTIMEO, &tv, &len) == 0) {
+		*ns = (uint64_t)tv.tv_sec * 1000000000ull + (uint64_t)tv.tv_usec * 1000;
+		c->timeo_known[send] = true;
+	}
+	raw_end(c);
+	return *ns;
 }
 
 /* ---- beginning ---- */
@@ -123,7 +138,7 @@ void conn_connected(int fd, struct conn *c, const struct sockaddr *peer)
 		control_free_slot(c);
 	}
 	if (!start(c, fd, control_member(peer), true)) {
-		epset_conn_gone(c, fd, true);
+		epset_conn_gone(c, true);
 		table_forget(c);
 	} else {
 		epset_young(c);
@@ -163,13 +178,13 @@ void conn_give_up(struct conn *c, uint32_t reason)
 }
 
 /* Everything of this connection is plain TCP from now on. */
-bool conn_forget(struct conn *c, int fd)
+bool conn_forget(struct conn *c)
 {
 	if (c->gone_due) {
 		c->gone_due = false;
 		control_gone(c, c->end->reason);
 	}
-	epset_conn_gone(c, fd, true);
+	epset_conn_gone(c, true);
 	table_forget(c);
 	return false;
 }
@@ -222,20 +237,28 @@ static bool try_register(struct conn *c, int fd)
 		if (LOAD(&e->holders) != 1)
 			return true;
 		if (!control_adopt(c))
-			return conn_forget(c, fd);
+			return conn_forget(c);
 		e = c->end;
 	}
 	if (LOAD(&e->holders) != 1)
 		return true;
 	if (!control_enabled() || (LOAD(&e->flags) & HUT_ENDF_NEVER)) {
 		conn_give_up(c, HUT_R_OFF);
-		return conn_forget(c, fd);
+		return conn_forget(c);
 	}
 	if (c->arm_ns && now - c->arm_ns < ARM_RETRY_NS)
 		return true;
-	if (!conn_established(fd, &ti)) {
-		c->arm_ns = now;
+	if (!raw_begin(c, fd))
 		return true;
+	bool up = conn_established(fd, &ti);
+
+	raw_end(c);
+	if (!up) {
+		c->arm_ns = now;
+		if (ti.tcpi_state == TCP_IS_SYN_SENT || ti.tcpi_state == TCP_IS_SYN_RECV)
+			return true;
+		conn_give_up(c, HUT_R_STATE); /* one side is closed already: it is over soon */
+		return conn_forget(c);
 	}
 	reason = near_or_reason(fd);
 	if (reason == HUT_R_YOUNG) {
@@ -246,7 +269,7 @@ static bool try_register(struct conn *c, int fd)
 	}
 	if (reason != HUT_R_NONE) {
 		conn_give_up(c, reason);
-		return conn_forget(c, fd);
+		return conn_forget(c);
 	}
 	if (!__atomic_compare_exchange_n(&e->state, &state, HUT_END_PENDING, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
@@ -255,13 +278,13 @@ static bool try_register(struct conn *c, int fd)
 		c->bell = table_hide(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (c->bell < 0) {
 		conn_give_up(c, HUT_R_DESCRIPTORS);
-		return conn_forget(c, fd);
+		return conn_forget(c);
 	}
 	epset_bell_added(c, fd);
 	STORE(&e->reason, HUT_R_PEER_SILENT);
 	if (!control_register(c, fd)) {
 		conn_give_up(c, HUT_R_AGENT_DOWN);
-		return conn_forget(c, fd);
+		return conn_forget(c);
 	}
 	return true;
 }
@@ -317,7 +340,7 @@ static bool map_segment(struct conn *c, const struct hut_msg *m, int fd)
 void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int bell_fd)
 {
 	if (conn_state(c) != HUT_END_PENDING || c->seg || !conn_is_owner(c)) {
-		REAL(close)(bell_fd);
+		sys_close(bell_fd);
 		return;
 	}
 	c->peer_bell = table_hide(bell_fd);
@@ -335,42 +358,128 @@ void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int be
 
 /* ---- the step that every call takes ---- */
 
-/* We have armed, and the peer may take us at our word at any time. */
-static bool may_still_switch(struct conn *c)
+/* Nothing of this connection is, or can come, into a ring any more. */
+static bool over(const struct conn *c)
 {
-	return (LOAD(&c->end->flags) & HUT_ENDF_ARMED) && LOAD_ACQ(&c->rx.dir->turn) == HUT_TURN_OPEN &&
-	       !(LOAD(&c->end->flags) & HUT_ENDF_ERR);
+	const struct hut_end *e = c->end;
+	uint32_t flags = LOAD(&e->flags);
+
+	if (!(flags & HUT_ENDF_NEVER) || (flags & (HUT_ENDF_ARMED | HUT_ENDF_POISONED)) || c->shut_due ||
+	    LOAD(&e->rx_path) != HUT_PATH_TCP || LOAD(&e->tx_path) != HUT_PATH_TCP || c->err)
+		return false;
+	/* Until the peer has sent by TCP what we left in the ring, its end may make us fetch it from there. */
+	return !(flags & HUT_ENDF_STOPPED) || LOAD_ACQ(&c->rx.dir->prod_done) == LOAD(&e->rx_round);
+}
+
+/* For tests, HUTONG_CHAOS=N: about every Nth call moves the connection to TCP, or lets it return. */
+static bool chaos(const struct conn *c)
+{
+	static _Atomic uint64_t state;
+	uint64_t x = atomic_load(&state) + 0x9e3779b97f4a7c15ull;
+
+	if (LIKELY(!conn_chaos))
+		return false;
+	atomic_store(&state, x);
+	x = (x ^ (x >> 31) ^ c->index) * 0xbf58476d1ce4e5b9ull;
+	return (x >> 33) % conn_chaos == 0;
+}
+
+/* What somebody else wants of the connection: the operator, the agent, a test, another process (rules 8 and 18). */
+static void obey(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	uint32_t flags = LOAD(&e->flags), asked = LOAD(&e->agent_stop);
+	bool paused = flags & HUT_ENDF_PAUSED, off = !control_enabled();
+
+	if (flags & HUT_ENDF_NEVER) {
+		/* all of it has been done */
+	} else if (!conn_is_owner(c)) {
+		conn_stop(c, fd, HUT_R_SHARED);
+	} else if (asked) {
+		conn_stop(c, fd, asked);
+	} else if (off && !paused) {
+		conn_pause(c, fd, HUT_R_OFF);
+	} else if (chaos(c)) {
+		if (paused)
+			conn_resume(c);
+		else
+			conn_pause(c, fd, HUT_R_OFF);
+	} else if (paused && !off && !conn_chaos) {
+		conn_resume(c);
+	}
+	if ((flags & HUT_ENDF_HALF) && !(flags & HUT_ENDF_PEERGONE) &&
+	    (LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE))
+		conn_check_socket(c, fd);
+	if ((flags & HUT_ENDF_HALF) && LOAD(&e->tx_path) == HUT_PATH_RING &&
+	    (LOAD(&e->agent_gone) || conn_half_closed_stall(c)))
+		conn_end_tx(c, fd);
+}
+
+/* Is there nothing for obey() to do?  A handful of loads. */
+static bool at_ease(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+
+	return LIKELY(LOAD(&e->owner_pid) == (uint32_t)hut_pid) && LIKELY(!LOAD(&e->agent_stop)) &&
+	       LIKELY(!(LOAD(&e->flags) & (HUT_ENDF_PAUSED | HUT_ENDF_HALF))) && LIKELY(!conn_chaos) &&
+	       LIKELY(control_enabled());
+}
+
+bool conn_tx_turned(const struct conn *c)
+{
+	return !conn_is_open(&c->tx, LOAD(&c->end->tx_round));
+}
+
+static void progress_tx(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	uint32_t path = LOAD(&e->tx_path), round = LOAD(&e->tx_round);
+
+	if (path == HUT_PATH_RING) {
+		if (UNLIKELY(conn_turn_is(&c->tx, round, HUT_TURN_STOPPED)))
+			conn_tx_stopped(c, fd);
+	} else if (path == HUT_PATH_DRAIN) {
+		conn_flush_debt(c, fd);
+	} else if (LOAD_ACQ(&c->tx.dir->cons_round) == conn_next_round(round)) {
+		conn_start_tx(c, fd);
+	}
+}
+
+bool conn_rx_due(const struct conn *c)
+{
+	return (LOAD(&c->end->flags) & HUT_ENDF_ARMED) && LOAD_ACQ(&c->rx.dir->prod_round) == LOAD(&c->end->rx_round);
+}
+
+void conn_progress_rx(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+
+	if (LOAD(&e->rx_path) == HUT_PATH_TCP) {
+		if (!(LOAD(&e->flags) & HUT_ENDF_ARMED)) {
+			if (conn_may_arm(c))
+				conn_arm(c, fd);
+			return;
+		}
+		if (LOAD_ACQ(&c->rx.dir->prod_round) != LOAD(&e->rx_round))
+			return;
+		conn_start_rx(c, fd);
+	}
+	if (UNLIKELY(conn_turn_is(&c->rx, LOAD(&e->rx_round), HUT_TURN_ENDED)) && LOAD(&e->rx_end) == HUT_NO_SPLIT)
+		conn_rx_ended(c, fd);
 }
 
 static bool progress_channel(struct conn *c, int fd)
 {
-	struct hut_end *e = c->end;
-	uint32_t rx_path = LOAD(&e->rx_path), tx_path = LOAD(&e->tx_path);
-
 	if (UNLIKELY(c->sets_due)) {
 		c->sets_due = false;
 		epset_switched(c, fd);
 	}
-	if (UNLIKELY(!conn_is_owner(c)) && !(LOAD(&e->flags) & HUT_ENDF_NEVER))
-		conn_stop(c, fd, HUT_R_SHARED);
-	if (tx_path == HUT_PATH_RING) {
-		if (UNLIKELY(LOAD_ACQ(&c->tx.dir->turn) == HUT_TURN_STOPPED))
-			conn_tx_stopped(c, fd);
-	} else if (tx_path == HUT_PATH_DRAIN) {
-		conn_flush_debt(c, fd, false);
-	} else if (LOAD_ACQ(&c->tx.dir->cons_state) == HUT_CONS_ARMED) {
-		conn_start_tx(c, fd);
-	}
-	if (rx_path == HUT_PATH_TCP && !(LOAD(&e->flags) & HUT_ENDF_ARMED))
-		conn_arm(c, fd);
-	if (rx_path != HUT_PATH_RING && (LOAD(&e->flags) & HUT_ENDF_ARMED) && !e->rx_start &&
-	    LOAD_ACQ(&c->rx.dir->prod_state) == HUT_PROD_RING && LOAD_ACQ(&c->rx.dir->turn) != HUT_TURN_STOPPED)
-		conn_start_rx(c, fd);
-	if (UNLIKELY(LOAD_ACQ(&c->rx.dir->turn) == HUT_TURN_ENDED) && LOAD(&e->rx_path) != HUT_PATH_TCP)
-		conn_rx_ended(c, fd);
-	if (UNLIKELY((LOAD(&e->flags) & HUT_ENDF_NEVER) && LOAD(&e->rx_path) == HUT_PATH_TCP &&
-		     LOAD(&e->tx_path) == HUT_PATH_TCP && !may_still_switch(c)))
-		return conn_forget(c, fd);
+	if (UNLIKELY(!at_ease(c)))
+		obey(c, fd);
+	progress_tx(c, fd);
+	conn_progress_rx(c, fd);
+	if (UNLIKELY(over(c)))
+		return conn_forget(c);
 	return true;
 }
 
@@ -393,7 +502,7 @@ bool conn_progress(struct conn *c, int fd)
 		control_poll();
 		return conn_progress(c, fd);
 	case HUT_END_TCP:
-		return conn_forget(c, fd);
+		return conn_forget(c);
 	default:
 		return true;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conn.h - what conn.c, switch.c and ready.c share and nobody else needs. */
+/* conn.h - what conn.c, switch.c, stop.c and ready.c share and nobody else needs. */
 #ifndef HUTONG_CONN_H
 #define HUTONG_CONN_H
 
@@ -7,15 +7,46 @@
 
 struct tcp_info;
 
+extern uint32_t conn_chaos; /* for tests: about every Nth call changes the path; 0: never */
+
 void conn_set_flags(struct hut_end *e, uint32_t bits);
 bool conn_established(int fd, struct tcp_info *ti);
 void conn_give_up(struct conn *c, uint32_t reason);
-bool conn_forget(struct conn *c, int fd);           /* everything is plain TCP from now on; always false */
+bool conn_forget(struct conn *c);           /* everything is plain TCP from now on; always false */
 void conn_mark_never(struct conn *c, uint32_t reason);
+bool conn_may_arm(const struct conn *c);
 void conn_arm(struct conn *c, int fd);
 void conn_start_tx(struct conn *c, int fd);
 void conn_start_rx(struct conn *c, int fd);
-void conn_tx_stopped(struct conn *c, int fd);
 void conn_rx_ended(struct conn *c, int fd);
+bool conn_move(struct ring *r, uint64_t from, uint64_t to); /* compare-and-set of `turn` */
+void conn_progress_rx(struct conn *c, int fd);
+bool conn_rx_due(const struct conn *c);             /* conn_progress_rx() has something to do */
+void conn_end_tx(struct conn *c, int fd);
+void conn_pause(struct conn *c, int fd, uint32_t reason);
+void conn_resume(struct conn *c);
+bool conn_half_closed_stall(const struct conn *c);
+
+/* State and offset in one word; acquire: what the other side stored before it moved the word. */
+static inline uint64_t conn_turn(const struct ring *r)
+{
+	return LOAD_ACQ(&r->dir->turn);
+}
+
+static inline bool conn_turn_is(const struct ring *r, uint32_t round, uint32_t how)
+{
+	return HUT_TURN_STATE(conn_turn(r)) == HUT_STATE(round, how);
+}
+
+/* The offset of a turn word: the one with these low 32 bits that is nearest to a trusted one. */
+static inline uint64_t conn_turn_offset(uint64_t turn, uint64_t near)
+{
+	return near + (uint64_t)(int64_t)(int32_t)((uint32_t)turn - (uint32_t)near);
+}
+
+static inline uint32_t conn_next_round(uint32_t round)
+{
+	return (round + 1) & HUT_ROUND_MASK;
+}
 
 #endif /* HUTONG_CONN_H */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "real.h"
@@ -29,15 +30,19 @@ static struct conn *slot_conn[HUT_POOL_SLOTS];
 static uint32_t ref_gen;
 static const struct hut_members *members;
 
-static void ctl_lock(void)
+/* False: this very thread holds it, and a signal handler's call has come in between: it does without the agent. */
+static bool ctl_lock(void)
 {
 	pid_t me = hut_tid(), none = 0;
 
 	while (!atomic_compare_exchange_weak_explicit(&ctl_holder, &none, me, memory_order_acquire,
 						      memory_order_relaxed)) {
+		if (none == me)
+			return false;
 		none = 0;
 		sched_yield();
 	}
+	return true;
 }
 
 static void ctl_unlock(void)
@@ -58,7 +63,7 @@ static bool pool_open(void)
 		return false;
 	if (ftruncate(fd, sizeof(struct hut_pool)) ||
 	    REAL(fcntl)(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
-		REAL(close)(fd);
+		sys_close(fd);
 		return false;
 	}
 	fd = table_hide(fd);
@@ -107,7 +112,8 @@ bool control_slot(struct conn *c)
 {
 	int s;
 
-	ctl_lock();
+	if (!ctl_lock())
+		return false;
 	s = pool_open() ? find_slot() : -1;
 	if (s >= 0) {
 		struct hut_end *e = &pool->end[s];
@@ -158,13 +164,15 @@ void control_free_slot(struct conn *c)
 
 	if (!e)
 		return;
-	ctl_lock();
+	bool locked = ctl_lock();
+
 	if (c->own_pool && slot_conn[c->pool_slot] == c)
 		slot_conn[c->pool_slot] = NULL;
 	c->end = NULL;
 	if (__atomic_sub_fetch(&e->holders, 1, __ATOMIC_ACQ_REL) == 0)
 		STORE_REL(&e->state, HUT_END_FREE);
-	ctl_unlock();
+	if (locked)
+		ctl_unlock();
 }
 
 /* ---- session ---- */
@@ -207,7 +215,7 @@ static bool send_msg(const struct hut_msg *m, int fd)
 		cm->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(cm), &fd, sizeof(int));
 	}
-	return REAL(sendmsg)(ctl_fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+	return syscall(SYS_sendmsg, ctl_fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
 }
 
 static int agent_socket(void)
@@ -220,9 +228,9 @@ static int agent_socket(void)
 	if (fd < 0)
 		return -1;
 	memcpy(sa.sun_path + 1, HUT_AGENT_NAME, sizeof(HUT_AGENT_NAME) - 1);
-	if (REAL(connect)(fd, (struct sockaddr *)&sa, offsetof(struct sockaddr_un, sun_path) + sizeof(HUT_AGENT_NAME)) ||
+	if (syscall(SYS_connect, fd, &sa, offsetof(struct sockaddr_un, sun_path) + sizeof(HUT_AGENT_NAME)) ||
 	    REAL(getsockopt)(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) || cred.uid != 0) {
-		REAL(close)(fd);
+		sys_close(fd);
 		return -1;
 	}
 	return table_hide(fd);
@@ -305,7 +313,7 @@ static void dispatch(const struct hut_msg *m, int *fds, int nfds)
 	}
 	for (int i = 0; i < nfds; i++)
 		if (fds[i] >= 0)
-			REAL(close)(fds[i]);
+			sys_close(fds[i]);
 }
 
 /* ctl_lock held; false when the session is over */
@@ -319,7 +327,7 @@ static bool receive_one(bool *more)
 	struct iovec iov = { &m, sizeof(m) };
 	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf, .msg_controllen = sizeof(u.buf) };
 	int fds[4], nfds = 0;
-	ssize_t n = REAL(recvmsg)(ctl_fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = syscall(SYS_recvmsg, ctl_fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	*more = false;
 	if (n < 0)
@@ -340,7 +348,7 @@ static bool receive_one(bool *more)
 		return true;
 	}
 	for (int i = 0; i < nfds; i++)
-		REAL(close)(fds[i]);
+		sys_close(fds[i]);
 	return true;
 }
 
@@ -349,7 +357,8 @@ void control_poll(void)
 	bool more = true;
 	int saved = errno;
 
-	ctl_lock();
+	if (!ctl_lock())
+		return;
 	while (more && ctl_fd >= 0)
 		if (!receive_one(&more))
 			session_lost();
@@ -363,7 +372,8 @@ bool control_ready(void)
 
 	if (LIKELY(LOAD(&welcomed)))
 		return true;
-	ctl_lock();
+	if (!ctl_lock())
+		return false;
 	bool open = session_open();
 
 	ctl_unlock();
@@ -386,7 +396,8 @@ bool control_register(struct conn *c, int fd)
 	m.slot = c->pool_slot;
 	c->end->cookie = m.cookie;
 	c->end->fd = (uint32_t)fd;
-	ctl_lock();
+	if (!ctl_lock())
+		return false;
 	ok = session_open() && send_msg(&m, c->bell);
 	if (!ok && ctl_fd >= 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
 		session_lost();
@@ -402,18 +413,22 @@ void control_gone(struct conn *c, uint32_t reason)
 	struct hut_msg m = { .type = HUT_MSG_GONE, .version = HUT_ABI_VERSION, .ref = c->ref, .reason = reason };
 	int saved = errno;
 
-	ctl_lock();
+	bool locked = ctl_lock();
+
 	if (ctl_fd >= 0)
 		(void)send_msg(&m, -1);
-	ctl_unlock();
+	if (locked)
+		ctl_unlock();
 	errno = saved;
 }
 
 void control_fork(bool before)
 {
+	static bool held;
+
 	if (before)
-		ctl_lock();
-	else
+		held = ctl_lock();
+	else if (held)
 		ctl_unlock();
 }
 

@@ -63,8 +63,11 @@ static struct epreg *reg_alloc(void)
 	struct epreg *r = free_regs;
 
 	if (r) {
+		uint32_t life = r->life;
+
 		free_regs = r->next_in_set;
 		memset(r, 0, sizeof(*r));
+		r->life = life + 1;
 	}
 	return r;
 }
@@ -96,7 +99,6 @@ struct epset *epset_new(int epfd)
 	if (s) {
 		free_sets = s->next_free;
 		memset(s, 0, sizeof(*s));
-		s->hot_tail = &s->hot_head;
 		s->nfds = 1;
 		s->epfd = epfd;
 		s->owner = hut_pid;
@@ -119,15 +121,27 @@ bool epset_busy(struct epset *s)
 
 /* ---- the hot list; lock held ---- */
 
-void ep_make_hot(struct epreg *r)
+void ep_link_hot(struct epreg *r)
 {
+	struct epset *s = r->set;
+
 	if (r->hot || r->disabled || !r->hidden)
 		return;
 	r->hot = true;
 	r->next_hot = NULL;
-	*r->set->hot_tail = r;
-	r->set->hot_tail = &r->next_hot;
-	r->set->hot_count++;
+	r->prev_hot = s->hot_tail;
+	if (s->hot_tail)
+		s->hot_tail->next_hot = r;
+	else
+		s->hot_head = r;
+	s->hot_tail = r;
+	s->hot_count++;
+}
+
+void ep_make_hot(struct epreg *r)
+{
+	r->stir++;
+	ep_link_hot(r);
 }
 
 void ep_unlink_hot(struct epreg *r)
@@ -136,15 +150,15 @@ void ep_unlink_hot(struct epreg *r)
 
 	if (!r->hot)
 		return;
-	for (struct epreg **p = &s->hot_head; *p; p = &(*p)->next_hot) {
-		if (*p != r)
-			continue;
-		*p = r->next_hot;
-		if (s->hot_tail == &r->next_hot)
-			s->hot_tail = p;
-		s->hot_count--;
-		break;
-	}
+	if (r->prev_hot)
+		r->prev_hot->next_hot = r->next_hot;
+	else
+		s->hot_head = r->next_hot;
+	if (r->next_hot)
+		r->next_hot->prev_hot = r->prev_hot;
+	else
+		s->hot_tail = r->prev_hot;
+	s->hot_count--;
 	r->hot = false;
 }
 
@@ -182,8 +196,6 @@ static int hide_socket(struct epreg *r, int epfd, int op)
 
 static void reg_free(struct epreg *r)
 {
-	struct epset *s = r->set;
-
 	ep_unlink_hot(r);
 	for (struct epreg **p = &r->conn->regs; *p; p = &(*p)->next_in_conn) {
 		if (*p == r) {
@@ -191,12 +203,10 @@ static void reg_free(struct epreg *r)
 			break;
 		}
 	}
-	for (struct epreg **p = &s->regs; *p; p = &(*p)->next_in_set) {
-		if (*p == r) {
-			*p = r->next_in_set;
-			break;
-		}
-	}
+	*r->link_in_set = r->next_in_set;
+	if (r->next_in_set)
+		r->next_in_set->link_in_set = r->link_in_set;
+	r->life++;
 	r->set = NULL;
 	r->conn = NULL;
 	r->next_in_set = free_regs;
@@ -208,7 +218,8 @@ static void reg_free(struct epreg *r)
 static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epoll_event *ev)
 {
 	struct epreg *r = reg_alloc();
-	bool channel = conn_state(c) == HUT_END_CHANNEL && !c->sets_due;
+	bool channel = conn_state(c) == HUT_END_CHANNEL && !c->sets_due && !s->watched &&
+		       !(ev->events & EPOLLEXCLUSIVE);
 	int rc;
 
 	if (!r)
@@ -222,6 +233,9 @@ static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epo
 	r->next_in_conn = c->regs;
 	c->regs = r;
 	r->next_in_set = s->regs;
+	r->link_in_set = &s->regs;
+	if (s->regs)
+		s->regs->link_in_set = &r->next_in_set;
 	s->regs = r;
 	/* The doorbell first: once the socket is in, the set must see everything (rule 4c). */
 	add_bell(r, epfd);
@@ -235,6 +249,18 @@ static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epo
 		atomic_store(&s->young, true);
 	}
 	return rc;
+}
+
+/* The kernel's registration of the socket becomes the program's again. */
+static void restore_socket(struct epreg *r)
+{
+	struct epoll_event ev = { .events = r->disabled ? EPOLLONESHOT : r->events, .data.u64 = r->data };
+
+	if (!r->hidden || r->set->epfd < 0 || r->set->owner != hut_pid)
+		return;
+	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
+	ep_unlink_hot(r);
+	r->hidden = false;
 }
 
 static int ctl_mod(struct epset *s, int epfd, struct epreg *r, struct epoll_event *ev)
@@ -271,25 +297,50 @@ static int ctl_del(int epfd, struct epreg *r)
 	return rc;
 }
 
-void ep_stop_foreign(struct epset *s)
+/* Stops every connection of the set; then the kernel's registrations are the program's own again, where `restore`. */
+static void stop_all(struct epset *s, uint32_t reason, bool restore)
 {
 	struct conn *c[BATCH];
-	int fd[BATCH], n = 0;
+	int fd[BATCH], n;
 
-	if (!ep_lock())
+	do {
+		n = 0;
+		if (!ep_lock())
+			return;
+		for (struct epreg *r = s->regs; r && n < BATCH; r = r->next_in_set) {
+			bool done = !r->conn->end || (LOAD(&r->conn->end->flags) & HUT_ENDF_NEVER);
+
+			if (!done && (c[n] = conn_by_index(r->conn->index)) != NULL)
+				fd[n++] = r->fd;
+		}
+		ep_unlock();
+		for (int i = 0; i < n; i++) {
+			if (conn_state(c[i]) == HUT_END_CHANNEL)
+				conn_stop(c[i], fd[i], reason);
+			else
+				conn_never(fd[i], reason);
+			conn_put(c[i]);
+		}
+	} while (n == BATCH);
+	if (!restore || !ep_lock())
 		return;
-	for (struct epreg *r = s->regs; r && n < BATCH; r = r->next_in_set) {
-		if (!r->hidden)
-			continue;
-		c[n] = conn_by_index(r->conn->index);
-		fd[n] = r->fd;
-		n += c[n] != NULL;
-	}
+	for (struct epreg *r = s->regs; r; r = r->next_in_set)
+		restore_socket(r);
 	ep_unlock();
-	for (int i = 0; i < n; i++) {
-		conn_stop(c[i], fd[i], HUT_R_SHARED);
-		conn_put(c[i]);
-	}
+}
+
+void ep_stop_foreign(struct epset *s)
+{
+	stop_all(s, HUT_R_SHARED, false);
+}
+
+/* Whoever waits on the set itself knows only what the kernel knows. */
+void epset_watch(struct epset *s)
+{
+	if (LIKELY(s->watched))
+		return;
+	s->watched = true;
+	stop_all(s, HUT_R_OPTION, true);
 }
 
 int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
@@ -302,6 +353,14 @@ int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
 		if (c)
 			conn_put(c);
 		return REAL(epoll_ctl)(epfd, op, fd, ev);
+	}
+	if (op == EPOLL_CTL_ADD && (s->watched || (ev->events & EPOLLEXCLUSIVE))) {
+		/* An exclusive registration cannot be modified, so it could never carry our tag. */
+		conn_put(c);
+		conn_never(fd, HUT_R_OPTION);
+		c = conn_get(fd);
+		if (!c)
+			return REAL(epoll_ctl)(epfd, op, fd, ev);
 	}
 	if (!ep_lock()) {
 		conn_put(c);
@@ -340,7 +399,7 @@ void epset_switched(struct conn *c, int fd)
 	if (!c->regs || !ep_lock())
 		return;
 	for (struct epreg *r = c->regs; r; r = r->next_in_conn) {
-		if (r->hidden)
+		if (r->hidden || r->set->watched || (r->events & EPOLLEXCLUSIVE) || r->set->owner != hut_pid)
 			continue;
 		add_bell(r, r->set->epfd);
 		/* Also raises an edge: whoever sleeps in the set comes and looks. */
@@ -349,26 +408,33 @@ void epset_switched(struct conn *c, int fd)
 	ep_unlock();
 }
 
-void epset_conn_gone(struct conn *c, int fd, bool socket_stays)
+void epset_conn_gone(struct conn *c, bool socket_stays)
 {
-	(void)fd;
 	if (!c->regs || !ep_lock())
 		return;
 	while (c->regs) {
 		struct epreg *r = c->regs;
 		int epfd = r->set->epfd;
 
-		if (r->bell && epfd >= 0)
+		/* A set is shared with the process that made it: a child's close must not change it. */
+		if (r->bell && epfd >= 0 && r->set->owner == hut_pid)
 			REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, c->bell, NULL);
-		if (r->hidden && socket_stays && epfd >= 0) {
-			struct epoll_event ev = { .events = r->disabled ? EPOLLONESHOT : r->events };
-
-			ev.data.u64 = r->data;
-			REAL(epoll_ctl)(epfd, EPOLL_CTL_MOD, r->fd, &ev);
-		}
+		if (socket_stays)
+			restore_socket(r);
 		reg_free(r);
 	}
 	ep_unlock();
+}
+
+void epset_leave(struct conn *c)
+{
+	if (!c->regs || !ep_lock())
+		return;
+	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
+		if (r->set->epfd >= 0 && r->set->owner == hut_pid)
+			REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_DEL, r->fd, NULL);
+	ep_unlock();
+	epset_conn_gone(c, false);
 }
 
 void epset_activity(struct conn *c)
@@ -391,7 +457,7 @@ void epset_activity(struct conn *c)
 	if (wake) {
 		/* Somebody sleeps for this connection and nobody else will arm it. */
 		conn_arm_waits(c, POLLIN | POLLOUT);
-		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || LOAD(&c->rx.dir->turn))
+		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || !conn_is_open(&c->rx, LOAD(&c->end->rx_round)))
 			conn_wake_self(c);
 	}
 }
@@ -427,8 +493,10 @@ void epset_drop(int epfd)
 
 void epset_fork(bool before)
 {
+	static bool held;
+
 	if (before)
-		(void)ep_lock();
-	else
+		held = ep_lock();
+	else if (held)
 		ep_unlock();
 }

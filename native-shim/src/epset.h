@@ -13,9 +13,11 @@
 
 struct epset {
 	struct epreg *regs;
-	struct epreg *hot_head, **hot_tail;
+	struct epreg *hot_head, *hot_tail;
 	_Atomic int sleepers;
 	_Atomic bool young; /* may hold connections without a doorbell */
+	bool watched;       /* something waits on the set itself (poll, another set): only the kernel's registrations count */
+	bool kernel_first;  /* the last answer was full of ours: the kernel's turn */
 	bool stalled;       /* somebody waits for room in a ring whose reader may be away (rule 9) */
 	int hot_count;
 	int epfd;           /* one of the descriptors that name the set */
@@ -28,7 +30,8 @@ extern uint64_t ep_tag_base;
 
 bool ep_lock(void);                     /* false: this very thread holds it (a signal handler's call) */
 void ep_unlock(void);
-void ep_make_hot(struct epreg *r);      /* lock held */
+void ep_make_hot(struct epreg *r);      /* lock held; also says that something has happened */
+void ep_link_hot(struct epreg *r);      /* lock held; only puts it at the end of the list */
 void ep_unlink_hot(struct epreg *r);    /* lock held */
 void ep_stop_foreign(struct epset *s);  /* the set is used by a second process (rule 8) */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* epwait.c - epoll_wait on sets that hold accelerated connections; see epset.c for the idea. */
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "real.h"
 #include "epset.h"
@@ -11,6 +12,7 @@ struct look {
 	int fd;
 	short want;
 	short got;
+	uint32_t stir, life;
 };
 
 /* Pins up to `max` hot connections; what was looked at goes to the tail, so that all get their turn. */
@@ -25,10 +27,11 @@ static int hot_batch(struct epset *s, struct look *l, int max)
 		struct conn *c = conn_by_index(r->conn->index);
 
 		ep_unlink_hot(r);
-		ep_make_hot(r);
+		ep_link_hot(r);
 		if (!c)
 			continue;
-		l[n++] = (struct look){ .reg = r, .conn = c, .fd = r->fd,
+		l[n++] = (struct look){ .reg = r, .conn = c, .stir = r->stir, .life = r->life,
+					.fd = LIKELY(table_peek(r->fd) == c) ? r->fd : table_fd_of(c),
 					.want = (short)(r->events & (POLLIN | POLLPRI | POLLOUT | POLLRDNORM |
 								     POLLWRNORM | POLLRDHUP)) };
 	}
@@ -38,7 +41,7 @@ static int hot_batch(struct epset *s, struct look *l, int max)
 
 static bool still(const struct epset *s, const struct look *l)
 {
-	return l->reg->set == s && l->reg->conn == l->conn && l->reg->hidden && !l->reg->disabled;
+	return l->reg->life == l->life && l->reg->set == s && l->reg->hidden && !l->reg->disabled;
 }
 
 static void look_at(struct look *l)
@@ -46,7 +49,7 @@ static void look_at(struct look *l)
 	struct conn *c = l->conn;
 
 	l->got = 0;
-	if (!conn_progress(c, l->fd) || conn_state(c) != HUT_END_CHANNEL)
+	if (l->fd < 0 || !conn_progress(c, l->fd) || conn_state(c) != HUT_END_CHANNEL)
 		return;
 	if (atomic_load_explicit(&c->sock_event, memory_order_relaxed)) {
 		atomic_store(&c->sock_event, false);
@@ -65,6 +68,7 @@ static bool due(struct epreg *r, short got)
 	uint64_t tail;
 	uint32_t edges, shorts;
 
+	got &= (short)(r->events | EPOLLERR | EPOLLHUP); /* it may have been changed since we looked */
 	if (!got)
 		return false;
 	if (!(r->events & EPOLLET))
@@ -89,6 +93,7 @@ static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int b
 {
 	struct look l[BATCH];
 	int n = hot_batch(s, l, batch), out = 0;
+	const struct look *level = NULL;
 
 	for (int i = 0; i < n; i++)
 		look_at(&l[i]);
@@ -98,15 +103,20 @@ static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int b
 
 			if (!still(s, &l[i]) || !due(r, l[i].got))
 				continue;
-			ev[out].events = (uint32_t)(unsigned short)l[i].got;
+			ev[out].events = (uint32_t)(unsigned short)l[i].got & (r->events | EPOLLERR | EPOLLHUP);
 			ev[out++].data.u64 = r->data;
 			if (r->events & EPOLLONESHOT) {
 				ep_unlink_hot(r);
 				r->disabled = true;
+			} else if (!(r->events & EPOLLET)) {
+				level = &l[i];
 			}
 		}
 		ep_unlock();
 	}
+	/* As the kernel does: what is still ready is for other sleepers too. */
+	if (level && atomic_load(&s->sleepers))
+		conn_wake_self(level->conn);
 	for (int i = 0; i < n; i++)
 		conn_put(l[i].conn);
 	return out;
@@ -180,13 +190,11 @@ static bool arm_batch(struct epset *s, int batch, uint64_t *deadline)
 		for (int i = 0; i < n; i++) {
 			struct epreg *r = l[i].reg, copy;
 
-			if (!still(s, &l[i])) {
-				if (r->set == s)
-					ep_unlink_hot(r);
+			if (!still(s, &l[i]))
 				continue;
-			}
 			copy = *r; /* due() notes what it tells; here it only asks */
-			if (due(&copy, l[i].got))
+			/* What came after we looked has to be looked at, whoever noted it. */
+			if (due(&copy, l[i].got) || r->stir != l[i].stir)
 				ready = true;
 			else
 				ep_unlink_hot(r);
@@ -284,24 +292,74 @@ static int kernel_wait(int epfd, struct epoll_event *ev, int max, uint64_t deadl
 	return REAL(epoll_pwait)(epfd, ev, max, ms, mask);
 }
 
+/* What the kernel has now, beside `have` events of ours.  False in *again: that is the answer. */
+static int kernel_now(struct epset *s, int epfd, struct epoll_event *ev, int have, int max, const sigset_t *mask,
+		      bool *again)
+{
+	bool ours = false;
+	int k = kernel_wait(epfd, ev + have, max - have, 0, mask);
+
+	*again = false;
+	if (k < 0)
+		return have ? have : k;
+	k = translate(s, ev + have, k, &ours);
+	*again = !have && !k && ours;
+	return have + k;
+}
+
+/* No connection of ours is in the set yet; another thread may add one while we sleep. */
+static int wait_alone(struct epset *s, int epfd, struct epoll_event *ev, int max, uint64_t deadline, bool poll_only,
+		      const struct timespec *timeout, const sigset_t *mask, bool *again)
+{
+	bool ours = false;
+	int n = timeout && !poll_only && timeout->tv_nsec % 1000000 ?
+			(int)syscall(SYS_epoll_pwait2, epfd, ev, max, timeout, mask, _NSIG / 8) :
+			-2;
+
+	if (n == -2 || (n < 0 && errno == ENOSYS))
+		n = kernel_wait(epfd, ev, max, poll_only ? 0 : deadline, mask);
+	*again = false;
+	if (n <= 0)
+		return n;
+	n = translate(s, ev, n, &ours);
+	*again = !n && ours;
+	return n;
+}
+
 int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
 	       const sigset_t *mask)
 {
 	uint64_t deadline = NS_FOREVER;
 	bool poll_only = timeout && !timeout->tv_sec && !timeout->tv_nsec;
-	bool spun = false;
+	bool spun = false, again;
 
 	if (s->owner != hut_pid)
 		ep_stop_foreign(s);
 	if (timeout && !poll_only)
 		deadline = now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec;
+	if (LIKELY(!epset_busy(s))) {
+		int n = wait_alone(s, epfd, ev, max, deadline, poll_only, timeout, mask, &again);
+
+		if (!again)
+			return n;
+	}
 	for (;;) {
-		bool ours = false;
-		int n = collect(s, ev, max), k;
+		int n = 0, k;
 		uint64_t due_at = NS_FOREVER, young;
 
-		if (n == max)
+		if (s->kernel_first) {
+			/* Ready connections alone would fill every answer: others must get their turn. */
+			s->kernel_first = false;
+			n = kernel_now(s, epfd, ev, 0, max, mask, &again);
+			if (n < 0)
+				return n;
+		}
+		if (n < max)
+			n += collect(s, ev + n, max - n);
+		if (n == max) {
+			s->kernel_first = true;
 			return n;
+		}
 		if ((n || poll_only) && s->hot_head && wait_may_skip_kernel(s, (size_t)max))
 			return n;
 		if (!n && !poll_only && !spun) {
@@ -311,13 +369,8 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		}
 		young = tend_young(s);
 		if (n || poll_only || (deadline != NS_FOREVER && now_ns() >= deadline)) {
-			k = kernel_wait(epfd, ev + n, max - n, 0, mask);
-			if (k < 0)
-				return n ? n : k;
-			k = translate(s, ev + n, k, &ours);
-			if (!n && !k && ours)
-				return collect(s, ev, max);
-			return n + k;
+			n = kernel_now(s, epfd, ev, n, max, mask, &again);
+			return again ? collect(s, ev, max) : n;
 		}
 		atomic_fetch_add(&s->sleepers, 1);
 		if (arm_all(s, &due_at)) {
@@ -333,6 +386,8 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		reheat_stalled(s);
 		if (k < 0)
 			return k;
+		bool ours = false;
+
 		k = translate(s, ev, k, &ours);
 		if (k)
 			return k;

@@ -2,6 +2,8 @@
 /* hooks_io.c - interposed: everything that moves bytes. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
 
 #include "real.h"
 
@@ -40,14 +42,22 @@ static ssize_t send_iov(struct conn *c, int fd, const struct iovec *iov, size_t 
 
 HUT_EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
-	struct conn *c = tracked(fd);
+	struct conn *c = len ? tracked(fd) : NULL; /* nothing: the kernel answers at once, whatever is queued */
 
 	return LIKELY(!c) ? REAL(read)(fd, buf, len) : recv_iov(c, fd, &(struct iovec){ buf, len }, 1, 0);
 }
 
+static bool nothing(const struct iovec *iov, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (iov[i].iov_len)
+			return false;
+	return true;
+}
+
 HUT_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
-	struct conn *c = n > 0 && n <= 1024 ? tracked(fd) : NULL;
+	struct conn *c = n > 0 && n <= 1024 && table_peek(fd) && !nothing(iov, n) ? tracked(fd) : NULL;
 
 	return LIKELY(!c) ? REAL(readv)(fd, iov, n) : recv_iov(c, fd, iov, (size_t)n, 0);
 }
@@ -93,12 +103,20 @@ HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, st
 
 	if (LIKELY(!table_peek(fd)))
 		return REAL(recvmmsg)(fd, v, n, flags, timeout);
-	for (i = 0; i < n; i++) {
-		ssize_t r = recvmsg(fd, &v[i].msg_hdr, (flags & ~MSG_WAITFORONE) | (i ? MSG_DONTWAIT : 0));
+	uint64_t deadline = timeout ? now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec :
+				      NS_FOREVER;
 
-		if (r <= 0)
-			return i ? (int)i : r < 0 ? -1 : 0;
+	if (n > 1024)
+		n = 1024;
+	for (i = 0; i < n; i++) {
+		bool wait = i == 0 || !(flags & MSG_WAITFORONE);
+		ssize_t r = recvmsg(fd, &v[i].msg_hdr, (flags & ~MSG_WAITFORONE) | (wait ? 0 : MSG_DONTWAIT));
+
+		if (r < 0)
+			return i ? (int)i : -1;
 		v[i].msg_len = (unsigned int)r;
+		if (now_ns() >= deadline) /* looked at between messages only, as the kernel does */
+			return (int)i + 1;
 	}
 	return (int)i;
 }
@@ -107,21 +125,21 @@ HUT_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 {
 	struct conn *c = tracked(fd);
 
-	return LIKELY(!c) ? (hut_stirs++, REAL(write)(fd, buf, len)) : send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, 0);
+	return LIKELY(!c) ? (stir(), REAL(write)(fd, buf, len)) : send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, 0);
 }
 
 HUT_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
 	struct conn *c = n > 0 && n <= 1024 ? tracked(fd) : NULL;
 
-	return LIKELY(!c) ? (hut_stirs++, REAL(writev)(fd, iov, n)) : send_iov(c, fd, iov, (size_t)n, 0);
+	return LIKELY(!c) ? (stir(), REAL(writev)(fd, iov, n)) : send_iov(c, fd, iov, (size_t)n, 0);
 }
 
 HUT_EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
 {
 	struct conn *c = tracked(fd);
 
-	return LIKELY(!c) ? (hut_stirs++, REAL(send)(fd, buf, len, flags)) :
+	return LIKELY(!c) ? (stir(), REAL(send)(fd, buf, len, flags)) :
 			    send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, flags);
 }
 
@@ -131,7 +149,8 @@ HUT_EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const 
 
 	if (UNLIKELY(flags & MSG_FASTOPEN) && table_peek(fd))
 		conn_never(fd, HUT_R_OPTION);
-	hut_stirs += !c;
+	if (!c)
+		stir();
 	if (LIKELY(!c))
 		return REAL(sendto)(fd, buf, len, flags, to, tolen);
 	return send_iov(c, fd, &(struct iovec){ (void *)buf, len }, 1, flags); /* TCP ignores the address */
@@ -164,7 +183,8 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		passed_on(m);
 	if (UNLIKELY(flags & MSG_FASTOPEN) && table_peek(fd))
 		conn_never(fd, HUT_R_OPTION);
-	hut_stirs += !c;
+	if (!c)
+		stir();
 	if (LIKELY(!c))
 		return REAL(sendmsg)(fd, m, flags);
 	r = io_send(c, fd, m, flags);
@@ -202,12 +222,21 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 
 	if (UNLIKELY(table_peek(in) != NULL))
 		conn_never(in, HUT_R_OPTION);
+	struct stat st;
+
 	if (LIKELY(!c))
 		return REAL(sendfile)(out, in, offset, count);
+	if (fstat(in, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+		conn_put(c); /* whatever the kernel makes of it */
+		conn_never(out, HUT_R_OPTION);
+		return REAL(sendfile)(out, in, offset, count);
+	}
+	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
+
 	while (count) {
 		char buf[FILE_CHUNK];
 		size_t part = count < sizeof(buf) ? count : sizeof(buf);
-		ssize_t n = offset ? pread(in, buf, part, *offset) : REAL(read)(in, buf, part);
+		ssize_t n = pread(in, buf, part, at);
 
 		if (n <= 0) {
 			total = total ? total : n;
@@ -216,19 +245,20 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 		struct msghdr m = { .msg_iov = &(struct iovec){ buf, (size_t)n }, .msg_iovlen = 1 };
 		ssize_t sent = io_send(c, out, &m, 0);
 
-		if (sent < n && !offset)
-			lseek(in, sent < 0 ? -n : sent - n, SEEK_CUR);
 		if (sent < 0) {
 			total = total ? total : sent;
 			break;
 		}
-		if (offset)
-			*offset += sent;
+		at += sent;
 		total += sent;
 		count -= (size_t)sent;
 		if (sent < n)
 			break;
 	}
+	if (offset)
+		*offset = at;
+	else if (total > 0)
+		lseek(in, at, SEEK_SET);
 	conn_put(c);
 	return total;
 }
@@ -242,6 +272,94 @@ HUT_EXPORT ssize_t splice(int in, off64_t *inoff, int out, off64_t *outoff, size
 	if (table_peek(out))
 		conn_never(out, HUT_R_OPTION);
 	return REAL(splice)(in, inoff, out, outoff, len, flags);
+}
+
+/* ---- calls whose own system calls are made inside libc, past us ---- */
+
+HUT_EXPORT int eventfd_write(int fd, eventfd_t value)
+{
+	return write(fd, &value, sizeof(value)) == (ssize_t)sizeof(value) ? 0 : -1;
+}
+
+HUT_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	if (table_peek(fd) && offset == -1 && !flags)
+		return readv(fd, iov, n);
+	if (table_peek(fd) && offset == -1)
+		conn_never(fd, HUT_R_OPTION);
+	return REAL(preadv2)(fd, iov, n, offset, flags);
+}
+
+HUT_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+	__attribute__((alias("preadv2")));
+
+HUT_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	stir();
+	if (table_peek(fd) && offset == -1 && !flags)
+		return writev(fd, iov, n);
+	if (table_peek(fd) && offset == -1)
+		conn_never(fd, HUT_R_OPTION);
+	return REAL(pwritev2)(fd, iov, n, offset, flags);
+}
+
+HUT_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+	__attribute__((alias("pwritev2")));
+
+HUT_EXPORT int vdprintf(int fd, const char *format, va_list ap)
+{
+	char *text = NULL;
+	int len, done = 0;
+
+	stir();
+	if (!table_peek(fd))
+		return REAL(vdprintf)(fd, format, ap);
+	len = vasprintf(&text, format, ap);
+	while (len > 0 && done < len) {
+		ssize_t n = write(fd, text + done, (size_t)(len - done));
+
+		if (n < 0) {
+			len = -1;
+			break;
+		}
+		done += (int)n;
+	}
+	int saved = errno;
+
+	free(text);
+	errno = saved;
+	return len;
+}
+
+HUT_EXPORT int dprintf(int fd, const char *format, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = vdprintf(fd, format, ap);
+	va_end(ap);
+	return n;
+}
+
+HUT_EXPORT int __vdprintf_chk(int fd, int flag, const char *format, va_list ap)
+{
+	if (!table_peek(fd)) {
+		stir();
+		return REAL(__vdprintf_chk)(fd, flag, format, ap);
+	}
+	return vdprintf(fd, format, ap);
+}
+
+HUT_EXPORT int __dprintf_chk(int fd, int flag, const char *format, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = __vdprintf_chk(fd, flag, format, ap);
+	va_end(ap);
+	return n;
 }
 
 /* ---- the checked aliases of _FORTIFY_SOURCE ---- */

@@ -4,6 +4,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "real.h"
 
@@ -105,6 +106,17 @@ HUT_EXPORT FILE *fdopen(int fd, const char *mode)
 		conn_never(fd, HUT_R_STDIO);
 	return REAL(fdopen)(fd, mode);
 }
+
+/* ---- the end of a process that does not go by exit() ---- */
+
+HUT_EXPORT void _exit(int status)
+{
+	fork_child_exits();
+	for (;;)
+		syscall(SYS_exit_group, status);
+}
+
+HUT_EXPORT void _Exit(int status) __attribute__((alias("_exit"), noreturn));
 
 /* ---- exec ---- */
 

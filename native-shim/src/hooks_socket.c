@@ -4,7 +4,6 @@
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/time.h>
 
 #include "real.h"
 
@@ -42,7 +41,7 @@ HUT_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	struct conn *c = conn_get(fd);
 	int rc, saved;
 
-	hut_stirs++;
+	stir();
 	if (LIKELY(!c))
 		return REAL(connect)(fd, addr, len);
 	rc = REAL(connect)(fd, addr, len);
@@ -111,30 +110,50 @@ HUT_EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 	return new_fd < 0 ? new_fd : accepted(fd, new_fd, &peer, addr, len, got, flags);
 }
 
+/* True: the kernel may be told at once. */
+static bool shut_sides(struct conn *c, int fd, int how)
+{
+	struct hut_end *e = c->end;
+	uint32_t bits = (how != SHUT_RD ? HUT_ENDF_WRSHUT : 0) | (how != SHUT_WR ? HUT_ENDF_RDSHUT : 0);
+	uint32_t was = LOAD(&e->flags);
+	bool now = true;
+
+	if (!lock_tx(e))
+		return true;
+	/* From here on other threads' sends fail, so that TCP gets no bytes between the ring's end and the FIN. */
+	__atomic_fetch_or(&e->flags, bits, __ATOMIC_ACQ_REL);
+	unlock_tx(e);
+	if (conn_state(c) != HUT_END_CHANNEL)
+		return true;
+	if ((bits & ~was) & HUT_ENDF_WRSHUT) {
+		/* Rule 16: the mark first, so that whoever sees the FIN sees it too. */
+		__atomic_fetch_or(&c->tx.dir->prod_mark, HUT_MARK_HALF_CLOSE, __ATOMIC_ACQ_REL);
+		now = conn_before_fin(c, fd, false);
+		c->shut_due = !now;
+	}
+	if (((was | bits) & (HUT_ENDF_WRSHUT | HUT_ENDF_RDSHUT)) == (HUT_ENDF_WRSHUT | HUT_ENDF_RDSHUT)) {
+		/* TCP answers bytes that come now with a reset: the peer shall send them there. */
+		__atomic_fetch_or(&c->rx.dir->cons_mark, HUT_MARK_GONE, __ATOMIC_ACQ_REL);
+		conn_ring_peer(c);
+	}
+	return now;
+}
+
 HUT_EXPORT int shutdown(int fd, int how)
 {
 	struct conn *c = conn_get(fd);
 	struct hut_end *e;
 	int rc, saved;
 
-	hut_stirs++;
+	stir();
 	if (LIKELY(!c))
 		return REAL(shutdown)(fd, how);
 	e = c->end;
-	if (e && conn_progress(c, fd)) {
-		uint32_t bits = (how != SHUT_RD ? HUT_ENDF_WRSHUT : 0) | (how != SHUT_WR ? HUT_ENDF_RDSHUT : 0);
-
-		if (how != SHUT_RD)
-			conn_flush_debt(c, fd, true);
-		if (lock_tx(e)) {
-			/* Rule 16: the mark first, so that whoever sees the FIN sees it too. */
-			if (how == SHUT_WR && c->seg)
-				__atomic_fetch_or(&c->tx.dir->prod_mark, HUT_MARK_HALF_CLOSE, __ATOMIC_ACQ_REL);
-			__atomic_fetch_or(&e->flags, bits, __ATOMIC_ACQ_REL);
-			unlock_tx(e);
-		}
+	if (e && how >= SHUT_RD && how <= SHUT_RDWR && conn_progress(c, fd) && !shut_sides(c, fd, how)) {
+		rc = how == SHUT_RDWR ? REAL(shutdown)(fd, SHUT_RD) : 0;
+	} else {
+		rc = REAL(shutdown)(fd, how);
 	}
-	rc = REAL(shutdown)(fd, how);
 	saved = errno;
 	if (e && conn_state(c) == HUT_END_CHANNEL) {
 		atomic_fetch_add(&c->edges, 1);
@@ -146,16 +165,6 @@ HUT_EXPORT int shutdown(int fd, int how)
 	return rc;
 }
 
-static uint64_t timeval_ns(const void *val, socklen_t len)
-{
-	struct timeval tv;
-
-	if (len < sizeof(tv))
-		return 0;
-	memcpy(&tv, val, sizeof(tv));
-	return tv.tv_sec < 0 ? 0 : (uint64_t)tv.tv_sec * 1000000000ull + (uint64_t)tv.tv_usec * 1000;
-}
-
 HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct conn *c = table_peek(fd);
@@ -164,15 +173,13 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	if (LIKELY(!c))
 		return REAL(setsockopt)(fd, level, name, val, len);
 	if ((level == IPPROTO_TCP && (name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION)) ||
-	    (level == SOL_SOCKET && (name == SO_PEEK_OFF || name == SO_RCVLOWAT)))
+	    (level == SOL_SOCKET && (name == SO_PEEK_OFF || name == SO_RCVLOWAT || name == SO_ZEROCOPY)))
 		conn_never(fd, HUT_R_OPTION);
 	rc = REAL(setsockopt)(fd, level, name, val, len);
-	c = rc == 0 && level == SOL_SOCKET && val ? conn_get(fd) : NULL;
+	c = rc == 0 && level == SOL_SOCKET ? conn_get(fd) : NULL;
 	if (c) {
-		if (name == SO_RCVTIMEO)
-			c->rcvtimeo_ns = timeval_ns(val, len);
-		else if (name == SO_SNDTIMEO)
-			c->sndtimeo_ns = timeval_ns(val, len);
+		if (name == SO_RCVTIMEO || name == SO_SNDTIMEO)
+			c->timeo_known[name == SO_SNDTIMEO] = false;
 		conn_put(c);
 	}
 	return rc;
@@ -246,10 +253,15 @@ static int queued(struct conn *c, unsigned long req)
 	struct hut_end *e = c->end;
 	ssize_t n = 0;
 
-	if (req == SIOCINQ && e->rx_path != HUT_PATH_TCP)
+	if (req == SIOCINQ && LOAD(&e->rx_path) != HUT_PATH_TCP)
 		n = ring_avail(&c->rx, e);
-	if (req == SIOCOUTQ && e->tx_path == HUT_PATH_RING)
-		n = (ssize_t)(e->tx_tail - LOAD_ACQ(&c->tx.dir->head));
+	if (req == SIOCOUTQ && LOAD(&e->tx_path) == HUT_PATH_RING && lock_tx(e)) {
+		if (ring_space(&c->tx, e, false) >= 0) /* takes the reader's cursor in */
+			n = (ssize_t)(e->tx_tail - e->tx_head);
+		unlock_tx(e);
+	} else if (req == SIOCOUTQ && LOAD(&e->tx_path) == HUT_PATH_DRAIN) {
+		n = (ssize_t)(e->tx_tail - e->tx_head);
+	}
 	return n > 0 ? (int)n : 0;
 }
 

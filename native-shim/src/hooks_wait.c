@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hooks_wait.c - interposed: poll, select, epoll, and the signal dispositions that decide about restarts. */
+/* hooks_wait.c - interposed: poll, select, epoll. */
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/time.h>
@@ -66,8 +66,12 @@ static bool select_concerns(int n, fd_set *r, fd_set *w, fd_set *e)
 	for (int fd = 0; fd < n; fd++) {
 		struct conn *c = table_peek(fd);
 
+		struct epset *s;
+
 		if (UNLIKELY(c != NULL) && c->end && (has(r, fd) || has(w, fd) || has(e, fd)))
 			return true;
+		if (UNLIKELY(!c && (s = epset_get(fd)) != NULL) && (has(r, fd) || has(w, fd) || has(e, fd)))
+			epset_watch(s);
 	}
 	return false;
 }
@@ -141,7 +145,12 @@ HUT_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *ti
 		return REAL(select)(n, r, w, e, timeout);
 	if (!timeout)
 		return do_select(n, r, w, e, NULL, NULL);
-	ts = (struct timespec){ timeout->tv_sec, (long)timeout->tv_usec * 1000 };
+	if (timeout->tv_sec < 0 || timeout->tv_usec < 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	/* More than a second of microseconds is allowed here. */
+	ts = (struct timespec){ timeout->tv_sec + timeout->tv_usec / 1000000, (long)(timeout->tv_usec % 1000000) * 1000 };
 	start = now_ns();
 	rc = do_select(n, r, w, e, &ts, NULL);
 	/* Linux writes back what is left. */
@@ -185,8 +194,11 @@ HUT_EXPORT int epoll_create1(int flags)
 
 HUT_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 {
-	struct epset *s = epset_get(epfd);
+	struct epset *s = epset_get(epfd), *inner;
 
+	stir(); /* what is asked for has changed: see wait_may_skip_kernel() */
+	if (UNLIKELY(op == EPOLL_CTL_ADD && (inner = epset_get(fd)) != NULL))
+		epset_watch(inner);
 	if (LIKELY(!s || !table_peek(fd)))
 		return REAL(epoll_ctl)(epfd, op, fd, ev);
 	return epset_ctl(s, epfd, op, fd, ev);
@@ -197,7 +209,7 @@ HUT_EXPORT int epoll_pwait(int epfd, struct epoll_event *ev, int max, int timeou
 	struct epset *s = epset_get(epfd);
 	struct timespec ts;
 
-	if (LIKELY(!s || !epset_busy(s) || max <= 0 || !ev))
+	if (!s || max <= 0 || !ev)
 		return REAL(epoll_pwait)(epfd, ev, max, timeout, mask);
 	return epset_wait(s, epfd, ev, max, from_ms(timeout, &ts), mask);
 }
@@ -213,7 +225,11 @@ HUT_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int max, const str
 	struct epset *s = epset_get(epfd);
 	int ms = -1;
 
-	if (s && epset_busy(s) && max > 0 && ev)
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (s && max > 0 && ev)
 		return epset_wait(s, epfd, ev, max, timeout, mask);
 	if (timeout) {
 		if (timeout->tv_sec > 1000000)
@@ -222,37 +238,4 @@ HUT_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int max, const str
 			ms = (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000);
 	}
 	return REAL(epoll_pwait)(epfd, ev, max, ms, mask);
-}
-
-/* ---- signals (rule 14) ---- */
-
-static _Atomic uint64_t interrupting[2]; /* handlers without SA_RESTART, a bit a signal */
-
-HUT_EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
-{
-	int rc = REAL(sigaction)(sig, act, old);
-
-	if (rc == 0 && act && sig > 0 && sig < 128) {
-		bool handler = act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN;
-		uint64_t bit = 1ull << (sig % 64);
-
-		/* Faults come from the thread's own instructions, never in the middle of a wait. */
-		bool fault = sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP ||
-			     sig == SIGABRT || sig == SIGSYS;
-
-		if (handler && !fault && !(act->sa_flags & SA_RESTART))
-			atomic_fetch_or(&interrupting[sig / 64], bit);
-		else
-			atomic_fetch_and(&interrupting[sig / 64], ~bit);
-	}
-	return rc;
-}
-
-/*
- * poll tells of every signal, recv only of those without SA_RESTART.  With none of the latter installed a wait goes
- * on; otherwise it reports the interruption, which is what the program asked for with at least one of its handlers.
- */
-bool wait_restarts(void)
-{
-	return !atomic_load(&interrupting[0]) && !atomic_load(&interrupting[1]);
 }

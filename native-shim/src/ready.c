@@ -3,14 +3,17 @@
  * ready.c - what a connection is ready for, and what a sleeper must ask the kernel and the peer
  */
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "real.h"
 #include "conn.h"
 
-#define STALL_NS (2 * NS_PER_MS)
+#define STALL_NS (2 * NS_PER_MS)          /* the reader has not moved */
+#define SLOW_NS (10 * NS_PER_MS)          /* it moves, but does not make room */
+#define HALF_CLOSED_NS (1000 * NS_PER_MS)
 #define CHECK_NS (8 * NS_PER_MS)
 
-/* ---- readiness ---- */
+/* ---- what has become of the socket itself while its bytes travel in the ring ---- */
 
 /*
  * The peer's bytes still come by TCP, whose own calls tell of their end; but our writer is on the ring and must learn
@@ -19,16 +22,78 @@
 static void check_from_tcp(struct conn *c, int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	uint32_t flags = LOAD(&c->end->flags);
 
-	if (LOAD(&c->end->tx_path) != HUT_PATH_RING || REAL(poll)(&p, 1, 0) <= 0)
+	if (LOAD(&c->end->tx_path) != HUT_PATH_RING || (flags & HUT_ENDF_PEERGONE) || !raw_begin(c, fd))
 		return;
-	conn_set_flags(c->end, HUT_ENDF_RDHUP);
-	if ((p.revents & (POLLERR | POLLHUP)) || !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_HALF_CLOSE))
+	bool any = poll_now(&p, 1) > 0;
+
+	raw_end(c);
+	if (!any)
+		return;
+	bool half = LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_HALF_CLOSE;
+
+	if (!(flags & HUT_ENDF_RDHUP))
+		atomic_fetch_add(&c->edges, 1);
+	conn_set_flags(c->end, HUT_ENDF_RDHUP | (half ? HUT_ENDF_HALF : 0));
+	if ((p.revents & (POLLERR | POLLHUP)) || !half || (LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE)) {
 		conn_set_flags(c->end, HUT_ENDF_PEERGONE);
+		atomic_fetch_add(&c->edges, 1);
+	}
+}
+
+/* The peer has half-closed: only a reset, or its mark, tells that it reads no more either. */
+static void check_half_closed(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	struct pollfd p = { .fd = fd };
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (LOAD(&e->flags) & HUT_ENDF_PEERGONE)
+		return;
+	if (LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE) {
+		conn_set_flags(e, HUT_ENDF_PEERGONE);
+		atomic_fetch_add(&c->edges, 1);
+	}
+	if (!raw_begin(c, fd))
+		return;
+	if (poll_now(&p, 1) > 0 && (p.revents & POLLERR) &&
+	    REAL(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err) {
+		c->err = err;
+		conn_set_flags(e, HUT_ENDF_ERR | HUT_ENDF_PEERGONE);
+		atomic_fetch_add(&c->edges, 1);
+	}
+	raw_end(c);
+}
+
+static void saw_error(struct conn *c, int err)
+{
+	c->err = err;
+	conn_set_flags(c->end, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	atomic_fetch_add(&c->edges, 1);
 }
 
-/* Asks the kernel what has become of the socket itself while its bytes travel in the ring. */
+static void saw_fin(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	/* Rule 16.  Acquire: the mark was set before the FIN was sent. */
+	bool half = LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_HALF_CLOSE;
+	bool gone = LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE;
+	uint32_t bits = HUT_ENDF_FIN;
+
+	if (!half && !(e->flags & HUT_ENDF_RDSHUT) && LOAD(&e->tx_path) == HUT_PATH_RING &&
+	    LOAD_ACQ(&c->tx.dir->head) < e->tx_tail && !c->err)
+		c->err = ECONNRESET; /* the peer went away with bytes of ours unread */
+	if (half)
+		bits |= HUT_ENDF_HALF;
+	if (gone || (!half && !(e->flags & HUT_ENDF_RDSHUT)))
+		bits |= HUT_ENDF_PEERGONE;
+	conn_set_flags(e, bits);
+	atomic_fetch_add(&c->edges, 1);
+}
+
+/* Asks the kernel about the socket itself. */
 void conn_check_socket(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
@@ -36,71 +101,104 @@ void conn_check_socket(struct conn *c, int fd)
 	ssize_t n;
 
 	c->check_ns = now_coarse_ns();
-	if (LOAD(&e->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR))
+	if (LOAD(&e->flags) & HUT_ENDF_ERR)
 		return;
+	if (LOAD(&e->flags) & HUT_ENDF_FIN) {
+		if (LOAD(&e->flags) & HUT_ENDF_HALF)
+			check_half_closed(c, fd);
+		return;
+	}
 	if (LOAD(&e->rx_path) != HUT_PATH_RING) {
 		check_from_tcp(c, fd);
 		return;
 	}
-	n = REAL(recv)(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n > 0) {
-		/* Lawful only after the peer has ended its ring, which it says before it sends. */
-		if (LOAD_ACQ(&c->rx.dir->turn) == HUT_TURN_ENDED)
-			conn_rx_ended(c, fd);
-		else if (LOAD(&e->rx_path) == HUT_PATH_RING)
-			conn_poison(c, fd);
-		return;
-	}
-	if (n < 0) {
-		c->err = errno;
-		conn_set_flags(e, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
-	} else {
-		/* Rule 16.  Acquire: the mark was set before the FIN was sent. */
-		bool half = LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_HALF_CLOSE;
+	uint32_t round = LOAD(&e->rx_round);
 
-		if (!half && !(e->flags & HUT_ENDF_RDSHUT) && LOAD(&e->tx_path) == HUT_PATH_RING &&
-		    LOAD_ACQ(&c->tx.dir->head) < e->tx_tail && !c->err)
-			c->err = ECONNRESET; /* the peer went away with bytes of ours unread */
-		conn_set_flags(e, half || (e->flags & HUT_ENDF_RDSHUT) ? HUT_ENDF_FIN : HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
+	if (!raw_begin(c, fd))
+		return;
+	n = syscall(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
+	int err = errno;
+
+	raw_end(c);
+	if (n < 0 && (err == EAGAIN || err == EINTR))
+		return;
+	if (n < 0) {
+		saw_error(c, err);
+	} else if (n == 0) {
+		saw_fin(c);
+	} else if (conn_turn_is(&c->rx, round, HUT_TURN_ENDED)) {
+		/* Lawful only after the peer has ended its ring, which it says before it sends. */
+		conn_rx_ended(c, fd);
+	} else if (lock_rx(e)) {
+		/* Not in a round that another thread has brought us to meanwhile. */
+		bool wrong = e->rx_round == round && e->rx_path == HUT_PATH_RING && (e->flags & HUT_ENDF_ARMED) && e->rx_end == HUT_NO_SPLIT &&
+			     conn_turn_is(&c->rx, e->rx_round, HUT_TURN_OPEN);
+
+		unlock_rx(e);
+		if (wrong)
+			conn_poison(c, fd);
 	}
-	atomic_fetch_add(&c->edges, 1);
 }
 
-static bool reader_idle(struct conn *c)
+/* ---- room ---- */
+
+/* tx_lock held: the ring has been short of room for so long that a writer may go to the overflow area (rule 9). */
+static bool reader_slow(struct conn *c)
 {
 	uint64_t head = c->end->tx_head, now = now_ns();
 
+	if (!c->full_ns)
+		c->full_ns = now;
 	if (c->stall_head != head || !c->stall_ns) {
 		c->stall_head = head;
 		c->stall_ns = now;
-		return false;
 	}
-	return now - c->stall_ns >= STALL_NS;
+	return now - c->stall_ns >= STALL_NS || now - c->full_ns >= SLOW_NS;
 }
 
+static uint64_t overflow_room(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+	uint64_t split = e->tx_split, from = e->tx_head > split ? e->tx_head : split;
+
+	return split == HUT_NO_SPLIT ? c->tx.over_size : c->tx.over_size - (e->tx_tail - from);
+}
+
+/* When a writer without room is to look again although nobody rings. */
 uint64_t conn_stall_ns(struct conn *c)
 {
-	if (conn_state(c) != HUT_END_CHANNEL || LOAD(&c->end->tx_path) != HUT_PATH_RING || !c->stall_ns)
-		return NS_FOREVER;
-	/* With the overflow full as well there is nothing to look for until the reader rings. */
-	uint64_t split = c->end->tx_split, head = c->end->tx_head;
+	uint64_t due;
 
-	if (split != HUT_NO_SPLIT && c->end->tx_tail - (head > split ? head : split) >= c->tx.over_size)
+	if (conn_state(c) != HUT_END_CHANNEL || LOAD(&c->end->tx_path) != HUT_PATH_RING || !c->full_ns)
 		return NS_FOREVER;
-	return c->stall_ns + STALL_NS;
+	/* A peer that has half-closed and is killed does not say so. */
+	if (LOAD(&c->end->flags) & HUT_ENDF_HALF)
+		return now_ns() + HALF_CLOSED_NS / 4;
+	/* With the overflow full as well there is nothing to look for until the reader rings. */
+	if (overflow_room(c) < c->tx.over_size / 2)
+		return NS_FOREVER;
+	due = c->stall_ns + STALL_NS;
+	return due < c->full_ns + SLOW_NS ? due : c->full_ns + SLOW_NS;
 }
 
+/* tx_lock held: bytes that may be put now */
 ssize_t conn_tx_room(struct conn *c)
 {
 	ssize_t n = ring_space(&c->tx, c->end, false);
 
-	if (n >= (ssize_t)(c->tx.small_size / 2))
+	if (n >= (ssize_t)(c->tx.small_size / 2)) {
 		c->stall_ns = 0;
-	else if (n >= 0 && reader_idle(c) && n == 0)
+		c->full_ns = 0;
+	} else if (n >= 0 && reader_slow(c) && n == 0) {
 		n = ring_space(&c->tx, c->end, true);
+	}
 	return n;
+}
+
+/* A half-closed peer that takes nothing for long may have been killed: TCP would find out, so TCP it is. */
+bool conn_half_closed_stall(const struct conn *c)
+{
+	return c->full_ns && LOAD(&c->tx.dir->head) == c->stall_head && now_ns() - c->stall_ns >= HALF_CLOSED_NS;
 }
 
 static short ring_out_ready(struct conn *c, int fd)
@@ -115,7 +213,7 @@ static short ring_out_ready(struct conn *c, int fd)
 		return 0;
 	n = e->tx_path == HUT_PATH_RING ? conn_tx_room(c) : 1 << 30;
 	/* Like TCP, not for a few bytes, unless no more will come: the reader rings when half of the ring is free. */
-	enough = n >= (ssize_t)(c->tx.small_size / 2) || (n > 0 && reader_idle(c));
+	enough = n >= (ssize_t)(c->tx.small_size / 2) || (n > 0 && reader_slow(c));
 	unlock_tx(e);
 	if (n < 0) {
 		conn_poison(c, fd);
@@ -145,8 +243,10 @@ static short state_bits(struct conn *c)
 		got |= POLLRDHUP;
 	if ((f & HUT_ENDF_FIN) && (f & HUT_ENDF_WRSHUT))
 		got |= POLLHUP;
+	if (f & HUT_ENDF_ERR)
+		got |= POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLHUP;
 	if (c->err && (f & HUT_ENDF_ERR))
-		got |= POLLERR | POLLHUP;
+		got |= POLLERR;
 	return got;
 }
 
@@ -158,8 +258,17 @@ short conn_ready(struct conn *c, int fd, short want)
 
 	if (conn_state(c) != HUT_END_CHANNEL) {
 		p.events = want;
-		return REAL(poll)(&p, 1, 0) > 0 ? p.revents : 0;
+		if (raw_begin(c, fd)) {
+			got = poll_now(&p, 1) > 0 ? p.revents : 0;
+			raw_end(c);
+		}
+		return got;
 	}
+	if (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_POISONED))
+		return (short)(state_bits(c) & (want | POLLERR | POLLHUP));
+	/* After the waits were armed: a round that began meanwhile. */
+	if (UNLIKELY(LOAD(&e->rx_path) == HUT_PATH_TCP && conn_rx_due(c)))
+		conn_progress_rx(c, fd);
 	/* What the ring cannot tell: at once for who asks for it, else now and then. */
 	if (LOAD(&e->rx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & HUT_ENDF_FIN) &&
 	    ((want & POLLRDHUP) || now_coarse_ns() - c->check_ns >= CHECK_NS))
@@ -168,7 +277,11 @@ short conn_ready(struct conn *c, int fd, short want)
 		if (want & in)
 			got |= (short)(ring_in_ready(c, fd) & want);
 	} else {
+		uint64_t turn;
+
 		p.events |= (short)(want & (in | POLLPRI | POLLRDHUP));
+		if (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_unclaimed(c, &turn))
+			got |= (short)(want & in);
 	}
 	if (LOAD(&e->tx_path) == HUT_PATH_RING) {
 		if ((want & out) && ring_out_ready(c, fd))
@@ -176,8 +289,11 @@ short conn_ready(struct conn *c, int fd, short want)
 	} else if (LOAD(&e->tx_path) == HUT_PATH_TCP) {
 		p.events |= (short)(want & out);
 	}
-	if (p.events && REAL(poll)(&p, 1, 0) > 0)
-		got |= p.revents;
+	if (p.events && raw_begin(c, fd)) {
+		if (poll_now(&p, 1) > 0)
+			got |= p.revents;
+		raw_end(c);
+	}
 	got |= (short)(state_bits(c) & (want | POLLERR | POLLHUP));
 	return got;
 }
@@ -192,7 +308,7 @@ short conn_sock_events(struct conn *c, short want)
 		return want;
 	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
 		/* Rule 12: only what tells of the end; and not even that once it is known, or TCP has bytes for later. */
-		if (!(LOAD(&e->flags) & HUT_ENDF_FIN) && LOAD(&c->rx.dir->turn) == HUT_TURN_OPEN)
+		if (!(LOAD(&e->flags) & HUT_ENDF_FIN) && e->rx_end == HUT_NO_SPLIT)
 			ev |= POLLIN | POLLRDHUP;
 	} else {
 		ev |= (short)(want & (POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP));
@@ -201,6 +317,8 @@ short conn_sock_events(struct conn *c, short want)
 	}
 	if (LOAD(&e->tx_path) != HUT_PATH_RING)
 		ev |= (short)(want & (POLLOUT | POLLWRNORM));
+	if (LOAD(&e->tx_path) == HUT_PATH_DRAIN)
+		ev |= POLLOUT; /* whoever waits, for whatever, goes on with what is owed */
 	return ev;
 }
 

@@ -35,18 +35,29 @@ uint64_t now_coarse_ns(void)
 	return clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
-static __thread pid_t tid_cache __attribute__((tls_model("initial-exec")));
-
-pid_t hut_tid(void)
+void sys_close(int fd)
 {
-	if (UNLIKELY(!tid_cache))
-		tid_cache = (pid_t)syscall(SYS_gettid);
-	return tid_cache;
+	(void)syscall(SYS_close, fd);
 }
 
-void hut_tid_forget(void)
+int poll_now(struct pollfd *p, nfds_t n)
 {
-	tid_cache = 0;
+	static const struct timespec zero;
+
+	return (int)syscall(SYS_ppoll, p, n, &zero, NULL, 0);
+}
+
+static __thread pid_t tid_cache __attribute__((tls_model("initial-exec")));
+static __thread pid_t tid_process __attribute__((tls_model("initial-exec")));
+
+/* The process is part of the key: a child copies the thread's memory, and not every way to make one asks us. */
+pid_t hut_tid(void)
+{
+	if (UNLIKELY(!tid_cache || tid_process != hut_pid)) {
+		tid_process = hut_pid;
+		tid_cache = (pid_t)syscall(SYS_gettid);
+	}
+	return tid_cache;
 }
 
 /* For people who look for a fault: HUTONG_LOG=1 writes to stderr.  Never used on the hot path. */

@@ -38,6 +38,10 @@
 	X(ssize_t, sendmsg, (int, const struct msghdr *, int))                                                         \
 	X(int, sendmmsg, (int, struct mmsghdr *, unsigned int, int))                                                   \
 	X(ssize_t, sendfile, (int, int, off_t *, size_t))                                                              \
+	X(ssize_t, preadv2, (int, const struct iovec *, int, off_t, int))                                              \
+	X(ssize_t, pwritev2, (int, const struct iovec *, int, off_t, int))                                             \
+	X(int, vdprintf, (int, const char *, va_list))                                                                 \
+	X(int, __vdprintf_chk, (int, int, const char *, va_list))                                                      \
 	X(ssize_t, splice, (int, off64_t *, int, off64_t *, size_t, unsigned int))                                     \
 	X(int, close, (int))                                                                                           \
 	X(int, close_range, (unsigned int, unsigned int, int))                                                         \
@@ -70,6 +74,12 @@ struct real {
 
 extern struct real real;
 void real_init(void);
+
+/* libc's close() is a cancellation point, and locks may be held. */
+void sys_close(int fd);
+
+/* Looks without waiting, and without being a cancellation point. */
+int poll_now(struct pollfd *p, nfds_t n);
 
 /* Resolves on first use: other libraries' constructors may call us before our own has run. */
 #define REAL(name) (UNLIKELY(!real.name) ? (real_init(), real.name) : real.name)

@@ -36,16 +36,16 @@ static uint8_t *place(const struct ring *r, uint64_t off, uint64_t split, size_t
 /*
  * Bytes that may be put now.  Once the stream has gone over to the overflow area it comes back to the small ring,
  * which stays in the cache, as soon as the reader has taken everything; until then more than what is there goes to
- * the overflow only while the reader stays away (`reader_idle`).
+ * the overflow only for a reader that stays away or takes little (`reader_slow`).
  */
-ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_idle)
+ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_slow)
 {
 	uint64_t tail = end->tx_tail;
 	/* Acquire: the reader's loads of the bytes before `head` are over before we write over them. */
 	uint64_t head = LOAD_ACQ(&r->dir->head);
 
-	if (head == 0)
-		head = end->tx_head; /* the reader has not come to the ring yet */
+	if (head < end->tx_start)
+		head = end->tx_start; /* the reader has not come to this round yet */
 	if (head > tail || head < end->tx_head)
 		return RING_POISON;
 	end->tx_head = head;
@@ -54,7 +54,7 @@ ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_idle)
 
 		if (used < r->small_size)
 			return (ssize_t)(r->small_size - used);
-		if (!reader_idle)
+		if (!reader_slow)
 			return 0;
 		end->tx_split = tail;
 		STORE(&r->dir->split, tail);
@@ -66,7 +66,7 @@ ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_idle)
 		STORE(&r->dir->split, HUT_NO_SPLIT);
 		return r->small_size;
 	}
-	if (!reader_idle)
+	if (!reader_slow)
 		return 0;
 	uint64_t from = head > end->tx_split ? head : end->tx_split;
 
@@ -141,8 +141,9 @@ bool ring_take(const struct ring *r, struct hut_end *end, size_t len)
 	if (LIKELY(!LOAD(&r->dir->prod_wait)))
 		return false;
 	uint64_t left = LOAD(&r->dir->tail) - end->rx_head;
+	uint64_t area = LOAD(&r->dir->split) == HUT_NO_SPLIT ? r->small_size : r->over_size;
 
-	if (left > r->small_size / 2 || (left && LOAD(&r->dir->split) != HUT_NO_SPLIT))
+	if (left > area / 2)
 		return false; /* not yet worth a wake-up: the writer would come back at once */
 	return __atomic_exchange_n(&r->dir->prod_wait, 0, __ATOMIC_ACQ_REL) != 0;
 }

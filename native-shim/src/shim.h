@@ -2,9 +2,10 @@
 /*
  * shim.h - what the parts of libhutong.so know of each other.
  *
- * Files: real.c (libc underneath), ring.c (the byte rings; no system call), table.c (descriptors -> connections),
- * control.c (the agent), conn.c (life of a connection), switch.c (its ways to the ring and back), ready.c, io.c (moving bytes), wait.c (sleeping on one
- * socket, poll, select), epset.c, epwait.c (epoll), life.c (fork, exec, dup, close), hooks_*.c (the interposed symbols).
+ * Files: real.c (libc underneath), ring.c (the byte rings; no system call), bell.c (doorbells), table.c (descriptors ->
+ * connections), control.c (the agent), conn.c (life of a connection), switch.c (its ways to the ring), stop.c (and back),
+ * ready.c, io.c (moving bytes), wait.c (sleeping on one socket, poll), epset.c, epwait.c (epoll), life.c (dup, close, exec),
+ * fork.c (fork, begin and end of the process), signals.c (restarts), hooks_*.c (the interposed symbols).
  *
  * Locking order: epset.lock, then end.rx_lock, then end.tx_lock, then table/control locks.  No lock is held in a wait.
  * Rule numbers are those of switching.md.
@@ -53,7 +54,7 @@ struct ring {
 #define RING_POISON (-1) /* the peer published an impossible cursor */
 
 /* Producer.  `end` holds the trusted cursors (tx_tail, tx_head, tx_split). */
-ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_idle);
+ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_slow);
 void ring_put(const struct ring *r, struct hut_end *end, const uint8_t *src, size_t len);
 bool ring_publish(const struct ring *r, struct hut_end *end);
 
@@ -61,6 +62,11 @@ bool ring_publish(const struct ring *r, struct hut_end *end);
 ssize_t ring_avail(const struct ring *r, const struct hut_end *end);
 void ring_peek(const struct ring *r, const struct hut_end *end, uint64_t skip, uint8_t *dst, size_t len);
 bool ring_take(const struct ring *r, struct hut_end *end, size_t len);
+
+/* ---- bell.c: never block, whatever a peer does to the eventfd; keep errno ------------------------ */
+
+void bell_ring(int fd);
+void bell_drain(int fd);
 
 /* ---- connections ---------------------------------------------------------------------------- */
 
@@ -81,9 +87,11 @@ struct epreg {
 	uint64_t seen_rx;  /* edge-triggered: what the last event told of ... */
 	uint32_t seen_edges;
 	uint32_t seen_short;
+	uint32_t stir;     /* counts what made it hot: a sleeper-to-be must not undo what came meanwhile */
+	uint32_t life;     /* counts uses of this object */
 	struct epreg *next_in_conn;
-	struct epreg *next_in_set;
-	struct epreg *next_hot;
+	struct epreg *next_in_set, **link_in_set;
+	struct epreg *next_hot, *prev_hot;
 };
 
 struct conn {
@@ -98,19 +106,24 @@ struct conn {
 	_Atomic uint32_t note_seen;
 	_Atomic int rx_waiters; /* threads waiting, by direction (rule 13) */
 	_Atomic int tx_waiters;
+	_Atomic int raw;        /* short calls under way on the socket by its number */
 	uint32_t ref;
 	uint32_t pool_slot;
 	bool own_pool;   /* the slot is of this process's own pool, not of a parent's */
 	bool inherited;  /* came through fork */
-	bool listening;
 	uint32_t family; /* AF_INET or AF_INET6 */
 	bool active;
 	bool nonblock;   /* before `end` exists */
 	int err;         /* error taken from the socket, to be told after the queued bytes (rule 16) */
 	uint64_t born_ns;
-	uint64_t rcvtimeo_ns, sndtimeo_ns;
-	uint64_t stall_ns;   /* since when the ring has been full without the reader moving */
+	uint64_t rcvtimeo_ns, sndtimeo_ns; /* 0: none */
+	bool timeo_known[2];               /* of rcvtimeo_ns, sndtimeo_ns */
+	bool shut_due;       /* shutdown(SHUT_WR) is to follow the bytes that are owed to TCP */
+	int closing;         /* the number that is being closed, or -1 */
+	int keep_fd;         /* a hidden descriptor that outlives close() while other threads wait, or -1 */
+	uint64_t stall_ns;   /* since when the ring has been short of room without the reader moving */
 	uint64_t stall_head;
+	uint64_t full_ns;    /* since when the ring has been short of room */
 	uint64_t check_ns;   /* last look at the TCP socket's own state */
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	int fd;              /* a descriptor of it, most likely */
@@ -135,6 +148,9 @@ bool table_init(void);
 struct conn *conn_get(int fd);              /* pinned, or NULL */
 void conn_put(struct conn *c);
 struct conn *table_peek(int fd);            /* not pinned: only to ask whether there is one */
+bool raw_begin(struct conn *c, int fd);     /* until raw_end() the number means this connection's socket */
+void raw_end(struct conn *c);
+void raw_settle(struct conn *c);            /* waits until no other thread is inside */
 struct conn *table_new(int fd, int family, bool nonblock);
 void table_alias(int fd, struct conn *c);   /* another descriptor for the same connection */
 struct conn *table_remove(int fd);          /* returns it pinned; nfds is already lower */
@@ -149,7 +165,7 @@ bool table_is_hidden(int fd);
 int table_hide(int fd);                     /* moves fd to the top of the table; returns the new number */
 void table_unhide(int fd);                  /* closes a hidden descriptor */
 void table_hidden_each(void (*fn)(int fd, void *arg), void *arg);
-void table_lock(void);
+bool table_lock(void);                      /* false: this very thread holds it (a signal handler's call) */
 void table_unlock(void);
 void table_after_fork_child(void);
 
@@ -185,9 +201,19 @@ void conn_never(int fd, uint32_t reason);           /* before a call that the sh
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
 void conn_poison(struct conn *c, int fd);
+bool conn_end_of_tcp(struct conn *c);               /* TCP has ended: true when the ring has bytes that come first */
+size_t conn_rx_unclaimed(const struct conn *c, uint64_t *turn); /* bytes of a stopped round that may be claimed */
+bool conn_rx_claim(struct conn *c, size_t want);    /* rx_lock held */
+void conn_rx_leave(struct conn *c);                 /* rx_lock held: the round is drained */
 void conn_ring_peer(struct conn *c);
 void conn_wake_self(struct conn *c);
-bool conn_flush_debt(struct conn *c, int fd, bool wait);
+bool conn_flush_debt(struct conn *c, int fd);       /* true: nothing is owed any more */
+void conn_settle_debt(struct conn *c, int fd);      /* the same, and waits; resets if TCP does not take it */
+void conn_leave(struct conn *c, int fd, uint32_t reason); /* a stop before it goes where the ring cannot be read (rule 8) */
+bool conn_before_fin(struct conn *c, int fd, bool closing); /* true: the FIN may go out now */
+void conn_tx_stopped(struct conn *c, int fd);       /* accepts the peer's stop, if there is one */
+bool conn_tx_turned(const struct conn *c);          /* after publishing: the peer's reader has stopped */
+bool conn_willing(const struct conn *c);            /* may go to the ring */
 bool conn_is_owner(const struct conn *c);
 short conn_ready(struct conn *c, int fd, short want);      /* POLL* bits true now */
 void conn_arm_waits(struct conn *c, short want);    /* asks the peer to ring; look again afterwards */
@@ -195,14 +221,25 @@ short conn_sock_events(struct conn *c, short want); /* what a sleeper must ask t
 ssize_t conn_tx_room(struct conn *c);               /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
+uint64_t conn_timeo(struct conn *c, int fd, bool send); /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
 bool lock_rx(struct hut_end *e);                    /* false: this very thread holds it (a signal handler's call) */
 void unlock_rx(struct hut_end *e);
 bool lock_tx(struct hut_end *e);
 void unlock_tx(struct hut_end *e);
 
+static inline bool conn_is_open(const struct ring *r, uint32_t round)
+{
+	return HUT_TURN_STATE(LOAD_ACQ(&r->dir->turn)) == HUT_STATE(round, HUT_TURN_OPEN);
+}
+
 static inline uint32_t conn_state(const struct conn *c)
 {
-	return c->end ? LOAD_ACQ(&c->end->state) : (uint32_t)HUT_END_FREE;
+	uint32_t state = c->end ? LOAD_ACQ(&c->end->state) : (uint32_t)HUT_END_FREE;
+
+	/* A child that was forked before the channel stood has no mapping of it: its calls go by TCP, and are counted. */
+	if (UNLIKELY(state == HUT_END_CHANNEL && !c->seg))
+		return HUT_END_PENDING;
+	return state;
 }
 
 /* ---- io.c, wait.c, epset.c ------------------------------------------------------------------- */
@@ -213,7 +250,6 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns);
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n);
 bool wait_may_skip_kernel(const void *set, size_t n);
-bool wait_restarts(void);
 #define SPIN_MOST 8 /* connections that one spin watches */
 bool spin_for(struct conn *const *c, const short *want, int n);
 
@@ -224,34 +260,47 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 bool epset_busy(struct epset *s);
 void epset_bell_added(struct conn *c, int fd);     /* registered with the agent: doorbell into every set */
 void epset_switched(struct conn *c, int fd);       /* channel stands: socket registrations carry our tag */
-void epset_conn_gone(struct conn *c, int fd, bool socket_stays);
-void epset_fd_gone(struct conn *c, int fd);
+void epset_conn_gone(struct conn *c, bool socket_stays); /* the kernel's registrations are the program's again, or end */
+void epset_leave(struct conn *c);                  /* out of every set, though the socket stays open */
 void epset_activity(struct conn *c);               /* bytes moved: sets must look at it before they sleep */
 void epset_young(struct conn *c);                  /* connected: to be tended until it has a doorbell */
 void epset_drop(int epfd);
 void epset_alias(int fd, struct epset *s);
+void epset_watch(struct epset *s);                  /* something waits on the set itself: its connections go to TCP */
 void epset_fork(bool before);                      /* holds the lock over fork() */
 
 /* ---- life.c, real.c ------------------------------------------------------------------------- */
 
-extern pid_t hut_pid;
+extern pid_t *hut_pid_word; /* on a page that is zero in a child that no fork() of libc made (rule 18) */
+#define hut_pid (*hut_pid_word)
 int life_close(int fd);
 void life_replaced(int fd);                         /* dup2 is about to put something else at fd */
 void life_duplicated(int from, int to);
 void life_before_exec(void);
 void life_exec_failed(void);
 void life_before_spawn(void);
+void life_last_close(struct conn *c, int fd);
+void life_unkeep(struct conn *c);                   /* the last waiter is gone: the close that was put off */
 bool life_in_vfork_child(void);
-/* Calls of this thread that may make some descriptor ready: after one the kernel is always asked. */
-extern __thread uint32_t hut_stirs __attribute__((tls_model("initial-exec")));
+void fork_late_child(void);                         /* a child made by _Fork() or clone(): notices itself here */
+void fork_child_exits(void);                        /* _exit(): the library's part of what exit() does */
+/* Calls that may make some descriptor ready: after one the kernel is always asked. */
+extern _Atomic uint32_t hut_stirs;
+static inline void stir(void)
+{
+	atomic_fetch_add_explicit(&hut_stirs, 1, memory_order_relaxed);
+}
 pid_t hut_tid(void);
-void hut_tid_forget(void);
 void hut_log_init(bool on);
 uint64_t now_ns(void);
 uint64_t now_coarse_ns(void);
 void hut_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void stats_add(const struct conn *c);
 void stats_write(void);
-void sig_note(int sig, bool handler, bool restart);
+
+/* ---- signals.c ------------------------------------------------------------------------------ */
+
+void signals_clear(void);       /* before a sleep ... */
+bool signals_interrupted(void); /* ... and after EINTR: did a handler without SA_RESTART run in this thread? */
 
 #endif /* HUTONG_SHIM_H */

@@ -6,6 +6,7 @@
  * never returned to the allocator, so a pin on a recycled one is harmless and is noticed by looking again.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -19,9 +20,9 @@ _Atomic bool hut_enabled;
 
 static _Atomic uintptr_t *table; /* lazily populated: untouched pages cost nothing */
 static _Atomic uint64_t *hidden; /* bitmap of our own descriptors */
-static struct conn *free_list;
+static struct conn *free_list;                /* guarded by the lock ... */
+static _Atomic(struct conn *) returned; /* ... and what was given back since, without it */
 static _Atomic pid_t lock_holder;
-static int hide_floor;
 static _Atomic unsigned int used_high; /* no descriptor at or above it was ever tracked */
 #define INDEX_MAX 65536u
 static struct conn **by_index;
@@ -47,15 +48,18 @@ bool table_init(void)
 }
 
 /* A short lock of this library's own: usable in a fork child, never held over a blocking call. */
-void table_lock(void)
+bool table_lock(void)
 {
 	pid_t me = hut_tid(), free_tid = 0;
 
 	while (!atomic_compare_exchange_weak_explicit(&lock_holder, &free_tid, me, memory_order_acquire,
 						      memory_order_relaxed)) {
+		if (free_tid == me)
+			return false;
 		free_tid = 0;
 		sched_yield();
 	}
+	return true;
 }
 
 void table_unlock(void)
@@ -99,14 +103,17 @@ void conn_put(struct conn *c)
 		return;
 	/* The table's own pin is gone too: nobody can find it any more. */
 	conn_release(c);
-	table_lock();
-	c->next_free = free_list;
-	free_list = c;
-	table_unlock();
+	struct conn *first = atomic_load(&returned);
+
+	do
+		c->next_free = first;
+	while (!atomic_compare_exchange_weak(&returned, &first, c));
 }
 
 static struct conn *take_free(void)
 {
+	if (!free_list)
+		free_list = atomic_exchange(&returned, NULL);
 	if (!free_list) {
 		size_t n = 64;
 		struct conn *block;
@@ -135,7 +142,8 @@ struct conn *table_new(int fd, int family, bool nonblock)
 
 	if ((unsigned int)fd >= TABLE_SIZE || !table)
 		return NULL;
-	table_lock();
+	if (!table_lock())
+		return NULL; /* in a signal handler, in the middle of the same: it stays plain TCP */
 	struct conn *c = take_free();
 
 	if (c) {
@@ -146,7 +154,7 @@ struct conn *table_new(int fd, int family, bool nonblock)
 		memset((char *)c + offsetof(struct conn, note_seen), 0, sizeof(*c) - offsetof(struct conn, note_seen));
 		c->index = index;
 		c->fd = fd;
-		c->bell = c->peer_bell = -1;
+		c->bell = c->peer_bell = c->keep_fd = c->closing = -1;
 		c->family = (uint32_t)family;
 		c->nonblock = nonblock;
 		c->ref = ++next_ref;
@@ -163,26 +171,52 @@ void table_alias(int fd, struct conn *c)
 {
 	if ((unsigned int)fd >= TABLE_SIZE)
 		return;
-	table_lock();
 	atomic_fetch_add(&c->pins, 1);
 	atomic_fetch_add(&c->nfds, 1);
 	used(fd);
 	atomic_store_explicit(&table[fd], (uintptr_t)c, memory_order_release);
-	table_unlock();
 }
 
 struct conn *table_remove(int fd)
 {
 	if ((unsigned int)fd >= TABLE_SIZE || !table)
 		return NULL;
-	table_lock();
 	uintptr_t v = atomic_exchange(&table[fd], 0);
 	struct conn *c = v & TAG_EPSET ? NULL : (struct conn *)v;
 
 	if (c)
 		atomic_fetch_sub(&c->nfds, 1);
-	table_unlock();
 	return c; /* the table's pin goes to the caller */
+}
+
+static __thread int raw_depth __attribute__((tls_model("initial-exec")));
+
+/*
+ * A number may be closed and used again by another thread at any time.  Between these two calls it cannot: close()
+ * takes the number out of the table first, and then waits in raw_settle() for whoever is inside.  What is done inside
+ * never blocks.
+ */
+bool raw_begin(struct conn *c, int fd)
+{
+	raw_depth++;
+	atomic_fetch_add(&c->raw, 1);
+	if (LIKELY(slot_of(fd) == (uintptr_t)c || c->closing == fd))
+		return true;
+	raw_end(c);
+	return false;
+}
+
+void raw_end(struct conn *c)
+{
+	atomic_fetch_sub(&c->raw, 1);
+	raw_depth--;
+}
+
+void raw_settle(struct conn *c)
+{
+	/* A signal handler that closes what this very thread is in the middle of cannot wait for it. */
+	while (UNLIKELY(atomic_load(&c->raw)) && !raw_depth)
+		sched_yield();
 }
 
 void table_forget(struct conn *c)
@@ -248,10 +282,12 @@ void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg)
 	if (!table)
 		return;
 	for (unsigned int fd = 0, n = atomic_load(&used_high); fd < n; fd++) {
-		uintptr_t v = atomic_load_explicit(&table[fd], memory_order_acquire);
+		struct conn *c = conn_get((int)fd);
 
-		if (v && !(v & TAG_EPSET))
-			fn((int)fd, (struct conn *)v, arg);
+		if (!c)
+			continue;
+		fn((int)fd, c, arg);
+		conn_put(c);
 	}
 }
 
@@ -297,18 +333,14 @@ int table_hide(int fd)
 
 	if (fd < 0)
 		return -1;
-	table_lock();
-	if (hide_floor <= 0 || hide_floor >= (int)top)
-		hide_floor = (int)(top - top / 4);
-	got = REAL(fcntl)(fd, F_DUPFD_CLOEXEC, hide_floor);
-	table_unlock();
+	got = REAL(fcntl)(fd, F_DUPFD_CLOEXEC, (int)(top - top / 4));
 	if (got < 0 || (unsigned int)got >= TABLE_SIZE) {
 		if (got >= 0)
-			REAL(close)(got);
-		REAL(close)(fd);
+			sys_close(got);
+		sys_close(fd);
 		return -1;
 	}
-	REAL(close)(fd);
+	sys_close(fd);
 	atomic_fetch_or(&hidden[got / 64], 1ull << (got % 64));
 	return got;
 }
@@ -318,7 +350,7 @@ void table_unhide(int fd)
 	if (fd < 0 || (unsigned int)fd >= TABLE_SIZE)
 		return;
 	atomic_fetch_and(&hidden[fd / 64], ~(1ull << (fd % 64)));
-	REAL(close)(fd);
+	sys_close(fd);
 }
 
 void table_hidden_each(void (*fn)(int fd, void *arg), void *arg)
@@ -330,14 +362,13 @@ void table_hidden_each(void (*fn)(int fd, void *arg), void *arg)
 			fn((int)(i * 64 + (unsigned int)__builtin_ctzll(w)), arg);
 }
 
-static void drop_pins(int fd, struct conn *c, void *arg)
+static void drop_pins(struct conn *c)
 {
-	(void)fd;
-	(void)arg;
 	/* Other threads' pins do not exist in the child: the table's are all there are. */
 	atomic_store(&c->pins, atomic_load(&c->nfds));
 	atomic_store(&c->rx_waiters, 0);
 	atomic_store(&c->tx_waiters, 0);
+	atomic_store(&c->raw, 0);
 	c->inherited = true;
 	c->own_pool = false;
 }
@@ -345,5 +376,11 @@ static void drop_pins(int fd, struct conn *c, void *arg)
 void table_after_fork_child(void)
 {
 	atomic_store(&lock_holder, 0);
-	table_each(drop_pins, NULL);
+	raw_depth = 0;
+	for (unsigned int fd = 0, n = atomic_load(&used_high); table && fd < n; fd++) {
+		uintptr_t v = slot_of((int)fd);
+
+		if (v && !(v & TAG_EPSET))
+			drop_pins((struct conn *)v);
+	}
 }

@@ -27,9 +27,10 @@ static bool stirred(const struct conn *c, short want)
 {
 	const struct hut_end *e = c->end;
 
-	if ((want & POLLIN) && (LOAD(&c->rx.dir->tail) != LOAD(&e->rx_head) || LOAD(&c->rx.dir->turn)))
+	if ((want & POLLIN) && (LOAD(&c->rx.dir->tail) != LOAD(&e->rx_head) || !conn_is_open(&c->rx, LOAD(&e->rx_round))))
 		return true;
-	return (want & POLLOUT) && (LOAD(&c->tx.dir->head) != LOAD(&e->tx_head) || LOAD(&c->tx.dir->turn));
+	return (want & POLLOUT) &&
+	       (LOAD(&c->tx.dir->head) != LOAD(&e->tx_head) || !conn_is_open(&c->tx, LOAD(&e->tx_round)));
 }
 
 static bool can_spin(const struct conn *c, short want)
@@ -74,14 +75,14 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 	return false;
 }
 
-__thread uint32_t hut_stirs __attribute__((tls_model("initial-exec")));
+_Atomic uint32_t hut_stirs;
 
 #define FRESH_NS 20000
 
 /*
  * Busy pollers (MPI polls with timeout 0 all the time) are answered from memory as far as accelerated connections go.
  * What the kernel knows of the other descriptors in the set may then be as old as FRESH_NS, but never older than this
- * thread's last call that could have made one of them ready.
+ * process's last call that could have made one of them ready.  `n` says what is asked for, beside the address.
  */
 bool wait_may_skip_kernel(const void *set, size_t n)
 {
@@ -92,12 +93,13 @@ bool wait_may_skip_kernel(const void *set, size_t n)
 		uint32_t stirs;
 	} last __attribute__((tls_model("initial-exec")));
 	uint64_t now = now_ns();
+	uint32_t stirs = atomic_load(&hut_stirs);
 
-	if (last.set == set && last.n == n && last.stirs == hut_stirs && now - last.asked_ns < FRESH_NS)
+	if (last.set == set && last.n == n && last.stirs == stirs && now - last.asked_ns < FRESH_NS)
 		return true;
 	last.set = set;
 	last.n = n;
-	last.stirs = hut_stirs;
+	last.stirs = stirs;
 	last.asked_ns = now;
 	return false;
 }
@@ -127,10 +129,9 @@ static uint64_t sooner(uint64_t a, uint64_t b)
  */
 static void drain(struct conn *c, int fd, short mine)
 {
-	uint64_t n;
 	short others = 0;
 
-	(void)!REAL(read)(c->bell, &n, sizeof(n));
+	bell_drain(c->bell);
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
 	if (atomic_load(&c->rx_waiters) > ((mine & POLLIN) ? 1 : 0) || c->regs)
@@ -152,12 +153,14 @@ static void waiters(struct conn *c, short want, int by)
 		atomic_fetch_add(&c->rx_waiters, by);
 	if (want & POLLOUT)
 		atomic_fetch_add(&c->tx_waiters, by);
+	if (UNLIKELY(by < 0 && c->keep_fd >= 0) && !atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters))
+		life_unkeep(c);
 }
 
 struct wait_scope {
 	struct conn *c;
 	short want;
-	bool raw;
+	bool raw; /* a sleep that the doorbell cannot end: no switch meanwhile (rule 4b) */
 };
 
 /* Also runs when the thread is cancelled in its sleep. */
@@ -173,10 +176,9 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	struct pollfd p[2] = { { .fd = fd }, { .fd = c->bell, .events = POLLIN } };
 	struct timespec ts;
 	bool bell = conn_has_bell(c);
-	struct wait_scope scope __attribute__((cleanup(scope_end))) = { c, want, !bell };
+	struct wait_scope scope __attribute__((cleanup(scope_end))) = { c, 0, !bell };
 	int n;
 
-	waiters(c, want, 1);
 	if (!bell)
 		__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 	conn_arm_waits(c, want);
@@ -186,6 +188,7 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	deadline = sooner(deadline, conn_young_ns(c));
 	if (want & POLLOUT)
 		deadline = sooner(deadline, conn_stall_ns(c));
+	signals_clear();
 	n = REAL(ppoll)(p, bell ? 2 : 1, until(deadline, &ts), NULL);
 	if (n > 0 && p[0].revents && conn_state(c) == HUT_END_CHANNEL)
 		conn_check_socket(c, fd);
@@ -197,10 +200,14 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 /* 1: worth another try; 0: the deadline has passed; -1: errno (EINTR, EBADF) */
 int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
 {
+	/* Counted all the time: a close() by another thread then leaves the connection to us, as the kernel would. */
+	struct wait_scope scope __attribute__((cleanup(scope_end))) = { c, want, false };
+
+	waiters(c, want, 1);
 	for (;;) {
 		if (atomic_load(&c->plain))
 			return 1;
-		if (atomic_load(&c->nfds) == 0 || table_peek(fd) != c) {
+		if (table_peek(fd) != c && (fd = table_fd_of(c)) < 0) {
 			errno = EBADF;
 			return -1;
 		}
@@ -208,7 +215,9 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
 			return 1;
 		int n = sleep_once(c, fd, want, deadline);
 
-		if (n < 0 && errno == EINTR && !c->rcvtimeo_ns && !c->sndtimeo_ns && wait_restarts())
+		/* A handler with SA_RESTART ran: recv and send go on, unless they have a time-out (rule 14, signal(7)). */
+		if (n < 0 && errno == EINTR && !((want & POLLIN) ? c->rcvtimeo_ns : c->sndtimeo_ns) &&
+		    !signals_interrupted())
 			continue;
 		if (n < 0)
 			return -1;
@@ -223,9 +232,12 @@ bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 {
 	for (nfds_t i = 0; i < n; i++) {
 		struct conn *c = table_peek(fds[i].fd);
+		struct epset *s;
 
 		if (UNLIKELY(c != NULL) && c->end)
 			return true;
+		if (UNLIKELY(!c && (s = epset_get(fds[i].fd)) != NULL))
+			epset_watch(s);
 	}
 	return false;
 }
@@ -385,6 +397,16 @@ static bool accelerated(const struct poll_job *j)
 	return false;
 }
 
+/* What is asked for, as a number. */
+static size_t asked(const struct poll_job *j)
+{
+	size_t h = j->n;
+
+	for (nfds_t i = 0; i < j->n; i++)
+		h = (h ^ ((size_t)(unsigned int)j->user[i].fd << 16 | (unsigned short)j->user[i].events)) * 0x100000001b3ull;
+	return h;
+}
+
 static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const sigset_t *mask)
 {
 	static const struct timespec zero;
@@ -395,7 +417,7 @@ static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const
 		scan(j);
 		if (j->ready || stirred_raw || deadline == 0 || (deadline != NS_FOREVER && now_ns() >= deadline)) {
 			/* A poll without a wait, or one that has its answer: see wait_may_skip_kernel(). */
-			if (!stirred_raw && accelerated(j) && wait_may_skip_kernel(j->user, j->n))
+			if (!stirred_raw && accelerated(j) && wait_may_skip_kernel(j->user, asked(j)))
 				return j->ready;
 			int n = poll_raw(j, &zero, mask);
 
@@ -436,6 +458,10 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	uint64_t deadline = NS_FOREVER;
 	int r, saved;
 
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
+		errno = EINVAL;
+		return -1;
+	}
 	if (n > POLL_STACK) { /* poll is async-signal-safe, malloc is not */
 		big = mmap(NULL, n * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (big == MAP_FAILED) {

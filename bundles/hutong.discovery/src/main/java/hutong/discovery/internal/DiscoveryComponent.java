@@ -16,10 +16,12 @@ import java.io.IOException;
 import java.util.Map;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicReference;
-import org.osgi.framework.Bundle;
 import org.osgi.framework.BundleContext;
+import org.osgi.framework.BundleEvent;
+import org.osgi.framework.Constants;
 import org.osgi.framework.FrameworkUtil;
 import org.osgi.framework.ServiceRegistration;
+import org.osgi.framework.SynchronousBundleListener;
 import org.osgi.service.component.annotations.Activate;
 import org.osgi.service.component.annotations.Component;
 import org.osgi.service.component.annotations.Deactivate;
@@ -39,6 +41,7 @@ public final class DiscoveryComponent implements Membership {
   private final AtomicReference<Counters> counters = new AtomicReference<>();
   private final AtomicReference<EventLog> log = new AtomicReference<>();
   private final Role role;
+  private final SynchronousBundleListener shutdown;
   private ServiceRegistration<ReadyProbe> ready;
   private boolean closed;
 
@@ -48,7 +51,6 @@ public final class DiscoveryComponent implements Membership {
       BundleContext context, @Reference Sockets sockets, @Reference Events events)
       throws IOException {
     AgentConfig config = new AgentConfig(context::getProperty);
-    Bundle framework = context.getBundle(0);
     Surroundings env =
         new Surroundings(
             config,
@@ -58,10 +60,13 @@ public final class DiscoveryComponent implements Membership {
             new Tally(counters::get, log::get),
             NanoClock.SYSTEM,
             DiscoveryComponent::epoch,
+            NetworkFacts::of,
             context.getBundle().getVersion().toString(),
-            () -> ready(context),
-            () -> framework.getState() == Bundle.STOPPING);
+            () -> ready(context));
     role = config.role() == AgentConfig.Role.HOST ? new HostRole(env) : new VmRole(env);
+    // Synchronous: told before the first bundle stops, while the store can still be reached.
+    shutdown = this::frameworkChanged;
+    context.addBundleListener(shutdown);
   }
 
   /**
@@ -71,6 +76,13 @@ public final class DiscoveryComponent implements Membership {
   private static long epoch() {
     return System.currentTimeMillis() << RANDOM_BITS
         | ThreadLocalRandom.current().nextInt(1 << RANDOM_BITS);
+  }
+
+  private void frameworkChanged(BundleEvent event) {
+    if (event.getType() == BundleEvent.STOPPING
+        && event.getBundle().getBundleId() == Constants.SYSTEM_BUNDLE_ID) {
+      role.goodbye();
+    }
   }
 
   private synchronized void ready(BundleContext context) {
@@ -137,7 +149,8 @@ public final class DiscoveryComponent implements Membership {
 
   /** Ends threads, sockets and watches. */
   @Deactivate
-  void deactivate() {
+  void deactivate(BundleContext context) {
+    context.removeBundleListener(shutdown);
     ServiceRegistration<ReadyProbe> probe;
     synchronized (this) {
       closed = true;

@@ -9,6 +9,8 @@ import hutong.platform.OsException;
 import hutong.xenstore.XenStore;
 import hutong.xenstore.XenStoreException;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashSet;
@@ -17,6 +19,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.function.LongSupplier;
 import java.util.stream.Collectors;
 
 /**
@@ -28,6 +31,7 @@ import java.util.stream.Collectors;
  */
 final class HostRole implements Role {
   private static final Duration TICK = Duration.ofSeconds(1);
+  private static final Duration LOOK_DISTANCE = Duration.ofMillis(50);
   private static final int VALID_MS = 3000;
 
   private final Surroundings env;
@@ -38,8 +42,14 @@ final class HostRole implements Role {
   private final Path trusted;
   private final HostKeys keys;
   private final long epoch;
-  private final Set<String> stirred = new HashSet<>();
 
+  /** Domains whose heartbeat has changed; guards itself, {@link #stirred} and {@link #lookDue}. */
+  private final Set<Integer> beating = new HashSet<>();
+
+  private boolean stirred;
+  private boolean lookDue;
+
+  private long lastLookNs;
   private long sequence;
   private long floorSequence = 1;
   private List<Entry> entries = List.of();
@@ -55,13 +65,28 @@ final class HostRole implements Role {
     this.keys =
         HostKeys.open(
             Path.of(env.config().text("hutong.keys.private")), trusted, env.config().hostId());
-    this.epoch = env.epochSource().getAsLong();
+    this.epoch = nextEpoch(env.config().run().resolve("discovery.epoch"), env.epochSource());
     this.scanner = new HostScanner(env.tally());
     this.loop = new EventLoop(env.events(), "hutong-discovery", env.clock(), this::failed);
     this.port =
         new PacketPort(env.sockets(), loop, env.config().networkInterface(), null, env.tally());
     this.hub = new MembershipHub(loop::execute, env.tally());
     loop.execute(this::tick);
+  }
+
+  /**
+   * The epoch grows from start to start even when the clock was set back meanwhile, as long as the
+   * run directory lives: receivers would take smaller ones for replays.
+   */
+  static long nextEpoch(Path file, LongSupplier source) throws IOException {
+    long last = 0;
+    if (Files.exists(file)) {
+      String text = Files.readString(file, StandardCharsets.US_ASCII).strip();
+      last = text.matches("[0-9]{1,18}") ? Long.parseLong(text) : 0;
+    }
+    long epoch = Math.max(source.getAsLong(), last + 1);
+    Files.writeString(file, Long.toString(epoch) + "\n", StandardCharsets.US_ASCII);
+    return epoch;
   }
 
   private void failed(Throwable problem) {
@@ -186,7 +211,8 @@ final class HostRole implements Role {
     sequence++;
     ListPart head = new ListPart(env.config().hostId(), epoch, sequence, 0, 1, VALID_MS, List.of());
     try {
-      for (byte[] datagram : ListCodec.encode(head, entries, port.mtu(), keys::sign)) {
+      int most = Math.min(port.mtu(), ListCodec.MAX_BYTES);
+      for (byte[] datagram : ListCodec.encode(head, entries, most, keys::sign)) {
         if (port.broadcast(datagram)) {
           env.tally().count(Tally.SENT);
         }
@@ -204,57 +230,85 @@ final class HostRole implements Role {
       watch.close();
       watch = null;
     }
+    if (watchedStore != null) {
+      // Another service may mean another store, and one without what was handed out.
+      scanner.storeLost();
+    }
     watchedStore = store;
     if (store != null) {
       watch = store.watch("/local/domain", this::changed);
     }
   }
 
-  /** On the store's thread: must not wait. Many changes between two looks cost one look. */
+  /**
+   * On the store's thread: must not wait. Many changes between two looks cost one look, and looks
+   * keep a distance, so that a guest that writes all the time does not keep this thread busy.
+   */
   private void changed(String path) {
-    synchronized (stirred) {
-      stirred.add(path);
-      if (stirred.size() > 1) {
+    Optional<Integer> domid = HostScanner.heartbeatOf(path);
+    if (domid.isEmpty() && !path.contains("/" + HostScanner.PUBLISHED)) {
+      return;
+    }
+    synchronized (beating) {
+      domid.ifPresent(beating::add);
+      stirred |= domid.isEmpty();
+      if (lookDue) {
         return;
       }
+      lookDue = true;
     }
-    execute(this::lookAtChanges);
+    execute(this::lookSoon);
+  }
+
+  private void lookSoon() {
+    long wait = lastLookNs + LOOK_DISTANCE.toNanos() - env.clock().nanoTime();
+    loop.schedule(Duration.ofNanos(Math.max(0, wait)), this::lookAtChanges);
   }
 
   private void lookAtChanges() {
-    Set<String> paths;
-    synchronized (stirred) {
-      paths = Set.copyOf(stirred);
-      stirred.clear();
+    boolean scanDue;
+    Set<Integer> domids;
+    synchronized (beating) {
+      scanDue = stirred;
+      domids = Set.copyOf(beating);
+      stirred = false;
+      lookDue = false;
+      beating.clear();
     }
+    lastLookNs = env.clock().nanoTime();
     XenStore store = env.store().get();
     if (store == null) {
       return;
     }
-    boolean scanDue = false;
-    for (String path : paths) {
-      scanDue |= !isKnownHeartbeat(store, path) && path.contains("/" + HostScanner.PUBLISHED);
+    for (int domid : domids) {
+      scanDue |= !isKnownHeartbeat(store, domid);
     }
     if (scanDue) {
       scan();
     }
   }
 
-  private boolean isKnownHeartbeat(XenStore store, String path) {
-    Optional<Integer> domid = HostScanner.heartbeatOf(path);
+  private boolean isKnownHeartbeat(XenStore store, int domid) {
     try {
-      return domid.isPresent() && scanner.heartbeat(store, domid.get(), env.clock().nanoTime());
+      return scanner.heartbeat(store, domid, env.clock().nanoTime());
     } catch (XenStoreException e) {
+      scanner.storeLost();
       return false;
     }
   }
 
   @Override
+  public void goodbye() {
+    // The lists expire by themselves; until then a new agent may take over unnoticed.
+  }
+
+  @Override
   public void close() {
+    // The thread first: it is the one that sets watches and opens the port.
+    loop.close();
     if (watch != null) {
       watch.close();
     }
-    loop.close();
     port.close();
   }
 }

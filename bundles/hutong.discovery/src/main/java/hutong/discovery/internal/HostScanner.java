@@ -38,6 +38,7 @@ final class HostScanner {
   private final Map<Integer, Domain> domains = new TreeMap<>();
   private final Map<Integer, Handout> handed = new HashMap<>();
   private boolean disturbed;
+  private boolean graceGiven;
   private long graceEndNs;
 
   HostScanner(Tally tally) {
@@ -60,10 +61,11 @@ final class HostScanner {
   /** The domain whose heartbeat a watch event is about; empty for all other paths. */
   static Optional<Integer> heartbeatOf(String path) {
     String end = "/" + PUBLISHED + "/heartbeat";
-    if (!path.startsWith(DOMAINS + "/") || !path.endsWith(end)) {
+    int most = path.length() - end.length();
+    if (most <= DOMAINS.length() || !path.startsWith(DOMAINS + "/") || !path.endsWith(end)) {
       return Optional.empty();
     }
-    return domainId(path.substring(DOMAINS.length() + 1, path.length() - end.length()));
+    return domainId(path.substring(DOMAINS.length() + 1, most));
   }
 
   private static Optional<Integer> domainId(String name) {
@@ -118,9 +120,11 @@ final class HostScanner {
       // A store that was started anew is empty until the domains have noticed: they get the time
       // to.
       disturbed = false;
+      graceGiven = true;
       graceEndNs = nowNs + SILENCE_NS;
     }
-    boolean grace = graceEndNs - nowNs > 0;
+    graceGiven &= graceEndNs - nowNs > 0;
+    boolean grace = graceGiven;
     domains.keySet().removeIf(domid -> !grace && !present.contains(domid));
     handed.keySet().removeIf(domid -> !present.contains(domid));
     for (int domid : present) {
@@ -135,6 +139,9 @@ final class HostScanner {
       throws XenStoreException {
     String home = DOMAINS + "/" + domid;
     String published = home + "/" + PUBLISHED;
+    if (handed.containsKey(domid) && store.read(home + "/" + HANDED + "/host").isEmpty()) {
+      handed.remove(domid); // the store has lost it
+    }
     Optional<String> heartbeat = store.read(published + "/heartbeat");
     if (heartbeat.isEmpty()) {
       if (!grace) {

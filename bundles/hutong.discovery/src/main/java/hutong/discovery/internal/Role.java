@@ -15,6 +15,13 @@ interface Role extends AutoCloseable {
   /** A XenStore service has come or gone. */
   void storeChanged();
 
+  /**
+   * The whole agent goes down: says so where others look, instead of leaving it to them to notice.
+   * Not called when only this bundle stops, which is back before its silence is noticed. Only
+   * {@link #close} may follow.
+   */
+  void goodbye();
+
   /** Ends threads, sockets and watches. */
   @Override
   void close();

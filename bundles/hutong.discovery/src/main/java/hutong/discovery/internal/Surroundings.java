@@ -6,6 +6,7 @@ import hutong.platform.Events;
 import hutong.platform.NanoClock;
 import hutong.platform.Sockets;
 import hutong.xenstore.XenStore;
+import java.util.function.Function;
 import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 
@@ -19,9 +20,9 @@ import java.util.function.Supplier;
  * @param tally counts and reports
  * @param clock monotonic
  * @param epochSource a number that grows from start to start (wall clock and random bits)
+ * @param network looks at an interface by its name
  * @param version of this agent
  * @param onReady run once when the role has done its first round
- * @param frameworkStopping whether the whole agent is going down, and not this bundle only
  */
 record Surroundings(
     AgentConfig config,
@@ -31,6 +32,6 @@ record Surroundings(
     Tally tally,
     NanoClock clock,
     LongSupplier epochSource,
+    Function<String, NetworkFacts> network,
     String version,
-    Runnable onReady,
-    Supplier<Boolean> frameworkStopping) {}
+    Runnable onReady) {}

@@ -142,14 +142,15 @@ final class VmRole implements Role {
     XenStore store = env.store().get();
     watchTrust(store);
     if (store != null) {
-      NetworkFacts facts = NetworkFacts.of(env.config().networkInterface());
+      NetworkFacts facts = env.network().apply(env.config().networkInterface());
+      // The keys first: publishing makes the host agent send a list, which is to be understood.
+      if (trustStale.getAndSet(false)) {
+        readTrust(store);
+      }
       // A store that was started anew shows as one failed request; the second try finds the new
       // one.
       if (!attempt(store, facts)) {
         attempt(store, facts);
-      }
-      if (trustStale.getAndSet(false)) {
-        readTrust(store);
       }
     }
     if (ready.compareAndSet(false, true)) {
@@ -212,6 +213,11 @@ final class VmRole implements Role {
   private void readTrust(XenStore store) {
     try {
       Trust trust = VmStore.readTrust(store);
+      if (trust.hostId().isEmpty()) {
+        // A store that domain 0 has not filled (yet, or again): what was known goes on to hold, and
+        // the watch tells when there is more to know.
+        return;
+      }
       lists.execute(
           () -> {
             receiver.trust(trust);
@@ -226,20 +232,23 @@ final class VmRole implements Role {
   }
 
   @Override
-  public void close() {
+  public void goodbye() {
     publisher.close();
-    if (watch != null) {
-      watch.close();
-    }
     XenStore store = env.store().get();
-    if (store != null && env.frameworkStopping().get()) {
-      // An agent that goes down says so. One whose bundle is replaced is back before its silence is
-      // noticed.
+    if (store != null) {
       try {
         vmStore.withdraw(store);
       } catch (XenStoreException e) {
         env.tally().count(Tally.STORE_ERROR);
       }
+    }
+  }
+
+  @Override
+  public void close() {
+    publisher.close();
+    if (watch != null) {
+      watch.close();
     }
     lists.close();
     port.close();

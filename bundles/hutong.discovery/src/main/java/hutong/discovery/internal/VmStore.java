@@ -8,6 +8,7 @@ import java.security.PublicKey;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * A VM's side of XenStore: publishes what the VM is (M1.4) and reads what domain 0 hands it. Used
@@ -48,7 +49,11 @@ final class VmStore {
     boolean done = false;
     try {
       heartbeat++;
-      if (facts.equals(published)) {
+      // The store may have been started anew without a request of ours failing: look each time.
+      boolean there =
+          facts.equals(published)
+              && store.read(PUBLISHED + "/mac").equals(Optional.of(facts.mac()));
+      if (there) {
         store.write(PUBLISHED + "/heartbeat", Long.toString(heartbeat));
       } else if (facts.mac().isEmpty()) {
         store.remove(PUBLISHED); // without an interface the VM is no member

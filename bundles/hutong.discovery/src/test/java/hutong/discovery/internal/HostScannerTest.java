@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.discovery.internal;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import hutong.xenstore.Permission;
+import hutong.xenstore.XenStoreException;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+class HostScannerTest {
+  private static final String MAC1 = "02:77:00:00:00:01";
+  private static final String MAC2 = "02:77:00:00:00:02";
+
+  private final FakeStore store = new FakeStore();
+  private final HostScanner scanner = new HostScanner(new Tally(() -> null, () -> null));
+  private long nowNs = -TimeUnit.HOURS.toNanos(1);
+  private int beats;
+
+  @BeforeEach
+  void domains() throws XenStoreException {
+    store.addDomain(0, "PC1");
+    store.addDomain(1, "VM1");
+    store.addDomain(2, "VM2");
+  }
+
+  private void publish(int domid, String mac, String addresses) throws XenStoreException {
+    FakeStore guest = store.seenBy(domid);
+    guest.write("data/hutong/id", "VM" + domid);
+    guest.write("data/hutong/mac", mac);
+    guest.write("data/hutong/addresses", addresses);
+    guest.write("data/hutong/version", "1.2.3");
+    beat(domid);
+  }
+
+  private void beat(int domid) throws XenStoreException {
+    store.seenBy(domid).write("data/hutong/heartbeat", Integer.toString(++beats));
+  }
+
+  private List<Entry> scan() throws XenStoreException {
+    return scanner.scan(store, nowNs);
+  }
+
+  private void after(long ms) {
+    nowNs += TimeUnit.MILLISECONDS.toNanos(ms);
+  }
+
+  private static Handing handing(FakeStore store, int domid) {
+    return new Handing(store, "/local/domain/" + domid + "/hutong");
+  }
+
+  private record Handing(FakeStore store, String directory) {
+    String value(String name) throws XenStoreException {
+      return store.read(directory + "/" + name).orElse(null);
+    }
+  }
+
+  @Test
+  void shouldListThoseThatTakePart() throws XenStoreException {
+    assertThat(scan()).isEmpty();
+    publish(1, "02:77:00:00:00:0A", "fd77:0:0::1 10.77.0.1");
+    assertThat(scan())
+        .containsExactly(
+            new Entry(1, "VM1", "02:77:00:00:00:0a", List.of("10.77.0.1", "fd77::1"), "1.2.3"));
+  }
+
+  @Test
+  void shouldDropTheSilentAndTakeThemBack() throws XenStoreException {
+    publish(1, MAC1, "10.77.0.1");
+    publish(2, MAC2, "10.77.0.2");
+    assertThat(scan()).hasSize(2);
+    after(2000);
+    beat(2);
+    assertThat(scanner.heartbeat(store, 2, nowNs)).isTrue();
+    assertThat(scan()).hasSize(2);
+    assertThat(scanner.untilSilence(nowNs)).isEqualTo(TimeUnit.MILLISECONDS.toNanos(500));
+    after(500);
+    assertThat(scan()).extracting(Entry::domid).containsExactly(2);
+    beat(1);
+    assertThat(scan()).hasSize(2);
+  }
+
+  @Test
+  void shouldDropAtOnceWhatVanishes() throws XenStoreException {
+    publish(1, MAC1, "10.77.0.1");
+    publish(2, MAC2, "10.77.0.2");
+    assertThat(scan()).hasSize(2);
+    store.seenBy(1).remove("data/hutong");
+    assertThat(scanner.heartbeat(store, 1, nowNs)).isFalse();
+    assertThat(scan()).extracting(Entry::domid).containsExactly(2);
+    store.remove("/local/domain/2");
+    assertThat(scan()).isEmpty();
+    assertThat(scanner.untilSilence(nowNs)).isNegative();
+  }
+
+  @Test
+  void shouldGiveDomainsTimeAfterARestartOfTheStore() throws XenStoreException {
+    publish(1, MAC1, "10.77.0.1");
+    assertThat(scan()).hasSize(1);
+    store.down(true);
+    assertThatThrownBy(this::scan).isInstanceOf(XenStoreException.class);
+    scanner.storeLost();
+    store.down(false);
+    store.clear();
+    domains();
+    assertThat(scan()).as("not yet noticed by the domain").hasSize(1);
+    after(2500);
+    assertThat(scan()).as("it never came back").isEmpty();
+  }
+
+  @Test
+  void shouldLetTheFirstHolderKeepAnAddress() throws XenStoreException {
+    publish(2, MAC2, "10.77.0.2");
+    assertThat(scan()).hasSize(1);
+    publish(1, MAC1, "10.77.0.1 10.77.0.2");
+    assertThat(scan()).extracting(Entry::domid).containsExactly(2);
+    publish(1, MAC2, "10.77.0.1");
+    assertThat(scan()).extracting(Entry::domid).containsExactly(2);
+    publish(1, MAC1, "10.77.0.1");
+    assertThat(scan()).extracting(Entry::domid).containsExactly(1, 2);
+  }
+
+  @Test
+  void shouldNotBelieveNonsense() throws XenStoreException {
+    publish(1, "no mac", "10.77.0.1");
+    publish(2, MAC2, "10.77.0.2 localhost 127.0.0.1 fe80::1 224.0.0.1 0.0.0.0 1.2 ::zz 300.1.1.1");
+    assertThat(scan()).extracting(Entry::addresses).containsExactly(List.of("10.77.0.2"));
+    store.write("/local/domain/2/name", "evil\nname" + "x".repeat(100));
+    assertThat(scan())
+        .singleElement()
+        .satisfies(e -> assertThat(e.name()).hasSize(63).startsWith("evil?name"));
+    store.write("/local/domain/x", "");
+    store.write("/local/domain/99999999999", "");
+    assertThat(scan()).hasSize(1);
+  }
+
+  @Test
+  void shouldHoldAGuestToTheMacThatDomainZeroKnows() throws XenStoreException {
+    store.write("/local/domain/1/device/vif/0/mac", "02:77:00:00:00:01");
+    publish(1, MAC2, "10.77.0.1");
+    assertThat(scan()).isEmpty();
+    publish(1, MAC1, "10.77.0.1");
+    assertThat(scan()).hasSize(1);
+  }
+
+  @Test
+  void shouldHandOutWhatOnlyTheDomainMayRead() throws XenStoreException {
+    scan();
+    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1", "PC2", "k2"), "5 1"));
+    Handing first = handing(store, 1);
+    assertThat(first.value("host")).isEqualTo("PC1");
+    assertThat(first.value("keys/PC2")).isEqualTo("k2");
+    assertThat(store.permissions("/local/domain/1/hutong/keys/PC1"))
+        .containsExactly(Permission.none(0), Permission.readOnly(1));
+    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 2"));
+    assertThat(first.value("keys/PC2")).isNull();
+    assertThat(first.value("floor")).isEqualTo("5 2");
+    store.remove("/local/domain/2");
+    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 3"));
+    assertThat(store.list("/local/domain")).containsExactly("0", "1");
+  }
+
+  @Test
+  void shouldRecogniseHeartbeats() {
+    assertThat(HostScanner.heartbeatOf("/local/domain/12/data/hutong/heartbeat")).contains(12);
+    for (String path :
+        List.of(
+            "/local/domain/12/data/hutong/mac",
+            "/local/domain/x/data/hutong/heartbeat",
+            "/local/domain/0/data/hutong/heartbeat",
+            "/local/domain/1/data/data/hutong/heartbeat",
+            "/local/domain/data/hutong/heartbeat",
+            "/data/hutong/heartbeat")) {
+      assertThat(HostScanner.heartbeatOf(path)).as(path).isEmpty();
+    }
+  }
+}

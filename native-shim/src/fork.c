@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fork.c - begin and end of processes: fork in all its forms, exit, the library's own start (rules 10 and 18). */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "real.h"
+#include "conn.h"
+
+static pid_t unwiped;
+pid_t *hut_pid_word = &unwiped;
+static const char *stats_file;
+static struct {
+	_Atomic uint64_t conns, ring_in, ring_out, tcp_in, tcp_out;
+} stats;
+
+/* ---- what a process has moved, for benchmarks and tests: HUTONG_STATS=FILE ---- */
+
+void stats_add(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+
+	if (e->ring_in || e->ring_out)
+		atomic_fetch_add(&stats.conns, 1);
+	atomic_fetch_add(&stats.ring_in, e->ring_in);
+	atomic_fetch_add(&stats.ring_out, e->ring_out);
+	atomic_fetch_add(&stats.tcp_in, e->tcp_in);
+	atomic_fetch_add(&stats.tcp_out, e->tcp_out);
+}
+
+static void stats_one(int fd, struct conn *c, void *arg)
+{
+	(void)fd;
+	(void)arg;
+	if (c->end && !c->inherited)
+		stats_add(c);
+}
+
+void stats_write(void)
+{
+	char line[300];
+	int fd, n;
+
+	if (!stats_file || life_in_vfork_child())
+		return;
+	table_each(stats_one, NULL);
+	n = snprintf(line, sizeof(line), "%d %s conns_ring=%llu ring_in=%llu ring_out=%llu tcp_in=%llu tcp_out=%llu\n",
+		     (int)getpid(), program_invocation_short_name, (unsigned long long)stats.conns,
+		     (unsigned long long)stats.ring_in, (unsigned long long)stats.ring_out,
+		     (unsigned long long)stats.tcp_in, (unsigned long long)stats.tcp_out);
+	fd = open(stats_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return;
+	(void)!REAL(write)(fd, line, (size_t)n);
+	REAL(close)(fd);
+}
+
+/* ---- fork ---- */
+
+static void hold_one(int fd, struct conn *c, void *arg)
+{
+	(void)arg;
+	/* Once a connection, not once a descriptor. */
+	if (c->end && table_fd_of(c) == fd)
+		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
+}
+
+static bool table_held;
+
+static void fork_prepare(void)
+{
+	epset_fork(true);
+	control_fork(true);
+	table_held = table_lock();
+	table_each(hold_one, NULL);
+}
+
+static void fork_parent(void)
+{
+	if (table_held)
+		table_unlock();
+	control_fork(false);
+	epset_fork(false);
+}
+
+static void fork_child(void)
+{
+	hut_pid = (pid_t)syscall(SYS_getpid);
+	memset(&stats, 0, sizeof(stats));
+	table_after_fork_child();
+	control_fork(false);
+	control_after_fork_child();
+	epset_fork(false);
+}
+
+/*
+ * _Fork() and clone() call no handlers of pthread_atfork(): the child finds its process id wiped (MADV_WIPEONFORK) at
+ * its first call that matters, and makes up for it.  Until then the parent does not know of it; whatever the child
+ * touches is stopped first in any case (rule 18).
+ */
+void fork_late_child(void)
+{
+	int saved = errno;
+
+	fork_child();
+	table_each(hold_one, NULL);
+	errno = saved;
+}
+
+/* ---- begin and end of the library ---- */
+
+static void exit_one(int fd, struct conn *c, void *arg)
+{
+	(void)arg;
+	if (!c->end || table_fd_of(c) != fd)
+		return;
+	if (c->inherited)
+		__atomic_fetch_sub(&c->end->holders, 1, __ATOMIC_ACQ_REL); /* the parent is alone with it again */
+	else
+		life_last_close(c, fd);
+}
+
+/* Once, by exit() or _exit(). */
+static void leave(void)
+{
+	static _Atomic bool left;
+
+	if (!atomic_load_explicit(&hut_enabled, memory_order_relaxed) || life_in_vfork_child() ||
+	    atomic_exchange(&left, true))
+		return;
+	stats_write();
+	table_each(exit_one, NULL);
+}
+
+void fork_child_exits(void)
+{
+	leave();
+}
+
+static bool env_true(const char *name)
+{
+	const char *v = getenv(name);
+
+	return v && *v && strcmp(v, "0") != 0;
+}
+
+__attribute__((constructor(101))) static void begin(void)
+{
+	pid_t *word = mmap(NULL, HUT_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	real_init();
+	if (word != MAP_FAILED && !madvise(word, HUT_PAGE, MADV_WIPEONFORK))
+		hut_pid_word = word;
+	hut_pid = (pid_t)syscall(SYS_getpid);
+	hut_log_init(env_true("HUTONG_LOG"));
+	stats_file = secure_getenv("HUTONG_STATS");
+	if (!table_init() || env_true("HUTONG_OFF"))
+		return;
+	const char *n = secure_getenv("HUTONG_CHAOS");
+
+	conn_chaos = n ? (uint32_t)strtoul(n, NULL, 10) : 0;
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	atomic_store(&hut_enabled, true);
+}
+
+__attribute__((destructor)) static void end(void)
+{
+	leave();
+}

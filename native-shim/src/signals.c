@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * signals.c - which handlers interrupt (rule 14).
+ *
+ * Our sleeps are polls, and poll tells of every signal, while recv and send go on by themselves after a handler that was
+ * installed with SA_RESTART.  So a sleeper must know what kind of handler has run in its thread.  Handlers without
+ * SA_RESTART, which are few, are called through a function that leaves a mark; all others are installed as they are, and
+ * sigaction() tells of the program's own handler in any case.
+ */
+#include <string.h>
+
+#include "real.h"
+
+typedef void (*plain_handler)(int);
+typedef void (*info_handler)(int, siginfo_t *, void *);
+
+#define SIGNALS 65
+
+static struct {
+	_Atomic(info_handler) call; /* the program's; called with three arguments, which does no harm to one that takes one */
+	_Atomic int flags;          /* the program's */
+} marked[SIGNALS];
+
+static __thread volatile bool interrupted __attribute__((tls_model("initial-exec")));
+
+static void mark(int sig, siginfo_t *info, void *context)
+{
+	info_handler call = atomic_load(&marked[sig].call);
+
+	if (call)
+		call(sig, info, context);
+	interrupted = true; /* last, since the handler may have waited itself */
+}
+
+void signals_clear(void)
+{
+	interrupted = false;
+}
+
+bool signals_interrupted(void)
+{
+	return interrupted;
+}
+
+/* Faults come from the thread's own instructions, never in the middle of a wait; and the JVM is particular about them. */
+static bool is_fault(int sig)
+{
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP || sig == SIGABRT ||
+	       sig == SIGSYS;
+}
+
+HUT_EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	struct sigaction ours, was;
+	info_handler before;
+	int flags_before, rc;
+
+	if (sig <= 0 || sig >= SIGNALS)
+		return REAL(sigaction)(sig, act, old);
+	before = atomic_load(&marked[sig].call);
+	flags_before = atomic_load(&marked[sig].flags);
+	if (act && act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN && !(act->sa_flags & SA_RESTART) &&
+	    !is_fault(sig)) {
+		ours = *act;
+		ours.sa_sigaction = mark;
+		ours.sa_flags |= SA_SIGINFO;
+		/* First what is called, so that a signal in between finds one of the two. */
+		atomic_store(&marked[sig].call, act->sa_sigaction);
+		atomic_store(&marked[sig].flags, act->sa_flags);
+		rc = REAL(sigaction)(sig, &ours, &was);
+		if (rc) {
+			atomic_store(&marked[sig].call, before);
+			atomic_store(&marked[sig].flags, flags_before);
+		}
+	} else {
+		rc = REAL(sigaction)(sig, act, &was);
+	}
+	if (rc || !old)
+		return rc;
+	*old = was;
+	if ((was.sa_flags & SA_SIGINFO) && was.sa_sigaction == mark) {
+		old->sa_sigaction = before;
+		old->sa_flags = (was.sa_flags & ~SA_SIGINFO) | (flags_before & SA_SIGINFO);
+	}
+	return 0;
+}
+
+/* ---- the older calls, which libc builds on its own sigaction() without asking us ---- */
+
+static _Atomic uint64_t interrupting; /* siginterrupt(sig, 1), a bit a signal */
+
+static plain_handler install(int sig, plain_handler handler, int flags, bool mask_itself)
+{
+	struct sigaction act = { .sa_handler = handler, .sa_flags = flags }, old;
+
+	sigemptyset(&act.sa_mask);
+	if (mask_itself)
+		sigaddset(&act.sa_mask, sig);
+	if (sig <= 0 || sig >= SIGNALS || handler == SIG_ERR) {
+		errno = EINVAL;
+		return SIG_ERR;
+	}
+	return sigaction(sig, &act, &old) ? SIG_ERR : old.sa_handler;
+}
+
+HUT_EXPORT plain_handler signal(int sig, plain_handler handler)
+{
+	bool interrupts = sig > 0 && sig < SIGNALS && (atomic_load(&interrupting) >> (sig - 1) & 1);
+
+	return install(sig, handler, interrupts ? 0 : SA_RESTART, true);
+}
+
+HUT_EXPORT plain_handler bsd_signal(int sig, plain_handler handler)
+{
+	return signal(sig, handler);
+}
+
+HUT_EXPORT plain_handler ssignal(int sig, plain_handler handler)
+{
+	return signal(sig, handler);
+}
+
+HUT_EXPORT plain_handler sysv_signal(int sig, plain_handler handler)
+{
+	return install(sig, handler, (int)SA_RESETHAND | SA_NODEFER, false);
+}
+
+HUT_EXPORT plain_handler __sysv_signal(int sig, plain_handler handler)
+{
+	return sysv_signal(sig, handler);
+}
+
+HUT_EXPORT int siginterrupt(int sig, int interrupt)
+{
+	struct sigaction act;
+
+	if (sigaction(sig, NULL, &act))
+		return -1;
+	if (interrupt) {
+		atomic_fetch_or(&interrupting, 1ull << (sig - 1));
+		act.sa_flags &= ~SA_RESTART;
+	} else {
+		atomic_fetch_and(&interrupting, ~(1ull << (sig - 1)));
+		act.sa_flags |= SA_RESTART;
+	}
+	return sigaction(sig, &act, NULL);
+}

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stop.c - each direction's way back to TCP (rules 7 and 8), what is owed then, and the reset of a broken connection. */
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "real.h"
+#include "conn.h"
+
+#define DEBT_PATIENCE_NS (10000 * NS_PER_MS)
+
+bool conn_move(struct ring *r, uint64_t from, uint64_t to)
+{
+	/* Release: the bytes and cursors before the decision.  Also a full fence, see conn_rx_unclaimed(). */
+	return __atomic_compare_exchange_n(&r->dir->turn, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE);
+}
+
+/* ---- the producer ---- */
+
+/* tx_lock held: [from, tail) has to go by TCP. */
+static void owe(struct conn *c, uint64_t from)
+{
+	struct hut_end *e = c->end;
+
+	e->tx_head = from;
+	e->ring_out -= e->tx_tail - from;
+	STORE(&e->tx_path, HUT_PATH_DRAIN);
+	atomic_fetch_add(&c->edges, 1);
+	hut_log("fd %u: goes back to TCP at %llu, %llu owed", e->fd, (unsigned long long)from,
+		(unsigned long long)(e->tx_tail - from));
+}
+
+/* The peer's reader has stopped: we accept the offset, and what it did not take goes by TCP. */
+void conn_tx_stopped(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	uint64_t turn, stop;
+
+	if (!lock_tx(e))
+		return;
+	turn = conn_turn(&c->tx);
+	/* The reader may raise the offset until we have accepted it. */
+	while (e->tx_path == HUT_PATH_RING && HUT_TURN_STATE(turn) == HUT_STATE(e->tx_round, HUT_TURN_STOPPED)) {
+		if (!conn_move(&c->tx, turn, HUT_TURN(e->tx_round, HUT_TURN_OWED, turn))) {
+			turn = conn_turn(&c->tx);
+			continue;
+		}
+		stop = conn_turn_offset(turn, e->tx_tail);
+		if (stop < e->tx_start)
+			stop = e->tx_start;
+		if (stop < e->tx_head || stop > e->tx_tail) {
+			unlock_tx(e);
+			conn_poison(c, fd);
+			return;
+		}
+		STORE(&e->reason, HUT_R_PEER_STOP);
+		owe(c, stop);
+	}
+	unlock_tx(e);
+	conn_flush_debt(c, fd);
+}
+
+/* tx_lock held.  False: TCP takes no more at present.  A broken connection owes nothing that TCP could carry. */
+static bool pay(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	uint8_t buf[16384];
+
+	while (e->tx_head < e->tx_tail) {
+		size_t n = e->tx_tail - e->tx_head;
+		struct hut_end cursor = { .rx_head = e->tx_head };
+		struct iovec iov = { buf, n < sizeof(buf) ? n : sizeof(buf) };
+		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+		ssize_t sent;
+
+		/* Our own ring and our own split: the peer may spoil the copy, which only spoils its own bytes. */
+		ring_peek(&c->tx, &cursor, 0, buf, iov.iov_len);
+		if (!raw_begin(c, fd))
+			return false;
+		sent = syscall(SYS_sendmsg, fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+		int err = errno;
+
+		raw_end(c);
+		if (sent <= 0)
+			return sent < 0 && err != EAGAIN && err != EINTR;
+		e->tx_head += (uint64_t)sent;
+		e->tcp_out += (uint64_t)sent;
+	}
+	/* Release: the next round may be armed, and nobody needs the ring's bytes any more. */
+	STORE_REL(&c->tx.dir->prod_done, e->tx_round);
+	return true;
+}
+
+/* Sends [tx_head, tx_tail) on TCP, as far as it goes without waiting. */
+bool conn_flush_debt(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	bool done;
+
+	if (LOAD(&e->tx_path) != HUT_PATH_DRAIN)
+		return true;
+	if (!lock_tx(e))
+		return false;
+	done = e->tx_path != HUT_PATH_DRAIN || pay(c, fd);
+	if (done && e->tx_path == HUT_PATH_DRAIN) {
+		STORE(&e->tx_path, HUT_PATH_TCP);
+		if (c->shut_due && raw_begin(c, fd)) {
+			c->shut_due = false;
+			REAL(shutdown)(fd, SHUT_WR);
+			raw_end(c);
+		}
+		atomic_fetch_add(&c->edges, 1);
+	}
+	unlock_tx(e);
+	return done;
+}
+
+/*
+ * Before the descriptor leaves us: TCP must have what is owed.  Waits as long as TCP takes something now and then; a
+ * connection that gets stuck is reset, since a clean end would hide that bytes are missing.
+ */
+void conn_settle_debt(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	uint64_t head = LOAD(&e->tx_head), until = now_ns() + DEBT_PATIENCE_NS;
+
+	while (!conn_flush_debt(c, fd)) {
+		struct pollfd p = { .fd = fd, .events = POLLOUT };
+		uint64_t now = now_ns();
+
+		if (LOAD(&e->tx_head) != head) {
+			head = LOAD(&e->tx_head);
+			until = now + DEBT_PATIENCE_NS;
+		} else if (now >= until) {
+			conn_poison(c, fd);
+			return;
+		}
+		syscall(SYS_ppoll, &p, 1, &(struct timespec){ 0, 100 * NS_PER_MS }, NULL, 0);
+	}
+}
+
+/* tx_lock held, tx_path is RING: all that we have put is for the reader to take, nothing follows in this round. */
+static bool end_round(struct conn *c, bool closing)
+{
+	struct hut_end *e = c->end;
+	uint64_t ended = HUT_TURN(e->tx_round, HUT_TURN_ENDED, e->tx_tail);
+
+	if (!conn_move(&c->tx, HUT_TURN(e->tx_round, HUT_TURN_OPEN, 1), ended) &&
+	    !(closing && conn_move(&c->tx, HUT_TURN(e->tx_round, HUT_TURN_OPEN, 0), ended)))
+		return false;
+	STORE_REL(&c->tx.dir->prod_done, e->tx_round);
+	STORE(&e->tx_path, HUT_PATH_TCP);
+	atomic_fetch_add(&c->edges, 1);
+	return true;
+}
+
+/* `closing`: TCP carries nothing after this. */
+static void stop_tx(struct conn *c, int fd, bool closing)
+{
+	struct hut_end *e = c->end;
+
+	if (!lock_tx(e))
+		return;
+	if (e->tx_path == HUT_PATH_RING && !end_round(c, closing) &&
+	    conn_move(&c->tx, HUT_TURN(e->tx_round, HUT_TURN_OPEN, 0),
+		      HUT_TURN(e->tx_round, HUT_TURN_OWED, e->tx_start)))
+		owe(c, e->tx_start);
+	/* The reader may have taken the round up just now. */
+	if (e->tx_path == HUT_PATH_RING)
+		end_round(c, closing);
+	unlock_tx(e);
+	conn_tx_stopped(c, fd); /* or it was the reader who stopped */
+}
+
+/*
+ * Before the FIN.  What is in the ring stays there for the reader, also what we owe to a reader that has stopped: it
+ * finds it when TCP ends.  Only a reader that has left must get it by TCP.  True: the FIN may go out now.
+ */
+bool conn_before_fin(struct conn *c, int fd, bool closing)
+{
+	struct hut_end *e = c->end;
+
+	conn_progress(c, fd);
+	if (conn_state(c) != HUT_END_CHANNEL)
+		return true;
+	stop_tx(c, fd, true);
+	__atomic_fetch_or(&c->tx.dir->prod_mark, HUT_MARK_SHUT, __ATOMIC_SEQ_CST);
+	FULL_FENCE(); /* SHUT before the look at LEFT; pairs with conn_leave() */
+	if (LOAD(&e->tx_path) != HUT_PATH_DRAIN || !(LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_LEFT))
+		return true;
+	if (closing)
+		conn_settle_debt(c, fd);
+	return closing || conn_flush_debt(c, fd);
+}
+
+/* The writer alone goes back: the peer may have gone, and TCP will tell. */
+void conn_end_tx(struct conn *c, int fd)
+{
+	hut_log("fd %d: sends on TCP again", fd);
+	stop_tx(c, fd, false);
+	conn_ring_peer(c);
+}
+
+/* ---- the consumer ---- */
+
+/* rx_lock held: the round is drained, up to the writer's end or our own stop. */
+void conn_rx_leave(struct conn *c)
+{
+	__atomic_fetch_and(&c->end->flags, ~(uint32_t)HUT_ENDF_ARMED, __ATOMIC_ACQ_REL);
+	STORE(&c->end->rx_path, HUT_PATH_TCP);
+	atomic_fetch_add(&c->edges, 1);
+}
+
+/* The peer's writer ends its ring at `end`: we drain it and go on with TCP. */
+void conn_rx_ended(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	uint64_t turn, end, tail;
+
+	if (!lock_rx(e))
+		return;
+	turn = conn_turn(&c->rx);
+	if ((e->rx_path == HUT_PATH_RING || e->rx_path == HUT_PATH_SWITCH) && e->rx_end == HUT_NO_SPLIT &&
+	    HUT_TURN_STATE(turn) == HUT_STATE(e->rx_round, HUT_TURN_ENDED)) {
+		end = conn_turn_offset(turn, e->rx_head);
+		tail = LOAD_ACQ(&c->rx.dir->tail);
+		if (end < e->rx_head || end > tail) {
+			unlock_rx(e);
+			conn_poison(c, fd);
+			return;
+		}
+		e->rx_end = end;
+		STORE(&e->reason, HUT_R_PEER_STOP);
+	}
+	if (e->rx_path == HUT_PATH_RING && e->rx_head == e->rx_end)
+		conn_rx_leave(c);
+	unlock_rx(e);
+}
+
+/* The peer's tail, if it is one that can be: not before `from`, and no more than the areas hold. */
+static bool tail_from(const struct conn *c, uint64_t from, uint64_t *tail)
+{
+	*tail = LOAD_ACQ(&c->rx.dir->tail);
+	return *tail >= from && *tail - from <= (uint64_t)c->rx.small_size + c->rx.over_size;
+}
+
+static void stop_rx(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	uint64_t at, turn;
+
+	if (!lock_rx(e))
+		return;
+	if ((e->flags & HUT_ENDF_ARMED) && e->rx_end == HUT_NO_SPLIT) {
+		/* Before the reader has come to S this says: nothing was taken. */
+		at = e->rx_path == HUT_PATH_TCP ? e->tcp_in + e->ring_in : e->rx_head;
+		turn = conn_turn(&c->rx);
+		if (HUT_TURN_STATE(turn) == HUT_STATE(e->rx_round, HUT_TURN_OPEN) &&
+		    conn_move(&c->rx, turn, HUT_TURN(e->rx_round, HUT_TURN_STOPPED, at))) {
+			conn_set_flags(e, HUT_ENDF_STOPPED);
+			__atomic_fetch_and(&e->flags, ~(uint32_t)HUT_ENDF_ARMED, __ATOMIC_ACQ_REL);
+			STORE(&e->rx_path, HUT_PATH_TCP);
+		}
+	}
+	unlock_rx(e);
+}
+
+/* rx_lock held: the next bytes, of a stopped round, are to be taken from the ring after all, up to `end`. */
+static void take_on(struct conn *c, uint64_t at, uint64_t end)
+{
+	struct hut_end *e = c->end;
+
+	e->rx_head = at;
+	e->rx_end = end;
+	STORE(&e->rx_path, HUT_PATH_RING);
+	atomic_fetch_add(&c->edges, 1);
+}
+
+/*
+ * We have stopped, the writer has not accepted it, and TCP has nothing more before the bytes that are in the ring: how
+ * many there are.  The writer looks at `turn` after it has published, and we look at `tail` after we have moved `turn`;
+ * full fences on both sides make one of us see the other.
+ */
+size_t conn_rx_unclaimed(const struct conn *c, uint64_t *turn)
+{
+	const struct hut_end *e = c->end;
+	const struct hut_dir *d = c->rx.dir;
+	uint64_t at = LOAD(&e->tcp_in) + LOAD(&e->ring_in), tail;
+
+	*turn = conn_turn(&c->rx);
+	if (LOAD(&e->rx_path) != HUT_PATH_TCP || !(LOAD(&e->flags) & HUT_ENDF_STOPPED) ||
+	    HUT_TURN_STATE(*turn) != HUT_STATE(LOAD(&e->rx_round), HUT_TURN_STOPPED) ||
+	    LOAD_ACQ(&d->prod_round) != LOAD(&e->rx_round) || at < LOAD(&d->start) || !tail_from(c, at, &tail))
+		return 0;
+	return tail - at;
+}
+
+/*
+ * rx_lock held: takes `want` of them, by raising the offset as far as this read goes and no further, so that whoever
+ * leaves finds nothing left over.  False: the writer was quicker, they come by TCP.
+ */
+bool conn_rx_claim(struct conn *c, size_t want)
+{
+	struct hut_end *e = c->end;
+	uint64_t turn, at = e->tcp_in + e->ring_in;
+	size_t n = conn_rx_unclaimed(c, &turn);
+
+	if (n > want)
+		n = want;
+	if (!n || !conn_move(&c->rx, turn, HUT_TURN(e->rx_round, HUT_TURN_STOPPED, at + n)))
+		return false;
+	take_on(c, at, at + n);
+	return true;
+}
+
+/*
+ * rx_lock held.  TCP has come to its end while we read from it: by end of file, or by an error that `c->err` keeps.
+ * The ring may hold bytes that come before that end: of a round that we had not noticed yet, or of one that we have
+ * stopped and whose writer went away before it had sent the rest by TCP.  True: look again.
+ */
+bool conn_end_of_tcp(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	struct hut_dir *d = c->rx.dir;
+	uint64_t at = e->tcp_in + e->ring_in, tail;
+
+	if (!c->seg || !e->rx_round || LOAD_ACQ(&d->prod_round) != e->rx_round)
+		return false;
+	if (e->flags & HUT_ENDF_ARMED)
+		return e->rx_path == HUT_PATH_TCP; /* conn_start_rx() has not been called yet */
+	if (!(e->flags & HUT_ENDF_STOPPED) || LOAD_ACQ(&d->prod_done) == e->rx_round || at < LOAD(&d->start) ||
+	    !tail_from(c, at, &tail) || tail == at)
+		return false;
+	take_on(c, at, tail);
+	return true;
+}
+
+/* ---- both ---- */
+
+static void stop(struct conn *c, int fd, uint32_t reason)
+{
+	hut_log("fd %d: STOP, reason %u", fd, reason);
+	stop_rx(c);
+	stop_tx(c, fd, false);
+	STORE(&c->end->reason, reason);
+	atomic_fetch_add(&c->edges, 1);
+	conn_ring_peer(c);
+	epset_activity(c);
+}
+
+/* Takes both directions back to TCP for good; any process that holds the end may do it (rules 8 and 18). */
+void conn_stop(struct conn *c, int fd, uint32_t reason)
+{
+	if (conn_state(c) != HUT_END_CHANNEL)
+		return;
+	conn_mark_never(c, reason);
+	stop(c, fd, reason);
+	if (!conn_is_owner(c))
+		conn_wake_self(c);
+}
+
+/* Takes both directions back to TCP until conn_resume(). */
+void conn_pause(struct conn *c, int fd, uint32_t reason)
+{
+	conn_set_flags(c->end, HUT_ENDF_PAUSED);
+	stop(c, fd, reason);
+}
+
+void conn_resume(struct conn *c)
+{
+	STORE(&c->end->reason, HUT_R_NONE);
+	__atomic_fetch_and(&c->end->flags, ~(uint32_t)HUT_ENDF_PAUSED, __ATOMIC_ACQ_REL);
+}
+
+/* Takes both directions back for somebody who will read without knowing of the ring (rule 8). */
+void conn_leave(struct conn *c, int fd, uint32_t reason)
+{
+	struct hut_end *e = c->end;
+	struct hut_dir *d;
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	if (conn_state(c) != HUT_END_CHANNEL)
+		return;
+	d = c->rx.dir;
+	conn_progress(c, fd);
+	conn_mark_never(c, reason);
+	__atomic_fetch_or(&d->cons_mark, HUT_MARK_LEFT, __ATOMIC_SEQ_CST);
+	stop(c, fd, reason);
+	FULL_FENCE(); /* LEFT and the stop before the look at SHUT; pairs with conn_before_fin() */
+	if (!conn_is_owner(c))
+		conn_wake_self(c);
+	conn_settle_debt(c, fd);
+	/*
+	 * Bytes that nobody will send by TCP: the writer has ended the ring and gone on, or has shut its side.  A reader
+	 * without the ring would see a gap, or a clean end too early: better an error.
+	 */
+	bool left = LOAD(&e->rx_path) == HUT_PATH_RING && ring_avail(&c->rx, e) > 0;
+
+	if (!left && (LOAD(&e->flags) & HUT_ENDF_STOPPED) && LOAD(&d->prod_round) == e->rx_round)
+		left = ((LOAD(&d->prod_mark) & HUT_MARK_SHUT) || poll_now(&p, 1) > 0) &&
+		       LOAD_ACQ(&d->prod_done) != e->rx_round && LOAD(&d->tail) > e->tcp_in + e->ring_in;
+	if (left)
+		conn_poison(c, fd);
+}
+
+/* Before a call that hands the descriptor to something that the shim cannot follow. */
+void conn_never(int fd, uint32_t reason)
+{
+	struct conn *c = conn_get(fd);
+
+	if (!c)
+		return;
+	if (conn_state(c) == HUT_END_CHANNEL) {
+		conn_leave(c, fd, reason);
+	} else {
+		if (c->end && conn_state(c) == HUT_END_PENDING && conn_is_owner(c))
+			control_gone(c, reason);
+		if (c->end)
+			conn_give_up(c, reason);
+		conn_forget(c);
+	}
+	conn_put(c);
+}
+
+/* An impossible cursor, or bytes where none may be: the connection is reset, never guessed at (decision 8). */
+void conn_poison(struct conn *c, int fd)
+{
+	/* Disconnecting sends a reset, drops what is queued, and leaves the socket as a reset from the peer would. */
+	const struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	conn_mark_never(c, HUT_R_POISONED);
+	c->err = ECONNRESET;
+	conn_set_flags(c->end, HUT_ENDF_POISONED | HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
+	__atomic_fetch_and(&c->end->flags, ~(uint32_t)(HUT_ENDF_ARMED | HUT_ENDF_STOPPED), __ATOMIC_ACQ_REL);
+	STORE(&c->end->rx_path, HUT_PATH_TCP);
+	STORE(&c->end->tx_path, HUT_PATH_TCP);
+	c->shut_due = false;
+	if (raw_begin(c, fd)) {
+		syscall(SYS_connect, fd, &none, sizeof(none));
+		raw_end(c);
+	}
+	atomic_fetch_add(&c->edges, 1);
+	conn_ring_peer(c);
+	control_gone(c, HUT_R_POISONED);
+}
