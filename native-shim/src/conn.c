@@ -18,6 +18,7 @@
 
 #include "real.h"
 #include "conn.h"
+#include "policy.h"
 
 #define TCP_IS_ESTABLISHED 1 /* netinet/tcp.h has the names, but an older struct tcp_info */
 #define TCP_IS_SYN_SENT 2
@@ -199,13 +200,15 @@ bool conn_established(int fd, struct tcp_info *ti)
 
 static uint32_t near_or_reason(int fd)
 {
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
+	struct sockaddr_storage ss, own;
+	socklen_t len = sizeof(ss), own_len = sizeof(own);
 	int proto = 0;
 	socklen_t plen = sizeof(proto);
 
-	if (getpeername(fd, (struct sockaddr *)&ss, &len))
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) || getsockname(fd, (struct sockaddr *)&own, &own_len))
 		return HUT_R_STATE;
+	if (!policy_allows((struct sockaddr *)&own, (struct sockaddr *)&ss))
+		return HUT_R_POLICY;
 	if (REAL(getsockopt)(fd, SOL_SOCKET, SO_PROTOCOL, &proto, &plen) || proto != IPPROTO_TCP)
 		return HUT_R_OPTION;
 	switch (control_member((struct sockaddr *)&ss)) {

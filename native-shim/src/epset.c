@@ -256,11 +256,24 @@ static void restore_socket(struct epreg *r)
 {
 	struct epoll_event ev = { .events = r->disabled ? EPOLLONESHOT : r->events, .data.u64 = r->data };
 
-	if (!r->hidden || r->set->epfd < 0 || r->set->owner != hut_pid)
+	/* Also by a child that uses the set: the connection is on TCP then, and the kernel's word is all there is. */
+	if (!r->hidden || r->set->epfd < 0)
 		return;
 	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
 	ep_unlink_hot(r);
 	r->hidden = false;
+}
+
+/*
+ * Lock held.  Raises an event of the socket's own registration, so that a sleeper of this set comes and looks; the
+ * doorbell would wake others too, who would empty it and ring again without end.
+ */
+static void nudge(struct epreg *r)
+{
+	struct epoll_event ev = { .events = KERNEL_EVENTS, .data.u64 = ep_tag_base | TAG_SOCKET | r->conn->index };
+
+	if (r->hidden && r->set->epfd >= 0)
+		REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
 }
 
 static int ctl_mod(struct epset *s, int epfd, struct epreg *r, struct epoll_event *ev)
@@ -278,7 +291,7 @@ static int ctl_mod(struct epset *s, int epfd, struct epreg *r, struct epoll_even
 	if (r->hidden) {
 		ep_make_hot(r);
 		if (atomic_load(&s->sleepers))
-			conn_wake_self(r->conn); /* a sleeper in the kernel looks again */
+			nudge(r); /* a sleeper in the kernel looks again */
 	}
 	return 0;
 }
@@ -458,8 +471,18 @@ void epset_activity(struct conn *c)
 		/* Somebody sleeps for this connection and nobody else will arm it. */
 		conn_arm_waits(c, POLLIN | POLLOUT);
 		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || !conn_is_open(&c->rx, LOAD(&c->end->rx_round)))
-			conn_wake_self(c);
+			epset_nudge(c);
 	}
+}
+
+void epset_nudge(struct conn *c)
+{
+	if (!c->regs || !ep_lock())
+		return;
+	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
+		if (atomic_load(&r->set->sleepers))
+			nudge(r);
+	ep_unlock();
 }
 
 void epset_young(struct conn *c)

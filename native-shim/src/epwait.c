@@ -116,7 +116,7 @@ static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int b
 	}
 	/* As the kernel does: what is still ready is for other sleepers too. */
 	if (level && atomic_load(&s->sleepers))
-		conn_wake_self(level->conn);
+		epset_nudge(level->conn);
 	for (int i = 0; i < n; i++)
 		conn_put(l[i].conn);
 	return out;
@@ -345,6 +345,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 	}
 	for (;;) {
 		int n = 0, k;
+		bool kernel_was_first = s->kernel_first;
 		uint64_t due_at = NS_FOREVER, young;
 
 		if (s->kernel_first) {
@@ -357,7 +358,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		if (n < max)
 			n += collect(s, ev + n, max - n);
 		if (n == max) {
-			s->kernel_first = true;
+			s->kernel_first = !kernel_was_first;
 			return n;
 		}
 		if ((n || poll_only) && s->hot_head && wait_may_skip_kernel(s, (size_t)max))

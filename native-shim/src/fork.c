@@ -8,6 +8,7 @@
 
 #include "real.h"
 #include "conn.h"
+#include "policy.h"
 
 static pid_t unwiped;
 pid_t *hut_pid_word = &unwiped;
@@ -22,7 +23,7 @@ void stats_add(const struct conn *c)
 {
 	const struct hut_end *e = c->end;
 
-	if (e->ring_in || e->ring_out)
+	if (e->rx_round || e->tx_round)
 		atomic_fetch_add(&stats.conns, 1);
 	atomic_fetch_add(&stats.ring_in, e->ring_in);
 	atomic_fetch_add(&stats.ring_out, e->ring_out);
@@ -160,6 +161,7 @@ __attribute__((constructor(101))) static void begin(void)
 		return;
 	const char *n = secure_getenv("HUTONG_CHAOS");
 
+	policy_init();
 	conn_chaos = n ? (uint32_t)strtoul(n, NULL, 10) : 0;
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	atomic_store(&hut_enabled, true);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hooks_io.c - interposed: everything that moves bytes. */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -22,22 +23,42 @@ static inline struct conn *tracked(int fd)
 	return c;
 }
 
+/* Also when the thread is cancelled. */
+static void unpin(struct conn **c)
+{
+	int saved = errno;
+
+	if (*c)
+		conn_put(*c);
+	errno = saved;
+}
+#define PINNED __attribute__((cleanup(unpin)))
+
 static ssize_t recv_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
 {
+	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
-	ssize_t r = io_recv(c, fd, &m, flags);
 
-	conn_put(c);
-	return r;
+	return io_recv(pinned, fd, &m, flags);
 }
 
 static ssize_t send_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
 {
+	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
-	ssize_t r = io_send(c, fd, &m, flags);
 
-	conn_put(c);
-	return r;
+	return io_send(pinned, fd, &m, flags);
+}
+
+/* An array that is none: the kernel says what is wrong with it. */
+static bool odd(const struct iovec *iov, size_t n)
+{
+	if (n == 0 || n > 1024 || (uintptr_t)iov < HUT_PAGE)
+		return true;
+	for (size_t i = 0; i < n; i++)
+		if (iov[i].iov_len > SSIZE_MAX)
+			return true;
+	return false;
 }
 
 HUT_EXPORT ssize_t read(int fd, void *buf, size_t len)
@@ -57,7 +78,7 @@ static bool nothing(const struct iovec *iov, int n)
 
 HUT_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
-	struct conn *c = n > 0 && n <= 1024 && table_peek(fd) && !nothing(iov, n) ? tracked(fd) : NULL;
+	struct conn *c = table_peek(fd) && !odd(iov, (size_t)n) && !nothing(iov, n) ? tracked(fd) : NULL;
 
 	return LIKELY(!c) ? REAL(readv)(fd, iov, n) : recv_iov(c, fd, iov, (size_t)n, 0);
 }
@@ -80,9 +101,14 @@ HUT_EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct soc
 	return recv_iov(c, fd, &(struct iovec){ buf, len }, 1, flags);
 }
 
+static bool odd_message(const struct msghdr *m)
+{
+	return m->msg_iovlen && odd(m->msg_iov, m->msg_iovlen);
+}
+
 HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
-	struct conn *c = m ? tracked(fd) : NULL;
+	struct conn *c PINNED = m && table_peek(fd) && !odd_message(m) ? tracked(fd) : NULL;
 	ssize_t r;
 
 	if (LIKELY(!c))
@@ -93,7 +119,6 @@ HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 		m->msg_controllen = 0;
 		m->msg_flags = 0;
 	}
-	conn_put(c);
 	return r;
 }
 
@@ -130,7 +155,7 @@ HUT_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 
 HUT_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
-	struct conn *c = n > 0 && n <= 1024 ? tracked(fd) : NULL;
+	struct conn *c = table_peek(fd) && !odd(iov, (size_t)n) ? tracked(fd) : NULL;
 
 	return LIKELY(!c) ? (stir(), REAL(writev)(fd, iov, n)) : send_iov(c, fd, iov, (size_t)n, 0);
 }
@@ -176,8 +201,7 @@ static void passed_on(const struct msghdr *m)
 
 HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
-	struct conn *c = m ? tracked(fd) : NULL;
-	ssize_t r;
+	struct conn *c PINNED = m && table_peek(fd) && !odd_message(m) ? tracked(fd) : NULL;
 
 	if (UNLIKELY(m && m->msg_controllen))
 		passed_on(m);
@@ -187,9 +211,7 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		stir();
 	if (LIKELY(!c))
 		return REAL(sendmsg)(fd, m, flags);
-	r = io_send(c, fd, m, flags);
-	conn_put(c);
-	return r;
+	return io_send(c, fd, m, flags);
 }
 
 HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)

@@ -4,6 +4,7 @@
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/time.h>
 
 #include "real.h"
 
@@ -165,6 +166,17 @@ HUT_EXPORT int shutdown(int fd, int how)
 	return rc;
 }
 
+/* A negative time means "at once", which getsockopt() cannot tell from "never". */
+static void note_timeo(struct conn *c, bool send, const void *val, socklen_t len)
+{
+	struct timeval tv = { 0, 0 };
+
+	if (val && len >= sizeof(tv))
+		memcpy(&tv, val, sizeof(tv));
+	c->timeo_known[send] = tv.tv_sec < 0;
+	*(send ? &c->sndtimeo_ns : &c->rcvtimeo_ns) = tv.tv_sec < 0 ? 1 : 0;
+}
+
 HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct conn *c = table_peek(fd);
@@ -179,7 +191,7 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	c = rc == 0 && level == SOL_SOCKET ? conn_get(fd) : NULL;
 	if (c) {
 		if (name == SO_RCVTIMEO || name == SO_SNDTIMEO)
-			c->timeo_known[name == SO_SNDTIMEO] = false;
+			note_timeo(c, name == SO_SNDTIMEO, val, len);
 		conn_put(c);
 	}
 	return rc;

@@ -10,7 +10,7 @@
 #define CHUNK 65536u
 #define IOV_STACK 16
 #define CHECK_NS (8 * NS_PER_MS)
-#define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
+#define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_CONFIRM)
 
 /* A place in an iovec array. */
@@ -326,6 +326,8 @@ static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t
 	int err = n < 0 ? errno : 0;
 
 	if (!conn_end_of_tcp(c)) {
+		if (err) /* told now; our writer shall not go on in a ring that nobody reads */
+			__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);
 		errno = err;
 		return n;
 	}
@@ -440,12 +442,15 @@ static ssize_t recv_plainly(const struct cursor *k, int fd, struct msghdr *whole
 /* read(2) and readv(2) of nothing end at once; recv(2) waits for something to be there, as the kernel does. */
 static ssize_t recv_nothing(struct conn *c, int fd, int flags)
 {
+	struct waiting w WAITING = { 0 };
+
 	while (conn_progress(c, fd) && !conn_ready(c, fd, POLLIN)) {
 		if (!blocks(c, flags)) {
 			errno = EAGAIN;
 			return -1;
 		}
-		int r = wait_conn(c, fd, POLLIN, deadline_of(conn_timeo(c, fd, false)));
+		wait_begin(&w, c, POLLIN);
+		int r = wait_conn(c, fd, POLLIN, deadline_of(conn_timeo(c, fd, false)), false);
 
 		if (r == 0)
 			errno = EAGAIN;
@@ -470,11 +475,34 @@ static bool peeked_all(struct conn *c, int fd, ssize_t n, size_t want, int flags
 	return REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS }, NULL) < 0;
 }
 
+/* MSG_TRUNC: the bytes are dropped, and only counted (tcp(7)). */
+static ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags)
+{
+	char bin[16384];
+	ssize_t total = 0;
+
+	flags &= ~MSG_TRUNC;
+	while ((size_t)total < want) {
+		struct iovec iov = { bin, want - (size_t)total < sizeof(bin) ? want - (size_t)total : sizeof(bin) };
+		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+		bool more = total && !(flags & MSG_WAITALL);
+		ssize_t n = io_recv(c, fd, &m, flags | (more ? MSG_DONTWAIT : 0));
+
+		if (n <= 0)
+			return total ? total : n;
+		total += n;
+		if ((size_t)n < iov.iov_len || (flags & MSG_PEEK))
+			break;
+	}
+	return total;
+}
+
 ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 {
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
 	size_t want = iov_total(m), done = 0;
 	uint64_t deadline = NS_FOREVER;
+	struct waiting w WAITING = { 0 };
 	bool timed = false;
 
 	if ((flags & ~RECV_FLAGS) || want > SSIZE_MAX) {
@@ -484,6 +512,8 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 	}
 	if (!want)
 		return recv_nothing(c, fd, flags);
+	if (UNLIKELY(flags & MSG_TRUNC))
+		return recv_discard(c, fd, want, flags);
 	if (bad_address(m)) {
 		if (recv_nothing(c, fd, flags))
 			return -1;
@@ -537,7 +567,8 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 			deadline = deadline_of(conn_timeo(c, fd, false));
 			timed = true;
 		}
-		int r = wait_conn(c, fd, POLLIN, deadline);
+		wait_begin(&w, c, POLLIN);
+		int r = wait_conn(c, fd, POLLIN, deadline, done > 0);
 
 		if (r == 0)
 			errno = EAGAIN;
@@ -702,6 +733,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
 	size_t want = iov_total(m), done = 0;
 	uint64_t deadline = NS_FOREVER;
+	struct waiting w WAITING = { 0 };
 	bool timed = false;
 
 	if ((flags & ~SEND_FLAGS) || !want || want > SSIZE_MAX || m->msg_controllen) {
@@ -738,7 +770,8 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 			deadline = deadline_of(conn_timeo(c, fd, true));
 			timed = true;
 		}
-		int r = wait_conn(c, fd, POLLOUT, deadline);
+		wait_begin(&w, c, POLLOUT);
+		int r = wait_conn(c, fd, POLLOUT, deadline, done > 0);
 
 		if (r == 0)
 			errno = EAGAIN;

@@ -289,7 +289,8 @@ short conn_ready(struct conn *c, int fd, short want)
 	} else if (LOAD(&e->tx_path) == HUT_PATH_TCP) {
 		p.events |= (short)(want & out);
 	}
-	if (p.events && raw_begin(c, fd)) {
+	/* Errors and a hang-up are told whatever is asked for. */
+	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING) && raw_begin(c, fd)) {
 		if (poll_now(&p, 1) > 0)
 			got |= p.revents;
 		raw_end(c);

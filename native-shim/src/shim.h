@@ -161,6 +161,7 @@ void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg);
 struct epset *epset_get(int fd);
 void epset_set(int fd, struct epset *s);
 int table_epset_fd(const struct epset *s);  /* any descriptor of the set, or -1 */
+unsigned int table_high(void);              /* as many descriptors as the process may have */
 bool table_is_hidden(int fd);
 int table_hide(int fd);                     /* moves fd to the top of the table; returns the new number */
 void table_unhide(int fd);                  /* closes a hidden descriptor */
@@ -246,7 +247,19 @@ static inline uint32_t conn_state(const struct conn *c)
 
 ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags);
 ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags);
-int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns);
+/*
+ * A call that sleeps on a connection, counted from its first sleep to its end: a close() by another thread meanwhile
+ * leaves the connection to it, as the kernel would.  wait_end() also runs when the thread is cancelled.
+ */
+struct waiting {
+	struct conn *c; /* NULL: has not slept yet */
+	short want;
+};
+#define WAITING __attribute__((cleanup(wait_end)))
+void wait_begin(struct waiting *w, struct conn *c, short want);
+void wait_end(struct waiting *w);
+/* `some`: bytes were moved already, of which an interrupted call tells. */
+int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns, bool some);
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n);
 bool wait_may_skip_kernel(const void *set, size_t n);
@@ -262,6 +275,7 @@ void epset_bell_added(struct conn *c, int fd);     /* registered with the agent:
 void epset_switched(struct conn *c, int fd);       /* channel stands: socket registrations carry our tag */
 void epset_conn_gone(struct conn *c, bool socket_stays); /* the kernel's registrations are the program's again, or end */
 void epset_leave(struct conn *c);                  /* out of every set, though the socket stays open */
+void epset_nudge(struct conn *c);                  /* sleepers of its sets come and look at it */
 void epset_activity(struct conn *c);               /* bytes moved: sets must look at it before they sleep */
 void epset_young(struct conn *c);                  /* connected: to be tended until it has a doorbell */
 void epset_drop(int epfd);

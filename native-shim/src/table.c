@@ -256,7 +256,7 @@ struct conn *conn_by_index(uint32_t index)
 	return NULL;
 }
 
-static unsigned int table_high(void)
+unsigned int table_high(void)
 {
 	struct rlimit lim;
 

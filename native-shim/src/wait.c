@@ -134,9 +134,10 @@ static void drain(struct conn *c, int fd, short mine)
 	bell_drain(c->bell);
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
-	if (atomic_load(&c->rx_waiters) > ((mine & POLLIN) ? 1 : 0) || c->regs)
+	epset_nudge(c);
+	if (atomic_load(&c->rx_waiters) > ((mine & POLLIN) ? 1 : 0))
 		others |= POLLIN;
-	if (atomic_load(&c->tx_waiters) > ((mine & POLLOUT) ? 1 : 0) || c->regs)
+	if (atomic_load(&c->tx_waiters) > ((mine & POLLOUT) ? 1 : 0))
 		others |= POLLOUT;
 	if (!others)
 		return;
@@ -157,18 +158,29 @@ static void waiters(struct conn *c, short want, int by)
 		life_unkeep(c);
 }
 
-struct wait_scope {
-	struct conn *c;
-	short want;
-	bool raw; /* a sleep that the doorbell cannot end: no switch meanwhile (rule 4b) */
-};
-
-/* Also runs when the thread is cancelled in its sleep. */
-static void scope_end(struct wait_scope *s)
+void wait_begin(struct waiting *w, struct conn *c, short want)
 {
-	waiters(s->c, s->want, -1);
-	if (s->raw)
-		__atomic_fetch_sub(&s->c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+	if (w->c)
+		return;
+	w->want = want;
+	waiters(c, want, 1);
+	w->c = c;
+}
+
+void wait_end(struct waiting *w)
+{
+	int saved = errno;
+
+	if (w->c)
+		waiters(w->c, w->want, -1);
+	errno = saved;
+}
+
+/* A sleep that the doorbell cannot end: no switch meanwhile (rule 4b).  Ends also when the thread is cancelled. */
+static void raw_wait_end(struct conn **c)
+{
+	if (*c)
+		__atomic_fetch_sub(&(*c)->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 }
 
 static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
@@ -176,11 +188,13 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	struct pollfd p[2] = { { .fd = fd }, { .fd = c->bell, .events = POLLIN } };
 	struct timespec ts;
 	bool bell = conn_has_bell(c);
-	struct wait_scope scope __attribute__((cleanup(scope_end))) = { c, 0, !bell };
+	struct conn *raw __attribute__((cleanup(raw_wait_end))) = NULL;
 	int n;
 
-	if (!bell)
+	if (!bell) {
 		__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+		raw = c;
+	}
 	conn_arm_waits(c, want);
 	if (conn_ready(c, fd, want))
 		return 1;
@@ -198,12 +212,8 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 }
 
 /* 1: worth another try; 0: the deadline has passed; -1: errno (EINTR, EBADF) */
-int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
+int wait_conn(struct conn *c, int fd, short want, uint64_t deadline, bool some)
 {
-	/* Counted all the time: a close() by another thread then leaves the connection to us, as the kernel would. */
-	struct wait_scope scope __attribute__((cleanup(scope_end))) = { c, want, false };
-
-	waiters(c, want, 1);
 	for (;;) {
 		if (atomic_load(&c->plain))
 			return 1;
@@ -215,8 +225,11 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
 			return 1;
 		int n = sleep_once(c, fd, want, deadline);
 
-		/* A handler with SA_RESTART ran: recv and send go on, unless they have a time-out (rule 14, signal(7)). */
-		if (n < 0 && errno == EINTR && !((want & POLLIN) ? c->rcvtimeo_ns : c->sndtimeo_ns) &&
+		/*
+		 * A handler with SA_RESTART ran: recv and send go on (rule 14), unless they have a time-out, or have
+		 * moved bytes already, of which they tell then.
+		 */
+		if (n < 0 && errno == EINTR && !some && !((want & POLLIN) ? c->rcvtimeo_ns : c->sndtimeo_ns) &&
 		    !signals_interrupted())
 			continue;
 		if (n < 0)
@@ -230,6 +243,8 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline)
 
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 {
+	if (UNLIKELY(n > 1024 && n > table_high()))
+		return false; /* more than a process can have: the kernel says EINVAL */
 	for (nfds_t i = 0; i < n; i++) {
 		struct conn *c = table_peek(fds[i].fd);
 		struct epset *s;
@@ -243,6 +258,10 @@ bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 }
 
 struct poll_job {
+	void *big;             /* memory of its own, or MAP_FAILED */
+	size_t big_size;
+	bool *counted;         /* raw waits noted, by entry */
+	bool sleeping;         /* count_in() without its count_out() */
 	struct pollfd *user;
 	nfds_t n;
 	struct pollfd *work;   /* n entries for the program's, then up to n doorbells */
@@ -332,8 +351,11 @@ static bool after_sleep(struct poll_job *j)
 	return raw;
 }
 
-static void count_in(struct poll_job *j, bool *counted)
+static void count_in(struct poll_job *j)
 {
+	bool *counted = j->counted;
+
+	j->sleeping = true;
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
 
@@ -346,8 +368,11 @@ static void count_in(struct poll_job *j, bool *counted)
 	}
 }
 
-static void count_out(struct poll_job *j, bool *counted)
+static void count_out(struct poll_job *j)
 {
+	bool *counted = j->counted;
+
+	j->sleeping = false;
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
 
@@ -407,7 +432,7 @@ static size_t asked(const struct poll_job *j)
 	return h;
 }
 
-static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const sigset_t *mask)
+static int poll_loop(struct poll_job *j, uint64_t deadline, const sigset_t *mask)
 {
 	static const struct timespec zero;
 	struct timespec ts;
@@ -428,10 +453,10 @@ static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const
 		}
 		if (poll_spin(j))
 			continue;
-		count_in(j, counted);
+		count_in(j);
 		prepare_sleep(j);
 		if (any_ready(j)) {
-			count_out(j, counted);
+			count_out(j);
 			continue;
 		}
 		int n = REAL(ppoll)(j->work, j->n + j->bells, until(sooner(deadline, j->deadline), &ts), mask);
@@ -439,11 +464,26 @@ static int poll_loop(struct poll_job *j, bool *counted, uint64_t deadline, const
 
 		if (n > 0)
 			stirred_raw = after_sleep(j);
-		count_out(j, counted);
+		count_out(j);
 		errno = saved;
 		if (n < 0)
 			return -1;
 	}
+}
+
+/* Also when the thread is cancelled in its sleep. */
+static void poll_end(struct poll_job *j)
+{
+	int saved = errno;
+
+	if (j->sleeping)
+		count_out(j);
+	for (nfds_t i = 0; i < j->n; i++)
+		if (j->conns[i])
+			conn_put(j->conns[i]);
+	if (j->big != MAP_FAILED)
+		munmap(j->big, j->big_size);
+	errno = saved;
 }
 
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
@@ -452,25 +492,25 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	struct conn *conn_stack[POLL_STACK];
 	bool counted_stack[POLL_STACK];
 	size_t each = 2 * sizeof(struct pollfd) + sizeof(struct conn *) + sizeof(bool);
-	struct poll_job j = { .user = fds, .n = n, .work = work_stack, .conns = conn_stack };
-	bool *counted = counted_stack;
-	void *big = MAP_FAILED;
+	struct poll_job j __attribute__((cleanup(poll_end))) = {
+		.user = fds, .work = work_stack, .conns = conn_stack, .counted = counted_stack, .big = MAP_FAILED,
+		.big_size = n * each,
+	};
 	uint64_t deadline = NS_FOREVER;
-	int r, saved;
 
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
 		errno = EINVAL;
 		return -1;
 	}
 	if (n > POLL_STACK) { /* poll is async-signal-safe, malloc is not */
-		big = mmap(NULL, n * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (big == MAP_FAILED) {
+		j.big = mmap(NULL, j.big_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (j.big == MAP_FAILED) {
 			errno = ENOMEM;
 			return -1;
 		}
-		j.conns = big;
+		j.conns = j.big;
 		j.work = (void *)(j.conns + n);
-		counted = (void *)(j.work + 2 * n);
+		j.counted = (void *)(j.work + 2 * n);
 	}
 	if (timeout)
 		deadline = timeout->tv_sec || timeout->tv_nsec ?
@@ -483,13 +523,6 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 			j.conns[i] = NULL;
 		}
 	}
-	r = poll_loop(&j, counted, deadline, mask);
-	saved = errno;
-	for (nfds_t i = 0; i < n; i++)
-		if (j.conns[i])
-			conn_put(j.conns[i]);
-	if (big != MAP_FAILED)
-		munmap(big, n * each);
-	errno = saved;
-	return r;
+	j.n = n;
+	return poll_loop(&j, deadline, mask);
 }

@@ -70,6 +70,8 @@ for tool in asan tsan; do
   "$build/ring_$tool" $seed > "$work/out" 2>&1; verdict "ring_$tool: $(cat "$work/out")" $?
   passed=$((passed + $(awk "/^ring_test [0-9]/ {n = \$2 - 1} END {print n + 0}" "$work/out")))
 done
+"$build/policy_test" "$(dirname "$0")/policy_cases.txt" $seed > "$work/out" 2>&1; verdict "policy: $(cat "$work/out")" $?
+passed=$((passed + $(awk '/^policy_test: [0-9]/ {n = $2 - 1} END {print n + 0}' "$work/out")))
 preload=$build/libhutong.so label=default
 start_agent -r 262144 -o 4194304 -b 65536 -m 20 -s 50
 edges 10.99.0.1

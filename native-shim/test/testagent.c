@@ -3,7 +3,10 @@
  * testagent.c - an agent for the shim's own tests: one network namespace, both ends of every connection in it.
  *
  * It speaks the control protocol of hutong_abi.h and matches ends by address pair, and does nothing else that the real
- * agent does.  usage: testagent [-r RING] [-o OVERFLOW] [-b AFTER_BYTES] [-m AFTER_MS] [-s SPIN_US] MEMBER...
+ * agent does.
+ *
+ * usage: testagent [-r RING] [-o OVERFLOW] [-b AFTER_BYTES] [-m AFTER_MS] [-s SPIN_US] [-d ADDRESS]... MEMBER...
+ * Connections whose own address is an ADDRESS are declined, as the real agent does for a policy or a tunnel.
  * Every MEMBER (IPv4 or IPv6 address) is listed as co-resident.  Prints "ready" when it listens; ends on SIGTERM.
  */
 #include <arpa/inet.h>
@@ -43,6 +46,8 @@ struct reg {
 static struct shim shims[MAX_SHIMS];
 static struct reg regs[MAX_REGS];
 static int members_fd;
+static uint8_t declined[8][16];
+static int n_declined;
 static uint32_t ring_size = 65536, over_size = 262144, next_chan = 1;
 
 static void die(const char *what)
@@ -116,6 +121,29 @@ static void drop(struct reg *r)
 	r->shim = -1;
 }
 
+static bool parse(const char *text, uint8_t out[16])
+{
+	memset(out, 0, 16);
+	out[10] = out[11] = 0xff;
+	return inet_pton(AF_INET, text, out + 12) == 1 || inet_pton(AF_INET6, text, out) == 1;
+}
+
+static bool decline(struct reg *r)
+{
+	for (int i = 0; i < n_declined; i++) {
+		if (memcmp(declined[i], r->local, 16))
+			continue;
+		struct hut_msg m = { .type = HUT_MSG_DECLINED, .version = HUT_ABI_VERSION, .ref = r->ref,
+				     .reason = HUT_R_TUNNEL };
+
+		send_msg(shims[r->shim].fd, &m, NULL, 0);
+		notify(r);
+		drop(r);
+		return true;
+	}
+	return false;
+}
+
 static void match(struct reg *a)
 {
 	struct reg *b = NULL;
@@ -175,7 +203,8 @@ static void registered(int shim, const struct hut_msg *m, int bell)
 		len = sizeof(ss);
 		getpeername(fd, (struct sockaddr *)&ss, &len);
 		flat(&ss, r->remote);
-		match(r);
+		if (!decline(r))
+			match(r);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -235,9 +264,7 @@ static void make_members(int n, char **addrs, uint32_t bytes, uint32_t ms, uint3
 	for (int i = 0; i < n; i++) {
 		struct hut_member *e = &t->member[t->count++];
 
-		if (inet_pton(AF_INET, addrs[i], e->addr + 12) == 1)
-			e->addr[10] = e->addr[11] = 0xff;
-		else if (inet_pton(AF_INET6, addrs[i], e->addr) != 1)
+		if (!parse(addrs[i], e->addr))
 			die(addrs[i]);
 		e->flags = HUT_MEMBER_CORESIDENT;
 	}
@@ -278,8 +305,8 @@ int main(int argc, char **argv)
 	uint32_t bytes = 4096, ms = 5, spin = 20;
 	int opt, listener;
 
-	while ((opt = getopt(argc, argv, "r:o:b:m:s:")) != -1) {
-		uint32_t v = (uint32_t)strtoul(optarg ? optarg : "0", NULL, 0);
+	while ((opt = getopt(argc, argv, "r:o:b:m:s:d:")) != -1) {
+		uint32_t v = opt == 'd' ? 0 : (uint32_t)strtoul(optarg ? optarg : "0", NULL, 0);
 
 		switch (opt) {
 		case 'r': ring_size = v; break;
@@ -287,6 +314,10 @@ int main(int argc, char **argv)
 		case 'b': bytes = v; break;
 		case 'm': ms = v; break;
 		case 's': spin = v; break;
+		case 'd':
+			if (n_declined == 8 || !parse(optarg, declined[n_declined++]))
+				return 2;
+			break;
 		default: return 2;
 		}
 	}

@@ -64,10 +64,10 @@ class ShellTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"vms", "channels", "conns", "reasons", "stats", "log"})
+  @ValueSource(strings = {"vms", "channels", "conns", "reasons", "stats", "log", "policy"})
   void shouldGiveJsonTablesUsageAndHelp(String command) throws Exception {
     for (String service :
-        List.of("Membership", "Channels", "Connections", "Counters", "EventLog")) {
+        List.of("Membership", "Channels", "Connections", "PolicyControl", "Counters", "EventLog")) {
       String name =
           VmAgent.SERVICES.values().stream()
               .flatMap(List::stream)

@@ -31,14 +31,20 @@ final class VmAgent {
           "discovery", List.of("hutong.api.discovery.Membership"),
           "channel", List.of("hutong.api.channel.Channels"),
           "link", List.of("hutong.api.link.AgentLink"),
-          "intercept", List.of("hutong.api.intercept.Connections"),
+          "intercept",
+              List.of(
+                  "hutong.api.intercept.Connections",
+                  "hutong.api.intercept.PolicyControl",
+                  "hutong.api.intercept.Diagnosis"),
           "xenstore", List.of("hutong.xenstore.XenStore"),
           "telemetry", List.of("hutong.api.telemetry.Counters", "hutong.api.telemetry.EventLog"),
-          "shell", List.of("hutong.shell.internal.HutongCommands"));
+          "shell",
+              List.of(
+                  "hutong.shell.internal.HutongCommands", "hutong.shell.internal.PolicyCommands"));
 
   /** The commands of the shell. */
   static final List<String> COMMANDS =
-      List.of("vms", "channels", "conns", "reasons", "stats", "log");
+      List.of("vms", "channels", "conns", "reasons", "stats", "log", "policy");
 
   private final BundleContext context = FrameworkUtil.getBundle(VmAgent.class).getBundleContext();
 

@@ -33,4 +33,7 @@ public interface ChannelTable {
    * @return the entry, or nothing if the number's index is in use
    */
   Optional<Channel> adopt(int number, int uid, int ringSize, int overSize);
+
+  /** How much of the VM's quota is used now. */
+  Usage usage();
 }

@@ -8,6 +8,7 @@ import hutong.api.channel.ChannelInfo;
 import hutong.api.channel.ChannelTable;
 import hutong.api.channel.Channels;
 import hutong.api.channel.Segments;
+import hutong.api.channel.Usage;
 import hutong.api.discovery.Member;
 import hutong.api.discovery.Membership;
 import hutong.api.os.Fd;
@@ -70,6 +71,11 @@ public final class ChannelComponent implements ChannelTable, Segments, Channels,
   @Override
   public Optional<Channel> adopt(int number, int uid, int ringSize, int overSize) {
     return table.adopt(number, uid, ringSize, overSize);
+  }
+
+  @Override
+  public Usage usage() {
+    return table.usage();
   }
 
   @Override

@@ -6,6 +6,7 @@ import hutong.api.channel.ChannelInfo;
 import hutong.api.channel.ChannelTable;
 import hutong.api.channel.ChannelUse;
 import hutong.api.channel.Segments;
+import hutong.api.channel.Usage;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -33,7 +34,7 @@ public final class Table implements ChannelTable {
   }
 
   /** What somebody uses now. */
-  private static final class Usage {
+  private static final class Use {
     private int numbers;
     private int channels;
     private long bytes;
@@ -46,8 +47,8 @@ public final class Table implements ChannelTable {
   private final Quota quota;
   private final IntSupplier random;
   private final Map<Integer, Entry> byIndex = new HashMap<>();
-  private final Map<Integer, Usage> byUser = new HashMap<>();
-  private final Usage total = new Usage();
+  private final Map<Integer, Use> byUser = new HashMap<>();
+  private final Use total = new Use();
   private int nextIndex;
 
   /**
@@ -63,7 +64,7 @@ public final class Table implements ChannelTable {
 
   @Override
   public synchronized Optional<Channel> reserve(int uid, int peerVm) {
-    Usage user = byUser.get(uid);
+    Use user = byUser.get(uid);
     if ((user != null && user.numbers >= INDEXES / 2) || byIndex.size() >= INDEXES - 1) {
       return Optional.empty();
     }
@@ -90,8 +91,13 @@ public final class Table implements ChannelTable {
   private Entry enter(int number, int uid, int peerVm) {
     Entry entry = new Entry(number, uid, peerVm);
     byIndex.put(number & LOW, entry);
-    byUser.computeIfAbsent(uid, u -> new Usage()).numbers++;
+    byUser.computeIfAbsent(uid, u -> new Use()).numbers++;
     return entry;
+  }
+
+  @Override
+  public synchronized Usage usage() {
+    return new Usage(total.channels, quota.channels, total.bytes, quota.bytes);
   }
 
   /** Channels in use now. */
@@ -214,7 +220,7 @@ public final class Table implements ChannelTable {
       count(byUser.get(uid), 1);
     }
 
-    private void count(Usage usage, int sign) {
+    private void count(Use usage, int sign) {
       usage.channels += sign;
       usage.bytes += sign * Segments.bytes(ringSize, overSize);
     }
@@ -248,7 +254,7 @@ public final class Table implements ChannelTable {
         refund();
         released = true;
         byIndex.remove(number & LOW);
-        Usage user = byUser.get(uid);
+        Use user = byUser.get(uid);
         if (--user.numbers == 0) {
           byUser.remove(uid);
         }

@@ -73,9 +73,13 @@ class TableTest {
       }
       assertThat(charged).as("two users with two each").hasSize(4);
       assertThat(table.bytes()).isEqualTo(4 * BYTES);
+      assertThat(table.usage().fits(BYTES)).isFalse();
       charged.get(0).refund();
       charged.get(0).refund();
       assertThat(table.bytes()).isEqualTo(3 * BYTES);
+      assertThat(table.usage().fits(BYTES)).isTrue();
+      assertThat(table.usage().channels()).isEqualTo(3);
+      assertThat(table.usage().bytes()).isEqualTo(3 * BYTES);
       assertThat(charged.get(0).charge(RING, OVER)).isTrue();
       assertThat(charged.get(0).charge(RING, OVER)).as("charged once").isTrue();
       assertThat(table.bytes()).isEqualTo(4 * BYTES);

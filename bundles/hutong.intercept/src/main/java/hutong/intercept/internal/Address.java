@@ -61,6 +61,11 @@ record Address(long hi, long lo) implements Comparable<Address> {
     return hi == 0 && (lo == 1 || (lo >>> 24) == ((V4_PREFIX | 0x7f000000L) >>> 24));
   }
 
+  /** True for an IPv4 address. */
+  boolean v4() {
+    return hi == 0 && lo >>> 32 == V4_PREFIX >>> 32;
+  }
+
   /** memcmp order, as the member table is sorted. */
   @Override
   public int compareTo(Address other) {

@@ -25,7 +25,7 @@ import java.util.function.Supplier;
  * only here, when somebody asks. Thread-safe.
  */
 final class ConnectionList implements Connections {
-  private static final String SHIM = "libhutong.so";
+  static final String SHIM = "libhutong.so";
 
   /** Where the kernel's list comes from. */
   interface Kernel {
@@ -72,11 +72,7 @@ final class ConnectionList implements Connections {
     for (SockDiag.Socket socket : sockets) {
       byCookie.put(socket.cookie(), socket);
       Known end = known.get(socket.cookie());
-      // A pool can say what it wants: another user's socket is not its business.
-      if (end != null
-          && end.registered == null
-          && end.pool.uid() != 0
-          && end.pool.uid() != socket.uid()) {
+      if (end != null && !speaksFor(end, socket.uid())) {
         known.remove(socket.cookie());
       }
       if (!known.containsKey(socket.cookie())) {
@@ -99,6 +95,24 @@ final class ConnectionList implements Connections {
     }
     out.sort(Comparator.comparing(ConnectionInfo::pid).thenComparing(ConnectionInfo::local));
     return out;
+  }
+
+  /**
+   * One connection, as the list has it.
+   *
+   * @param pid a process that holds it
+   * @param uid the user that the socket belongs to
+   */
+  ConnectionInfo find(int pid, int uid, long cookie, AddressPair pair) {
+    Known end = known().get(cookie);
+    return end != null && speaksFor(end, uid)
+        ? info(end, pair)
+        : info(new SockDiag.Socket(pair, cookie, uid, 0), pid);
+  }
+
+  /** A pool can say what it wants: another user's socket is not its business. */
+  private static boolean speaksFor(Known end, int uid) {
+    return end.registered != null || end.pool.uid() == 0 || end.pool.uid() == uid;
   }
 
   private Map<Long, Known> known() {

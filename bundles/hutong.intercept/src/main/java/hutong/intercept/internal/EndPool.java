@@ -129,6 +129,24 @@ final class EndPool implements AutoCloseable {
     map.getAndAddInt((long) PoolLayout.slot(index) + EndLayout.AGENT_NOTE, 1);
   }
 
+  /** Tells the program that the peer's end is registered no more. */
+  void peerGone(int index, long cookie) {
+    if (map.getLong(PoolLayout.slot(index) + EndLayout.COOKIE) == cookie) {
+      map.putIntVolatile(PoolLayout.slot(index) + EndLayout.AGENT_GONE, 1);
+    }
+  }
+
+  /**
+   * Tells the program to go back to TCP for good.
+   *
+   * @param cookie the socket that is meant: the program may have given the slot to another
+   */
+  void stop(int index, long cookie, Reason reason) {
+    if (map.getLong(PoolLayout.slot(index) + EndLayout.COOKIE) == cookie) {
+      map.putIntVolatile(PoolLayout.slot(index) + EndLayout.AGENT_STOP, reason.number());
+    }
+  }
+
   @Override
   public void close() {
     map.close();

@@ -20,6 +20,7 @@ import hutong.platform.Poller;
 import hutong.platform.Processes;
 import hutong.platform.Sockets;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -28,7 +29,12 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.Supplier;
 
 /**
  * The agent's end of all programs' control connections: one event loop, which blocks when nothing
@@ -37,6 +43,7 @@ import java.util.concurrent.RejectedExecutionException;
 final class Intercept implements AgentLinkListener, AutoCloseable {
   private static final int MAX_SESSIONS = 8192;
   private static final Duration RETRY = Duration.ofSeconds(1);
+  private static final int ANSWER_SECONDS = 5;
 
   /** The operating system and the services that this bundle needs. */
   record Services(
@@ -55,8 +62,9 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
    * @param address abstract Unix address to listen at
    * @param domid this VM's domain id
    * @param programs what programs are told
+   * @param policy which connections may leave TCP
    */
-  record Config(String address, int domid, MemberTable.Settings programs) {}
+  record Config(String address, int domid, MemberTable.Settings programs, LivePolicy policy) {}
 
   private final Services services;
   private final Config config;
@@ -66,6 +74,7 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
   private final MemberTable table;
   private final Survivors survivors;
   private final RouteCheck routes;
+  private final ProcFs proc = new ProcFs(Path.of("/proc"));
   private final Set<ShimSession> sessions = new HashSet<>();
   private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
   private volatile AgentLink link;
@@ -85,6 +94,7 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
     this.routes = routes;
     this.meter = new CountersMeter(services.counters);
     this.table = new MemberTable(services.memory, config.programs);
+    table.enable(enabled());
     try {
       this.loop = new EventLoop(services.events, "hutong-intercept", e -> failed("loop", e));
     } catch (IOException e) {
@@ -114,6 +124,7 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
     loop.execute(
         () -> {
           survivors.scan();
+          survivors.apply(config.policy.now());
           listen(whenListening);
         });
   }
@@ -231,7 +242,16 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
   }
 
   boolean enabled() {
-    return config.programs.enabled();
+    return config.policy.now().enabled();
+  }
+
+  /** Whether the policy keeps a program's connection on TCP. */
+  boolean forbids(PeerCred program, AddressPair pair) {
+    return forbids(program.pid(), program.uid(), pair);
+  }
+
+  boolean forbids(int pid, int uid, AddressPair pair) {
+    return config.policy.decide(Subject.of(() -> proc.names(pid), uid, pair)).denied();
   }
 
   boolean isDoorbell(Fd fd) {
@@ -273,6 +293,51 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
 
   void failed(String what, Throwable e) {
     services.log.warn("intercept", what + ": " + e);
+  }
+
+  // ---------------------------------------------------------------- policy
+
+  /**
+   * The policy, or the switch, has changed: tells the programs. Any thread; returns when it is
+   * done.
+   *
+   * @param ring whether all programs must look again
+   */
+  ShimSession.Told policyChanged(boolean ring) {
+    return ask(
+        () -> {
+          table.enable(enabled());
+          ShimSession.Told told = survivors.apply(config.policy.now());
+          for (ShimSession session : List.copyOf(sessions)) {
+            told = told.plus(session.policyChanged(ring));
+          }
+          return told;
+        });
+  }
+
+  /**
+   * Asks something that only the loop may answer, from another thread.
+   *
+   * @throws IllegalStateException when there is no answer
+   */
+  <T> T ask(Supplier<T> question) {
+    CompletableFuture<T> answer = new CompletableFuture<>();
+    try {
+      loop.execute(
+          () -> {
+            try {
+              answer.complete(question.get());
+            } catch (RuntimeException e) {
+              answer.completeExceptionally(e);
+            }
+          });
+      return answer.get(ANSWER_SECONDS, TimeUnit.SECONDS);
+    } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
+      throw new IllegalStateException("the intercept does not answer", e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted", e);
+    }
   }
 
   // ---------------------------------------------------------------- members and peers
@@ -369,14 +434,23 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
         session
             .registrations()
             .forEach(
-                (slot, r) ->
-                    registered.put(slot, new RegisteredView(r.pair, r.cookie, matcher.reason(r))));
+                (slot, r) -> registered.put(slot, new RegisteredView(r.pair, r.cookie, reason(r))));
         out.add(
             new PoolView(session.cred().pid(), session.cred().uid(), session.pool(), registered));
       }
     }
     out.addAll(survivors.pools());
     return out;
+  }
+
+  private Reason reason(Registration registration) {
+    return enabled() ? matcher.reason(registration) : Reason.OFF;
+  }
+
+  /** Whether the way to the other agents is there; any thread. */
+  boolean linked() {
+    AgentLink now = link;
+    return now != null && now.connected();
   }
 
   /** Whether programs can connect; any thread. */

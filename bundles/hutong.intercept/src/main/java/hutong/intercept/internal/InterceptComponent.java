@@ -7,8 +7,12 @@ import hutong.api.channel.ChannelTable;
 import hutong.api.channel.Segments;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
+import hutong.api.intercept.CheckInfo;
 import hutong.api.intercept.ConnectionInfo;
 import hutong.api.intercept.Connections;
+import hutong.api.intercept.Diagnosis;
+import hutong.api.intercept.PolicyControl;
+import hutong.api.intercept.WhyInfo;
 import hutong.api.link.AgentLink;
 import hutong.api.link.AgentLinkListener;
 import hutong.api.os.Fd;
@@ -23,10 +27,6 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import org.osgi.framework.BundleContext;
 import org.osgi.framework.FrameworkUtil;
 import org.osgi.framework.ServiceRegistration;
@@ -43,13 +43,19 @@ import org.osgi.service.component.annotations.ReferencePolicy;
  */
 @Component(
     immediate = true,
-    service = {Connections.class, AgentLinkListener.class, MembershipListener.class})
+    service = {
+      Connections.class,
+      AgentLinkListener.class,
+      MembershipListener.class,
+      PolicyControl.class,
+      Diagnosis.class
+    })
 public final class InterceptComponent
-    implements Connections, AgentLinkListener, MembershipListener {
-  private static final int LIST_SECONDS = 5;
-
+    implements Connections, AgentLinkListener, MembershipListener, PolicyControl, Diagnosis {
   private final Intercept intercept;
   private final ConnectionList list;
+  private final PolicyControl control;
+  private final Diagnosis diagnosis;
   private ServiceRegistration<ReadyProbe> ready;
   private boolean closed;
 
@@ -70,23 +76,37 @@ public final class InterceptComponent
     if (config.role() == AgentConfig.Role.HOST) {
       intercept = null;
       list = null;
+      control = null;
+      diagnosis = null;
       return;
     }
     MemberTable.Settings programs =
         new MemberTable.Settings(
-            config.flag("hutong.enabled", true),
             (int) config.number("hutong.after.bytes", 65_536, 0, Integer.MAX_VALUE),
             (int) config.number("hutong.after.ms", 20, 0, Integer.MAX_VALUE),
             (int) config.number("hutong.spin.us", 50, 0, 1_000_000));
+    LivePolicy policy =
+        new LivePolicy(
+            config, config.run().resolve("policy"), text -> log.error("intercept", text));
+    Intercept.Services services =
+        new Intercept.Services(sockets, processes, events, memory, table, segments, counters, log);
+    RouteCheck routes = new RouteCheck();
     intercept =
         new Intercept(
-            new Intercept.Services(
-                sockets, processes, events, memory, table, segments, counters, log),
-            new Intercept.Config(Abi.AGENT_NAME, config.domid(), programs),
-            new RouteCheck());
+            services,
+            new Intercept.Config(Abi.AGENT_NAME, config.domid(), programs, policy),
+            routes);
+    ProcFs proc = new ProcFs(Path.of("/proc"));
     list =
         new ConnectionList(
-            this::pools, intercept::members, SockDiag::connections, new ProcFs(Path.of("/proc")));
+            () -> intercept.ask(intercept::pools), intercept::members, SockDiag::connections, proc);
+    control = new Control(policy, intercept, log);
+    String shim = config.text("hutong.shim", "");
+    diagnosis =
+        new Doctor(
+            new Why(processes, proc, list, intercept::members, policy),
+            new CheckWorld(
+                policy, intercept, routes, services, shim.isEmpty() ? null : Path.of(shim)));
     intercept.start(() -> listening(context));
   }
 
@@ -97,19 +117,6 @@ public final class InterceptComponent
               ReadyProbe.class,
               new ReadyProbe() {},
               FrameworkUtil.asDictionary(Map.of(ReadyProbe.NAME, "intercept")));
-    }
-  }
-
-  private List<Intercept.PoolView> pools() {
-    CompletableFuture<List<Intercept.PoolView>> answer = new CompletableFuture<>();
-    intercept.loop().execute(() -> answer.complete(intercept.pools()));
-    try {
-      return answer.get(LIST_SECONDS, TimeUnit.SECONDS);
-    } catch (ExecutionException | TimeoutException e) {
-      throw new IllegalStateException("the intercept does not answer", e);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw new IllegalStateException("interrupted", e);
     }
   }
 
@@ -131,6 +138,43 @@ public final class InterceptComponent
   @Override
   public List<ConnectionInfo> list() {
     return list == null ? List.of() : list.list();
+  }
+
+  private <T> T ofVm(T service) {
+    if (service == null) {
+      throw new IllegalStateException("a host's agent moves no connections: ask a VM's");
+    }
+    return service;
+  }
+
+  @Override
+  public State state() {
+    return ofVm(control).state();
+  }
+
+  @Override
+  public Change enable(boolean on) {
+    return ofVm(control).enable(on);
+  }
+
+  @Override
+  public Change set(RuleSet set, String rules) {
+    return ofVm(control).set(set, rules);
+  }
+
+  @Override
+  public Change reset() {
+    return ofVm(control).reset();
+  }
+
+  @Override
+  public WhyInfo why(int pid, int fd) {
+    return ofVm(diagnosis).why(pid, fd);
+  }
+
+  @Override
+  public CheckInfo check(String target) {
+    return ofVm(diagnosis).check(target);
   }
 
   @Override

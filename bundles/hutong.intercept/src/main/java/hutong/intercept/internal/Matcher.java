@@ -122,6 +122,22 @@ final class Matcher {
     }
   }
 
+  /**
+   * A registration that has no channel yet shall get none; the owner is told. One that has a
+   * channel is left alone.
+   */
+  void refuse(Registration registration, Reason reason) {
+    if (registration.localGone || registration.in(Channel.State.OPEN)) {
+      return;
+    }
+    Channel channel = registration.channel;
+    if (registration.in(Channel.State.SETUP)) {
+      refuseBoth(peer(channel.peerVm()), registration, channel.peerNumber(), reason);
+    } else {
+      decline(registration, reason);
+    }
+  }
+
   /** The channel of an address has a new domain id: the VM there was started anew. */
   void moved(Registration registration, int peerVm) {
     Channel channel = registration.channel;
@@ -159,6 +175,11 @@ final class Matcher {
     return world.timers().nowMs() - registration.sinceMs >= SILENT_MS
         ? Reason.PEER_SILENT
         : Reason.NONE;
+  }
+
+  /** How far the acquaintance with the agent of a VM goes. */
+  Peer.State peerState(int domid) {
+    return peer(domid).state;
   }
 
   /** Gives everything back; nothing is sent. */
@@ -404,7 +425,7 @@ final class Matcher {
       decline(
           entry, Reason.isKnown(message.reason()) ? Reason.of(message.reason()) : Reason.SEGMENT);
     } else if (meant) {
-      entry.remoteGone = true;
+      remoteGone(entry);
     }
   }
 
@@ -426,7 +447,7 @@ final class Matcher {
       backToPending(entry);
       courier.offerLater(peer, entry);
     } else {
-      entry.remoteGone = true;
+      remoteGone(entry);
     }
   }
 
@@ -459,6 +480,13 @@ final class Matcher {
     release(registration);
     world.meter().reason(reason);
     registration.owner.onDeclined(registration, reason);
+  }
+
+  private static void remoteGone(Registration registration) {
+    if (!registration.remoteGone) {
+      registration.remoteGone = true;
+      registration.owner.onPeerGone(registration);
+    }
   }
 
   private void backToPending(Registration registration) {
@@ -497,7 +525,7 @@ final class Matcher {
       } else if (registration.in(Channel.State.SETUP)) {
         backToPending(registration);
       } else if (registration.in(Channel.State.OPEN)) {
-        registration.remoteGone = true;
+        remoteGone(registration);
       }
     }
   }

@@ -20,17 +20,16 @@ final class MemberTable implements AutoCloseable {
   /**
    * What programs are told besides the members.
    *
-   * @param enabled false: everything stays on TCP
    * @param afterBytes rule 6
    * @param afterMs rule 6
    * @param spinUs longest spin before a sleep, in microseconds
    */
-  record Settings(boolean enabled, int afterBytes, int afterMs, int spinUs) {}
+  record Settings(int afterBytes, int afterMs, int spinUs) {}
 
   private final Mapping map;
   private final Fd readOnly;
 
-  /** Makes an empty table. */
+  /** Makes an empty table, in which everything stays on TCP until {@link #enable}. */
   MemberTable(Memory memory, Settings settings) throws IOException {
     try (Fd file =
         memory.memfdCreate(
@@ -41,7 +40,6 @@ final class MemberTable implements AutoCloseable {
         Native.sealAgainstNewWriters(file);
         reopened = memory.reopenReadOnly(file);
         map.putInt(MembersLayout.VERSION, Abi.ABI_VERSION);
-        map.putInt(MembersLayout.ENABLED, settings.enabled ? 1 : 0);
         map.putInt(MembersLayout.AFTER_BYTES, settings.afterBytes);
         map.putInt(MembersLayout.AFTER_MS, settings.afterMs);
         map.putInt(MembersLayout.SPIN_US, settings.spinUs);
@@ -55,6 +53,11 @@ final class MemberTable implements AutoCloseable {
       }
       readOnly = reopened;
     }
+  }
+
+  /** Says whether connections may leave TCP; programs look when their doorbell rings. */
+  void enable(boolean on) {
+    map.putIntVolatile(MembersLayout.ENABLED, on ? 1 : 0);
   }
 
   /** The descriptor for programs; stays the table's. */

@@ -53,6 +53,11 @@ final class ProcFs {
     return out;
   }
 
+  /** Whether there is such a process, or thread. */
+  boolean exists(int pid) {
+    return Files.exists(root.resolve(Integer.toString(pid)));
+  }
+
   /** The network namespace of a process, null if it cannot be told. */
   String networkNamespace(String pid) {
     return link(root.resolve(pid + "/ns/net"));
@@ -75,6 +80,50 @@ final class ProcFs {
     } catch (IOException e) {
       return "?";
     }
+  }
+
+  /**
+   * The names by which a policy may mean a process: the command's, and that of the executable. Of a
+   * script the latter is its interpreter's.
+   */
+  List<String> names(int pid) {
+    List<String> out = new ArrayList<>();
+    String command = program(pid);
+    if (!command.equals("?")) {
+      out.add(command);
+    }
+    String executable = link(root.resolve(pid + "/exe"));
+    if (executable != null) {
+      String name = executable.substring(executable.lastIndexOf('/') + 1);
+      String gone = " (deleted)";
+      out.add(name.endsWith(gone) ? name.substring(0, name.length() - gone.length()) : name);
+    }
+    return out;
+  }
+
+  /** A variable of the environment that a process was started with; null if it has none. */
+  String environment(int pid, String name) {
+    try {
+      String all = Files.readString(root.resolve(pid + "/environ"), StandardCharsets.ISO_8859_1);
+      for (String entry : all.split("\0")) {
+        if (entry.startsWith(name + "=")) {
+          return entry.substring(name.length() + 1);
+        }
+      }
+    } catch (IOException e) {
+      // gone
+    }
+    return null;
+  }
+
+  /** The user that owns a descriptor's file or socket; -1 if it is gone. */
+  int owner(int pid, int fd) {
+    return (int) attribute(root.resolve(pid + "/fd/" + fd), "unix:uid", -1);
+  }
+
+  /** What a descriptor of a process is, as /proc has it; null if it is not open. */
+  String target(int pid, int fd) {
+    return link(root.resolve(pid + "/fd/" + fd));
   }
 
   /** Whether a process has a file of that name mapped. */

@@ -23,6 +23,9 @@ final class Registration {
      */
     void onChannel(Registration registration, int side, Fd segment, Fd peerDoorbell);
 
+    /** The peer's end of the channel is registered no more; the registration goes on. */
+    void onPeerGone(Registration registration);
+
     /** There will be no channel. The registration is over already. */
     void onDeclined(Registration registration, Reason reason);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.Channel;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
 import hutong.platform.OsException;
@@ -202,6 +203,9 @@ final class ShimSession implements Registration.Owner {
     if (verdict.reason() != Reason.NONE) {
       return verdict.reason();
     }
+    if (intercept.forbids(cred, verdict.pair())) {
+      return Reason.POLICY;
+    }
     Matcher matcher = intercept.matcher();
     if (matcher.registered(message.cookie()) != null) {
       return Reason.SHARED;
@@ -219,6 +223,42 @@ final class ShimSession implements Registration.Owner {
     end.registration.channel.use(new SlotUse(pool, end.slot, cred.pid()));
     byRegistration.put(end.registration, end);
     return Reason.NONE;
+  }
+
+  /**
+   * The policy, or the switch, has changed.
+   *
+   * @param ring whether all must look again
+   * @return registrations told, and those of them that must go back to TCP for good
+   */
+  Told policyChanged(boolean ring) {
+    Told told = new Told(0, 0);
+    for (End end : List.copyOf(byRef.values())) {
+      Registration registration = end.registration;
+      boolean forbidden = intercept.forbids(cred, registration.pair);
+      if (forbidden && registration.in(Channel.State.OPEN)) {
+        pool.stop(end.slot, registration.cookie, Reason.POLICY);
+      } else if (forbidden) {
+        intercept.matcher().refuse(registration, Reason.POLICY);
+      }
+      if (end.doorbell.isOpen() && (ring || forbidden)) {
+        intercept.ring(end.doorbell);
+      }
+      told = told.plus(new Told(ring || forbidden ? 1 : 0, forbidden ? 1 : 0));
+    }
+    return told;
+  }
+
+  /**
+   * What a change did.
+   *
+   * @param rung registrations that were told
+   * @param stopped those of them that must go back to TCP for good, or get no channel
+   */
+  record Told(int rung, int stopped) {
+    Told plus(Told other) {
+      return new Told(rung + other.rung, stopped + other.stopped);
+    }
   }
 
   private void gone(int ref) {
@@ -250,6 +290,15 @@ final class ShimSession implements Registration.Owner {
       return;
     }
     send(end, ShimMessage.channel(end.ref, side, registration), fds, false);
+  }
+
+  @Override
+  public void onPeerGone(Registration registration) {
+    End end = byRegistration.get(registration);
+    if (end != null && !closed) {
+      pool.peerGone(end.slot, registration.cookie);
+      intercept.ring(end.doorbell);
+    }
   }
 
   @Override

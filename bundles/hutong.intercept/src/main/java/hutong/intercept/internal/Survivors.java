@@ -3,6 +3,7 @@ package hutong.intercept.internal;
 
 import hutong.api.channel.Channel;
 import hutong.api.discovery.Member;
+import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
 import hutong.intercept.internal.Intercept.PoolView;
 import hutong.platform.abi.Abi;
@@ -98,7 +99,7 @@ final class Survivors implements AutoCloseable {
     int pid = descriptor.pid();
     try (Fd process = services.processes().pidfdOpen(pid);
         Fd copy = services.processes().pidfdGetfd(process, descriptor.fd())) {
-      Found found = new Found(pid, proc.uid(pid), EndPool.open(services.memory(), copy, false));
+      Found found = new Found(pid, proc.uid(pid), EndPool.open(services.memory(), copy, true));
       int used = found.pool.used();
       for (int i = 0; i < used; i++) {
         EndPool.Slot slot = found.pool.slot(i);
@@ -121,6 +122,36 @@ final class Survivors implements AutoCloseable {
       intercept.meter().count("intercept.channels.survived");
     }
     return channel;
+  }
+
+  /**
+   * Ends the channels that the switch or the policy forbids. These programs do not see this agent's
+   * switch, and their doorbells are not known: they go back to TCP at their next call or wake-up,
+   * and for good.
+   */
+  ShimSession.Told apply(LivePolicy.State now) {
+    ShimSession.Told told = new ShimSession.Told(0, 0);
+    if (byInode.isEmpty() || (now.enabled() && now.policy().isEmpty())) {
+      return told;
+    }
+    Map<Long, AddressPair> pairs = new HashMap<>();
+    try {
+      SockDiag.connections().forEach(socket -> pairs.put(socket.cookie(), socket.pair()));
+    } catch (IOException e) {
+      intercept.failed("list of connections", e);
+    }
+    for (Found found : byInode.values()) {
+      for (Old old : found.channels) {
+        AddressPair pair = pairs.get(old.cookie);
+        // Of a connection that cannot be told the worst is believed.
+        boolean forbidden = pair == null || intercept.forbids(found.pid, found.uid, pair);
+        if (!now.enabled() || forbidden) {
+          found.pool.stop(old.slot, old.cookie, now.enabled() ? Reason.POLICY : Reason.OFF);
+          told = told.plus(new ShimSession.Told(1, 1));
+        }
+      }
+    }
+    return told;
   }
 
   /** Drops what has ended. */

@@ -38,6 +38,7 @@ class MatcherRandomTest {
             "intercept.undelivered",
             "intercept.offers.unmatched",
             "intercept.channels.closed");
+    assertThat(total.get("lonely")).isPositive();
   }
 
   private static final class World {
@@ -46,6 +47,7 @@ class MatcherRandomTest {
     private final List<int[]> vms = new ArrayList<>();
     private final Map<AddressPair, End> live = new HashMap<>();
     private final List<End> every = new ArrayList<>();
+    private int lonely;
 
     private World(Sim sim) {
       this.sim = sim;
@@ -84,6 +86,7 @@ class MatcherRandomTest {
             });
     assertThat(sim.openFds("segment")).as("segments").isZero();
     assertThat(sim.openFds("doorbell")).as("doorbells").isZero();
+    total.merge("lonely", w.lonely, Integer::sum);
     sim.counts.forEach((name, n) -> total.merge(name, n, Integer::sum));
   }
 
@@ -174,6 +177,12 @@ class MatcherRandomTest {
         assertThat(other.registration.channel.state())
             .as("two that wait for each other")
             .isEqualTo(Channel.State.OPEN); // with an earlier registration of this end
+      }
+      if (end.registration.in(Channel.State.OPEN)) {
+        boolean shared =
+            w.live.values().stream().anyMatch(e -> e != end && e.segment == end.segment);
+        assertThat(shared || end.peerGone == 1).as("an end that waits for nobody").isTrue();
+        w.lonely += shared ? 0 : 1;
       }
     }
   }

@@ -289,4 +289,88 @@ class MatcherTest {
     moved.unregister();
     assertReclaimed();
   }
+
+  @Test
+  void tellsAnEndOnceThatItsPeersEndIsGone() {
+    for (int who = 0; who < 2; who++) {
+      List<End> ends = sim.connection(1, 2, 1000 + who);
+      ends.forEach(End::register);
+      sim.drain();
+      End left = ends.get(1 - who);
+      assertThat(left.peerGone).isZero();
+      ends.get(who).unregister();
+      sim.settle();
+      assertThat(left.peerGone).isOne();
+      left.unregister();
+      sim.settle();
+      assertThat(left.peerGone).isOne();
+      assertThat(ends.get(who).peerGone).as("it went first").isZero();
+      assertReclaimed();
+    }
+  }
+
+  @Test
+  void tellsAnEndThatItsPeersAgentForgotEverything() {
+    List<End> ends = sim.connection(1, 2, 1000);
+    ends.forEach(End::register);
+    sim.drain();
+    sim.kill(2);
+    assertThat(ends.get(0).peerGone).isZero();
+    sim.start(2, 100);
+    sim.link(2);
+    sim.settle();
+    assertThat(ends.get(0).peerGone).isOne();
+    ends.get(1).doorbell.close();
+    ends.get(0).unregister();
+    assertReclaimed();
+  }
+
+  @Test
+  void tellsAnEndThatItsPeersAgentStaysAway() {
+    List<End> ends = sim.connection(1, 2, 1000);
+    ends.forEach(End::register);
+    sim.drain();
+    sim.unlink(2);
+    sim.advance(Matcher.FORGET_MS - 1);
+    assertThat(ends.get(0).peerGone).isZero();
+    sim.advance(1);
+    assertThat(ends.get(0).peerGone).isOne();
+    sim.link(2);
+    sim.settle();
+    assertThat(ends.get(0).peerGone).isOne();
+    ends.forEach(End::unregister);
+    assertReclaimed();
+  }
+
+  /** The policy forbids an end after any number of messages. */
+  @ParameterizedTest
+  @ValueSource(ints = {0, 1, 2, 3, 4, 5, 6})
+  void refusesWhatHasNoChannelYet(int steps) {
+    for (int who = 0; who < 2; who++) {
+      List<End> ends = sim.connection(1, 2, 1000 + who);
+      ends.forEach(End::register);
+      for (int i = 0; i < steps; i++) {
+        sim.step(false);
+      }
+      End end = ends.get(who);
+      boolean open = end.registration.in(Channel.State.OPEN);
+      sim.agents.get(who + 1).matcher.refuse(end.registration, Reason.POLICY);
+      assertThat(end.declined).isEqualTo(open ? null : Reason.POLICY);
+      sim.settle();
+      End left = ends.get(1 - who);
+      if (open) {
+        assertMatched(ends.get(0), ends.get(1));
+        end.unregister();
+      } else {
+        assertThat(end.segment).isEqualTo(-1);
+        // The other end has no channel, or one that it knows to be of no use.
+        assertThat(left.segment >= 0 && left.peerGone == 0).isFalse();
+        sim.agents.get(who + 1).matcher.refuse(end.registration, Reason.POLICY);
+      }
+      if (left.declined == null) {
+        left.unregister();
+      }
+      assertReclaimed();
+    }
+  }
 }

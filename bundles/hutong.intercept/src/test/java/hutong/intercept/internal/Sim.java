@@ -170,6 +170,7 @@ final class Sim {
     int side = -1;
     int peerDoorbell = -1;
     Reason declined;
+    int peerGone;
 
     End(int domid, int peer, AddressPair pair) {
       this.domid = domid;
@@ -198,6 +199,13 @@ final class Sim {
       peerDoorbell = ((SimFd) newDoorbell).thing;
       newSegment.close();
       newDoorbell.close();
+    }
+
+    @Override
+    public void onPeerGone(Registration r) {
+      assertThat(r).isSameAs(registration);
+      assertThat(segment).as("a peer is gone that never was there").isNotNegative();
+      peerGone++;
     }
 
     @Override

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.AgentConfig;
 import hutong.api.discovery.Member;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.link.AgentLink;
@@ -53,6 +54,7 @@ final class TwoVms implements AutoCloseable {
   final Map<String, AtomicLong> counts = new ConcurrentHashMap<>();
   final Table[] tables = new Table[2];
   final Intercept[] vms = new Intercept[2];
+  final LivePolicy[] policies = new LivePolicy[2];
   private final List<Closeable> open = new ArrayList<>();
 
   TwoVms() throws IOException {
@@ -78,10 +80,15 @@ final class TwoVms implements AutoCloseable {
             new MemfdSegments(Platform.memory(), RING, OVER),
             counters(),
             new Quiet());
-    MemberTable.Settings settings = new MemberTable.Settings(true, 65_536, 20, 50);
+    MemberTable.Settings settings = new MemberTable.Settings(65_536, 20, 50);
+    if (policies[i] == null) {
+      policies[i] = new LivePolicy(new AgentConfig(key -> null), null, text -> {});
+    }
     vms[i] =
         new Intercept(
-            services, new Intercept.Config(address(i), i + 1, settings), new RouteCheck());
+            services,
+            new Intercept.Config(address(i), i + 1, settings, policies[i]),
+            new RouteCheck());
     vms[i].start(() -> {});
     vms[i].membershipChanged(new MembershipSnapshot(1, members(i + 1)));
     FakeShim.until(vms[i]::listening);

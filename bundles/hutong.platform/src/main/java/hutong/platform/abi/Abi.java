@@ -7,7 +7,7 @@ package hutong.platform.abi;
  */
 public final class Abi {
   /** The version of all layouts. */
-  public static final int ABI_VERSION = 1;
+  public static final int ABI_VERSION = 2;
 
   /** The abstract Unix address of a VM's agent, without its leading NUL. */
   public static final String AGENT_NAME = "hutong-agent";
@@ -36,37 +36,41 @@ public final class Abi {
   /** Most entries of a member table. */
   public static final int MEMBERS_MAX = 1024;
 
-  /** {@code enum hut_prod_state}: bytes travel on TCP. */
-  public static final int PROD_TCP = 0;
+  /** The rounds of the word turn, above the state and the low half of an offset. */
+  public static final int ROUND_MASK = 0x3fffffff;
 
-  /** {@code enum hut_prod_state}: bytes from offset start on are in the ring (rule 5). */
-  public static final int PROD_RING = 1;
-
-  /** {@code enum hut_cons_state}: the consumer takes TCP only. */
-  public static final int CONS_TCP = 0;
-
-  /** {@code enum hut_cons_state}: the producer may go to the ring (rule 4). */
-  public static final int CONS_ARMED = 1;
-
-  /** {@code enum hut_turn}. */
+  /** {@code enum hut_turn}: the producer may use the ring. */
   public static final int TURN_OPEN = 0;
 
-  /**
-   * {@code enum hut_turn}: consumer takes nothing from offset max(stop, start) on; producer sends
-   * it on TCP.
-   */
+  /** {@code enum hut_turn}: the consumer takes nothing at or after the offset. */
   public static final int TURN_STOPPED = 1;
 
-  /**
-   * {@code enum hut_turn}: producer writes nothing at or after end; consumer drains, then takes
-   * TCP.
-   */
+  /** {@code enum hut_turn}: nothing at or after the offset is in the ring. */
   public static final int TURN_ENDED = 2;
 
+  /** {@code enum hut_turn}: the producer sends what it put at or after the offset on TCP. */
+  public static final int TURN_OWED = 3;
+
   /**
-   * {@code enum hut_prod_mark}: shutdown(SHUT_WR): the FIN that follows is a half-close (rule 16).
+   * {@code enum hut_prod_mark}: shutdown(SHUT_WR or SHUT_RDWR): the FIN that follows is no close
+   * (rule 16).
    */
   public static final int MARK_HALF_CLOSE = 1;
+
+  /** {@code enum hut_prod_mark}: set before the FIN: TCP will carry no more than what it has. */
+  public static final int MARK_SHUT = 2;
+
+  /**
+   * {@code enum hut_cons_mark}: nobody will read from this ring any more: closed, or shut for
+   * reading and writing.
+   */
+  public static final int MARK_GONE = 1;
+
+  /**
+   * {@code enum hut_cons_mark}: the descriptor went where the ring cannot be read (rule 8): bytes
+   * must travel by TCP.
+   */
+  public static final int MARK_LEFT = 2;
 
   /** {@code enum hut_end_state}. */
   public static final int END_FREE = 0;
@@ -92,10 +96,7 @@ public final class Abi {
   /** {@code enum hut_path}. */
   public static final int PATH_RING = 2;
 
-  /**
-   * {@code enum hut_path}: receive: ring up to the peer's end; send: [stop, tail) still owed to
-   * TCP.
-   */
+  /** {@code enum hut_path}: send only: [stop, tail) is still owed to TCP. */
   public static final int PATH_DRAIN = 3;
 
   /** {@code enum hut_end_flags}: this end called connect(). */
@@ -124,6 +125,21 @@ public final class Abi {
 
   /** {@code enum hut_end_flags}: the FIN was seen while bytes still came by TCP. */
   public static final int ENDF_RDHUP = 256;
+
+  /**
+   * {@code enum hut_end_flags}: the round rx_round was stopped by us: what it still held comes by
+   * TCP.
+   */
+  public static final int ENDF_STOPPED = 512;
+
+  /** {@code enum hut_end_flags}: reset by us, see reason 21. */
+  public static final int ENDF_POISONED = 1024;
+
+  /** {@code enum hut_end_flags}: the FIN was a half-close: the peer may still read. */
+  public static final int ENDF_HALF = 2048;
+
+  /** {@code enum hut_end_flags}: on TCP for the time being: switched off at run time. */
+  public static final int ENDF_PAUSED = 4096;
 
   /** {@code enum hut_member_flags}: listed by this VM's own host agent. */
   public static final int MEMBER_CORESIDENT = 1;

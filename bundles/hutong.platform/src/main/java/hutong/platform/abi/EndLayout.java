@@ -87,6 +87,21 @@ public final class EndLayout {
   /** 64 bits: own S. */
   public static final int TX_START = 152;
 
+  /** 32 bits: last round that this end has armed. */
+  public static final int RX_ROUND = 160;
+
+  /** 32 bits: last round that this end has sent in, or has passed over. */
+  public static final int TX_ROUND = 164;
+
+  /** 32 bits: set by the agent: the peer's end is registered no more; a hint. */
+  public static final int AGENT_GONE = 168;
+
+  /** 32 bits: counted up when a forked child becomes the owner. */
+  public static final int OWNER_GEN = 172;
+
+  /** 32 bits: set by the agent: go back to TCP for good, a reason. */
+  public static final int AGENT_STOP = 176;
+
   /** Bytes of the whole structure. */
   public static final int SIZE = 256;
 

@@ -3,8 +3,11 @@ package hutong.shell.internal;
 
 import hutong.api.channel.ChannelInfo;
 import hutong.api.discovery.Member;
+import hutong.api.intercept.CheckInfo;
 import hutong.api.intercept.ConnectionInfo;
+import hutong.api.intercept.PolicyControl;
 import hutong.api.intercept.Reason;
+import hutong.api.intercept.WhyInfo;
 import hutong.api.telemetry.EventLog;
 import java.time.Instant;
 import java.util.LinkedHashMap;
@@ -61,6 +64,63 @@ final class Views {
     row.put("ringOut", c.ringOut());
     row.put("reason", c.reason().number());
     row.put("reasonText", explained ? c.reason().text() : null);
+    return row;
+  }
+
+  static Map<String, Object> policy(PolicyControl.State s) {
+    Map<String, Object> row = new LinkedHashMap<>();
+    row.put("enabled", s.enabled());
+    row.put("include", s.include());
+    row.put("exclude", s.exclude());
+    row.put("deny", s.deny());
+    row.put("changed", s.changed());
+    row.put("problem", s.problem());
+    return row;
+  }
+
+  static Map<String, Object> why(WhyInfo w) {
+    Map<String, Object> row = new LinkedHashMap<>();
+    row.put("pid", w.pid());
+    row.put("program", w.program());
+    row.put("uid", Integer.toUnsignedLong(w.uid()));
+    row.put("fd", w.fd());
+    row.put("kind", w.kind());
+    row.put("local", w.local());
+    row.put("remote", w.remote());
+    row.put("peerVm", w.peerVm());
+    row.put("shim", w.shim());
+    row.put("state", w.state());
+    row.put("path", w.path());
+    row.put("accelerated", w.accelerated());
+    row.put("reason", w.reason().number());
+    row.put("reasonText", w.reason() == Reason.NONE ? null : w.reason().text());
+    row.put("tcpIn", w.tcpIn());
+    row.put("tcpOut", w.tcpOut());
+    row.put("ringIn", w.ringIn());
+    row.put("ringOut", w.ringOut());
+    row.put("summary", w.summary());
+    row.put("advice", w.advice());
+    return row;
+  }
+
+  static Map<String, Object> step(CheckInfo.Step s) {
+    Map<String, Object> row = new LinkedHashMap<>();
+    row.put("name", s.name());
+    row.put("good", s.good());
+    row.put("reason", s.reason().number());
+    row.put("text", s.text());
+    return row;
+  }
+
+  static Map<String, Object> check(CheckInfo c) {
+    Map<String, Object> row = new LinkedHashMap<>();
+    row.put("target", c.target());
+    row.put("vm", c.vm());
+    row.put("accelerated", c.accelerated());
+    row.put("reason", c.reason().number());
+    row.put("reasonText", c.reason() == Reason.NONE ? null : c.reason().text());
+    row.put("summary", c.summary());
+    row.put("steps", c.steps().stream().map(Views::step).toList());
     return row;
   }
 

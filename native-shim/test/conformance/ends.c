@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ends.c - cases about shutdown, close, reset, linger and kill. */
+#include "harness.h"
+
+static void a_half(int fd)
+{
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+	wr(fd, "after");
+	ms(10);
+	wr(fd, "more");
+	close(fd);
+}
+
+static void b_half(int fd)
+{
+	wr(fd, "x");
+	noted("shutdown", shutdown(fd, SHUT_WR));
+	rd(fd, 9, MSG_WAITALL);
+	rd(fd, 1, 0);
+	wr(fd, "z");
+}
+
+static void a_write_after_close(int fd)
+{
+	until_state(fd, CLOSE_WAIT);
+	wr(fd, "1");
+	until_state(fd, CLOSED);
+	wr(fd, "2");
+	wr(fd, "3");
+	rd(fd, 1, 0);
+	soerr(fd);
+}
+
+static void b_write_after_close(int fd)
+{
+	close(fd);
+}
+
+static void a_sigpipe(int fd)
+{
+	handle(SIGPIPE, 0);
+	until_state(fd, CLOSE_WAIT);
+	noted("write", write(fd, "1", 1));
+	until_state(fd, CLOSED);
+	noted("write", write(fd, "2", 1));
+	note(" signals=%d", signals);
+	noted("writev", writev(fd, &(struct iovec){ "3", 1 }, 1));
+	noted("send", send(fd, "4", 1, 0));
+	noted("nosignal", send(fd, "5", 1, MSG_NOSIGNAL));
+	noted("sendmsg", sendmsg(fd, &(struct msghdr){ .msg_iov = &(struct iovec){ "6", 1 }, .msg_iovlen = 1 }, 0));
+	note(" signals=%d", signals);
+}
+
+static void b_sigpipe(int fd)
+{
+	close(fd);
+}
+
+/* After its own SHUT_WR a program gets EPIPE and SIGPIPE, and still reads. */
+static void a_sigpipe_own(int fd)
+{
+	handle(SIGPIPE, 0);
+	shutdown(fd, SHUT_WR);
+	noted("write", write(fd, "1", 1));
+	wr(fd, "2");
+	note(" signals=%d", signals);
+	pl(fd, POLLOUT, 0);
+	go(TO_B);
+	rd(fd, 4, 0);
+	noted("again", shutdown(fd, SHUT_WR));
+	noted("both", shutdown(fd, SHUT_RDWR));
+	noted("how", shutdown(fd, 7));
+	go(TO_B);
+}
+
+static void b_sigpipe_own(int fd)
+{
+	await(TO_B);
+	wr(fd, "data");
+	await(TO_B);
+	rd(fd, 1, 0);
+}
+
+static void a_unread_reset(int fd)
+{
+	wr(fd, "unread");
+	go(TO_B);
+	until_state(fd, CLOSED);
+	pl(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+}
+
+static void b_unread_reset(int fd)
+{
+	await(TO_B);
+	until_queued(fd, 6);
+	close(fd);
+}
+
+static void a_linger0(int fd)
+{
+	until_state(fd, CLOSED);
+	pl(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+	wr(fd, "x");
+}
+
+static void b_linger0(int fd)
+{
+	linger_of(fd, 1, 0);
+	close(fd);
+}
+
+/* What had come before the reset is still read, then the reset is told. */
+static void a_reset_queued(int fd)
+{
+	until_state(fd, CLOSED);
+	pl(fd, POLLIN, 0);
+	rd(fd, 2, 0);
+	soerr(fd);
+	rd(fd, 2, 0);
+	rd(fd, 2, 0);
+	rd(fd, 2, 0);
+}
+
+static void b_reset_queued(int fd)
+{
+	wr(fd, "abc");
+	linger_of(fd, 1, 0);
+	close(fd);
+}
+
+static void a_kill(int fd)
+{
+	note(" got=%zu", take(fd, 0, 100000));
+	rd(fd, 1, 0);
+	wr(fd, "1");
+	until_state(fd, CLOSED);
+	wr(fd, "2");
+}
+
+static void b_kill(int fd)
+{
+	note(" put=%zu", put(fd, 0, 100000));
+	raise(SIGKILL);
+}
+
+static void a_kill_unread(int fd)
+{
+	wr(fd, "unread");
+	go(TO_B);
+	until_state(fd, CLOSED);
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+}
+
+static void b_kill_unread(int fd)
+{
+	await(TO_B);
+	until_queued(fd, 6);
+	raise(SIGKILL);
+}
+
+/* Killed in the middle of a write: what has come is a true beginning of it, and then it ends. */
+static void a_kill_writing(int fd)
+{
+	static char buf[65536];
+	size_t n = take(fd, 0, 1000000);
+	ssize_t r;
+
+	note(" got=%zu", n);
+	go(TO_B);
+	while ((r = recv(fd, buf, sizeof(buf), 0)) > 0 && same(buf, n, (size_t)r))
+		n += (size_t)r;
+	note(" end=%zd/%s", r, err(r));
+}
+
+static void b_kill_writing(int fd)
+{
+	pid_t me = getpid(), p = fork();
+
+	if (p == 0) {
+		close(fd);
+		await(TO_B);
+		kill(me, SIGKILL);
+		_exit(0);
+	}
+	put(fd, 0, 1000000000);
+}
+
+static void a_simple_close(int fd)
+{
+	until_state(fd, CLOSE_WAIT);
+	rd(fd, 1, 0);
+	noted("close", close(fd));
+	noted("again", close(fd));
+}
+
+static void b_simple_close(int fd)
+{
+	noted("shutdown", shutdown(fd, SHUT_RDWR));
+	noted("close", close(fd));
+}
+
+/* A thorough end (Open MPI's): shutdown both ways over bytes that the peer has not read; it reads them, then the end. */
+static void a_shut_rdwr_own(int fd)
+{
+	wr(fd, "unread");
+	shutdown(fd, SHUT_RDWR);
+	rd(fd, 1, 0);
+	wr(fd, "x");
+	close(fd);
+	go(TO_B);
+}
+
+static void b_shut_rdwr_own(int fd)
+{
+	await(TO_B);
+	until_state(fd, CLOSE_WAIT);
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+	wr(fd, "1");
+	until_state(fd, CLOSED);
+	wr(fd, "2");
+}
+
+/* The peer shuts both ways over bytes that it has not read: on TCP that is an end of file, not a reset. */
+static void a_shut_rdwr_peer(int fd)
+{
+	wr(fd, "unread");
+	go(TO_B);
+	until_state(fd, CLOSE_WAIT);
+	rd(fd, 1, 0);
+	pl(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
+	rd(fd, 1, 0);
+	go(TO_B);
+}
+
+static void b_shut_rdwr_peer(int fd)
+{
+	await(TO_B);
+	until_queued(fd, 6);
+	shutdown(fd, SHUT_RDWR);
+	await(TO_B);
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+}
+
+static void a_shut_rd(int fd)
+{
+	until_queued(fd, 3);
+	noted("shutdown", shutdown(fd, SHUT_RD));
+	pl(fd, POLLIN | POLLRDHUP | POLLOUT, 0);
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+	pl(fd, POLLIN | POLLRDHUP | POLLOUT, 0);
+	wr(fd, "x");
+	await(TO_A);
+	until_queued(fd, 1);
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+}
+
+static void b_shut_rd(int fd)
+{
+	wr(fd, "abc");
+	rd(fd, 1, 0);
+	wr(fd, "d");
+	go(TO_A);
+	rd(fd, 1, 0);
+}
+
+/* SHUT_RD over bytes that have come: they are still read, and the peer notices nothing. */
+static void a_shut_rd_unread(int fd)
+{
+	until_queued(fd, 100000);
+	shutdown(fd, SHUT_RD);
+	note(" got=%zu", take(fd, 0, 100000));
+	rd(fd, 1, 0);
+	go(TO_B);
+	await(TO_A);
+}
+
+static void b_shut_rd_unread(int fd)
+{
+	note(" put=%zu", put(fd, 0, 100000));
+	await(TO_B);
+	pl(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
+	wr(fd, "ok");
+	go(TO_A);
+}
+
+/* The peer half-closes, reads a little and goes away while we send: we must hear of it. */
+static void send_until_error(int fd)
+{
+	size_t n = put(fd, 0, 1000000000);
+
+	note(" short=%d/%s", n < 1000000000, err(-1));
+	wr(fd, "x");
+	rd(fd, 1, 0);
+}
+
+static void a_half_reset(int fd)
+{
+	send_until_error(fd);
+}
+
+static void b_half_reset(int fd)
+{
+	shutdown(fd, SHUT_WR);
+	note(" got=%zu", take(fd, 0, 100000));
+	close(fd);
+}
+
+static void a_half_kill(int fd)
+{
+	send_until_error(fd);
+}
+
+static void b_half_kill(int fd)
+{
+	shutdown(fd, SHUT_WR);
+	note(" got=%zu", take(fd, 0, 100000));
+	raise(SIGKILL);
+}
+
+/* It goes away cleanly: the first write is answered by a reset, the second by EPIPE. */
+static void a_half_close(int fd)
+{
+	ssize_t r = 0;
+
+	until_state(fd, CLOSE_WAIT);
+	await(TO_A);
+	for (int i = 0; i < 2000 && r >= 0; i++) {
+		r = send(fd, "0123456789", 10, MSG_NOSIGNAL);
+		if (r >= 0)
+			ms(1);
+	}
+	noted("end", r < 0 ? r : 0);
+}
+
+static void b_half_close(int fd)
+{
+	shutdown(fd, SHUT_WR);
+	until_state(fd, FIN_WAIT2);
+	close(fd);
+	go(TO_A);
+}
+
+/* The same, heard by a thread that polls for room, in the three ways. */
+static void full_then_told(int fd, int how)
+{
+	int ep = epoll_create1(0);
+	size_t n;
+
+	nonblock(fd, true);
+	ep_add(ep, fd, how == 1 ? EPOLLOUT : EPOLLOUT | EPOLLET, 1);
+	n = put(fd, 0, 60000000);
+	note(" full=%d/%s", n < 60000000, err(-1));
+	while (how == 2 && epoll_wait(ep, &(struct epoll_event){ 0 }, 1, 0) == 1)
+		;
+	go(TO_B);
+	if (how == 0)
+		pl(fd, POLLOUT, 5000);
+	else
+		ew(ep, 5000);
+	wr(fd, "x");
+}
+
+static void a_full_kill_poll(int fd)
+{
+	full_then_told(fd, 0);
+}
+
+static void a_full_kill_level(int fd)
+{
+	full_then_told(fd, 1);
+}
+
+static void a_full_kill_edge(int fd)
+{
+	full_then_told(fd, 2);
+}
+
+static void b_full_kill_poll(int fd)
+{
+	shutdown(fd, SHUT_WR);
+	await(TO_B);
+	raise(SIGKILL);
+}
+
+static void b_full_kill_level(int fd)
+{
+	b_full_kill_poll(fd);
+}
+
+static void b_full_kill_edge(int fd)
+{
+	b_full_kill_poll(fd);
+}
+
+/* SO_LINGER waits for the peer's kernel, not for its program to read. */
+static void a_linger(int fd)
+{
+	linger_of(fd, 1, 60);
+	wr(fd, "abc");
+	noted("close", close(fd));
+	go(TO_B);
+}
+
+static void b_linger(int fd)
+{
+	await(TO_B);
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+}
+
+static void a_linger_off(int fd)
+{
+	linger_of(fd, 0, 0);
+	note(" put=%zu", put(fd, 0, 1500000));
+	close(fd);
+	go(TO_B);
+}
+
+static void b_linger_off(int fd)
+{
+	await(TO_B);
+	note(" got=%zu", take(fd, 0, 1500000));
+	rd(fd, 1, 0);
+}
+
+static void a_simultaneous(int fd)
+{
+	wr(fd, "x");
+	rd(fd, 1, 0);
+	go(TO_B);
+	await(TO_A);
+	noted("shutdown", shutdown(fd, SHUT_WR));
+	rd(fd, 1, 0);
+	pl(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
+	noted("close", close(fd));
+}
+
+static void b_simultaneous(int fd)
+{
+	wr(fd, "x");
+	rd(fd, 1, 0);
+	go(TO_A);
+	await(TO_B);
+	noted("shutdown", shutdown(fd, SHUT_WR));
+	rd(fd, 1, 0);
+	pl(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
+	noted("close", close(fd));
+}
+
+/* A nonblocking socket's close, and exit without close, deliver what was written (MPICH's way to end). */
+static void a_exit_in_flight(int fd)
+{
+	note(" got=%zu", take(fd, 0, 3000000));
+	rd(fd, 1, 0);
+}
+
+static void b_exit_in_flight(int fd)
+{
+	note(" put=%zu", put(fd, 0, 3000000));
+	exit(0);
+}
+
+static void a__exit_in_flight(int fd)
+{
+	a_exit_in_flight(fd);
+}
+
+static void b__exit_in_flight(int fd)
+{
+	note(" put=%zu", put(fd, 0, 3000000));
+	_exit(0);
+}
+
+static const struct test_case cases[] = {
+	CASE(half, "16", WARM),
+	CASE(write_after_close, "16", WARM),
+	CASE(sigpipe, "16", WARM),
+	CASE(sigpipe_own, "16", WARM),
+	CASE(unread_reset, "16", WARM),
+	CASE(linger0, "16", WARM),
+	CASE(reset_queued, "16", WARM),
+	CASE(kill, "16,17", WARM),
+	CASE(kill_unread, "16", WARM),
+	CASE(kill_writing, "1,16,17", WARM),
+	CASE(simple_close, "16", WARM),
+	CASE(shut_rdwr_own, "16,17", WARM),
+	CASE(shut_rdwr_peer, "16", WARM),
+	CASE(shut_rd, "16", WARM),
+	CASE(shut_rd_unread, "16", WARM),
+	CASE(half_reset, "16", WARM),
+	CASE(half_kill, "16", WARM),
+	CASE(half_close, "16", WARM),
+	CASE_F(full_kill_poll, "11,16", WARM, SLOW),
+	CASE_F(full_kill_level, "12,16", WARM, SLOW),
+	CASE_F(full_kill_edge, "12,16", WARM, SLOW),
+	CASE(linger, "16", WARM),
+	CASE(linger_off, "16,17", WARM),
+	CASE(simultaneous, "16", WARM),
+	CASE_F(exit_in_flight, "16,17", WARM, SLOW),
+	CASE_F(_exit_in_flight, "16,17", WARM, SLOW),
+};
+GROUP(ends);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* groups.c - the table of all cases. */
+#include "inside.h"
+
+#define GROUPS(X) X(io) X(vector) X(poll) X(epoll) X(threads) X(process) X(options) X(ends) X(signals) X(handover)
+
+#define X(g) extern const struct group group_##g;
+GROUPS(X)
+#undef X
+
+const struct group *const all_groups[] = {
+#define X(g) &group_##g,
+	GROUPS(X)
+#undef X
+	NULL,
+};

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * harness.c - runs one case of the conformance suite and prints its traces.
+ *
+ * usage: conformance list                      one line a case: group, name, kind, flags, rules
+ *        conformance run NAME ADDRESS PORT [swap]
+ *
+ * With CONF_RING in the environment the warm-up goes on until the bytes have left TCP; CONF_AGENT is the agent's command
+ * line for the cases that stop and start it; CONF_SECONDS is how long a case may take.  Lines that begin with '#' are
+ * for the runner and not part of the trace.
+ */
+#include <linux/tcp.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "harness.h"
+#include "inside.h"
+
+#define KIDS 8
+
+struct trace {
+	_Atomic bool begun;
+	_Atomic size_t used;
+	char text[8000];
+};
+
+/* Shared, so that the trace of a process that was killed is not lost. */
+static struct {
+	struct trace of[2][KIDS + 1];
+	_Atomic int kids[2];
+	_Atomic int ring, no_ring;
+} *shared;
+
+static __thread struct trace *mine;
+static __thread struct thr *my_thread;
+static int ways[3][2], ask_agent[2], agent_answers[2];
+static const char *address;
+static int port;
+int conf_listener = -1;
+bool conf_is_a;
+
+/* ---- the trace ---- */
+
+void note(const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	if (my_thread) {
+		n = vsnprintf(my_thread->text + my_thread->used, sizeof(my_thread->text) - my_thread->used, fmt, ap);
+		if (n > 0 && my_thread->used + (size_t)n < sizeof(my_thread->text))
+			my_thread->used += (size_t)n;
+	} else {
+		size_t used = mine->used;
+
+		n = vsnprintf(mine->text + used, sizeof(mine->text) - used, fmt, ap);
+		if (n > 0 && used + (size_t)n < sizeof(mine->text))
+			mine->used = used + (size_t)n;
+	}
+	va_end(ap);
+}
+
+void kid_is(int slot)
+{
+	my_thread = NULL;
+	mine = &shared->of[!conf_is_a][slot];
+	mine->begun = true;
+}
+
+pid_t kid(void)
+{
+	int slot = ++shared->kids[!conf_is_a];
+	pid_t p;
+
+	if (slot > KIDS)
+		abort();
+	p = fork();
+	if (p == 0)
+		kid_is(slot);
+	return p;
+}
+
+/* ---- order ---- */
+
+static void must(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	note(" BROKEN: %s: %s", what, strerrorname_np(errno));
+	_exit(3);
+}
+
+void go(int whom)
+{
+	must(write(ways[whom][1], "x", 1) == 1, "go");
+}
+
+void await(int whom)
+{
+	char c;
+	ssize_t n;
+
+	do
+		n = read(ways[whom][0], &c, 1);
+	while (n < 0 && errno == EINTR);
+	must(n == 1, "await");
+}
+
+/* ---- what the kernel alone says: by system calls that nothing can intercept ---- */
+
+static struct tcp_info kernel(int fd)
+{
+	struct tcp_info ti = { 0 };
+	socklen_t len = sizeof(ti);
+
+	syscall(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, &ti, &len);
+	return ti;
+}
+
+int tcp_state(int fd)
+{
+	return kernel(fd).tcpi_state;
+}
+
+/* ---- connections ---- */
+
+static struct sockaddr_storage make_address(const char *text, socklen_t *len)
+{
+	struct sockaddr_storage ss = { 0 };
+	struct sockaddr_in *in = (void *)&ss;
+	struct sockaddr_in6 *in6 = (void *)&ss;
+
+	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		in->sin_port = htons((uint16_t)port);
+		*len = sizeof(*in);
+	} else {
+		inet_pton(AF_INET6, text, &in6->sin6_addr);
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons((uint16_t)port);
+		*len = sizeof(*in6);
+	}
+	return ss;
+}
+
+struct sockaddr_storage conf_address(socklen_t *len)
+{
+	return make_address(address, len);
+}
+
+/* 10.99.0.1, fd99::1 and ::ffff:10.99.0.1 all end in the digit that tells the addresses of the namespace apart. */
+struct sockaddr_storage other_address(int n, socklen_t *len)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s", address);
+	text[strlen(text) - 1] = (char)('0' + n);
+	return make_address(text, len);
+}
+
+int dial_start(bool nonblocking)
+{
+	socklen_t len;
+	struct sockaddr_storage ss = conf_address(&len);
+	int one = 1, fd = socket(ss.ss_family, SOCK_STREAM | (nonblocking ? SOCK_NONBLOCK : 0), 0);
+
+	if (connect(fd, (struct sockaddr *)&ss, len) && !(nonblocking && errno == EINPROGRESS)) {
+		int e = errno;
+
+		close(fd);
+		errno = e;
+		return -1;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return fd;
+}
+
+int dial(void)
+{
+	int fd = dial_start(false);
+
+	must(fd >= 0, "connect");
+	return fd;
+}
+
+int pick(int listener)
+{
+	int one = 1, fd = accept(listener, NULL, NULL);
+
+	must(fd >= 0, "accept");
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return fd;
+}
+
+static bool want_ring(void)
+{
+	return getenv("CONF_RING") != NULL;
+}
+
+static void on_ring(bool yes)
+{
+	if (yes)
+		shared->ring++;
+	else
+		shared->no_ring++;
+}
+
+#define ROUNDS 20
+#define MOST_ROUNDS 2500
+
+void warm(int fd, bool first)
+{
+	char c = 'w';
+	bool there = false;
+
+	for (int i = 0; first && c != 'E'; i++) {
+		struct tcp_info before = kernel(fd), after;
+
+		c = (want_ring() ? there || i == MOST_ROUNDS : i == ROUNDS) ? 'E' : 'w';
+		must(send(fd, &c, 1, MSG_NOSIGNAL) == 1, "warm-up send");
+		must(recv(fd, &c, 1, 0) == 1, "warm-up recv");
+		after = kernel(fd);
+		there = after.tcpi_bytes_sent == before.tcpi_bytes_sent &&
+			after.tcpi_bytes_received == before.tcpi_bytes_received;
+		if (!there)
+			ms(want_ring() ? 2 : 1);
+	}
+	while (!first && c != 'E') {
+		must(recv(fd, &c, 1, 0) == 1, "warm-up recv");
+		must(send(fd, &c, 1, MSG_NOSIGNAL) == 1, "warm-up send");
+	}
+	if (first)
+		on_ring(there);
+}
+
+void cross(int fd)
+{
+	warm(fd, !conf_is_a);
+}
+
+/*
+ * One way: single bytes until the kernel's count of sent bytes stands still, then the mark.  The receiver's own direction
+ * may switch as well, or not.
+ */
+void push(int fd)
+{
+	bool there = false;
+	char c;
+
+	for (int i = 0;; i++) {
+		uint64_t before = kernel(fd).tcpi_bytes_sent;
+
+		c = (want_ring() ? there || i == MOST_ROUNDS : i == ROUNDS) ? 'E' : 'w';
+		must(send(fd, &c, 1, MSG_NOSIGNAL) == 1, "push");
+		if (c == 'E')
+			break;
+		ms(2);
+		there = kernel(fd).tcpi_bytes_sent == before;
+	}
+	on_ring(there);
+}
+
+void pull(int fd)
+{
+	char c = 'w';
+
+	while (c != 'E')
+		must(recv(fd, &c, 1, 0) == 1, "pull");
+}
+
+static void agent(char what)
+{
+	must(write(ask_agent[1], &what, 1) == 1 && read(agent_answers[0], &what, 1) == 1 && what == '+', "agent");
+}
+
+void agent_kill(void)
+{
+	agent('k');
+}
+
+void agent_start(void)
+{
+	agent('s');
+}
+
+/* ---- threads ---- */
+
+static void *thr_main(void *arg)
+{
+	struct thr *t = arg;
+
+	my_thread = t;
+	t->tid = gettid();
+	t->fn(t);
+	return NULL;
+}
+
+void thr_start(struct thr *t, void (*fn)(struct thr *), int fd, int arg)
+{
+	*t = (struct thr){ .fn = fn, .fd = fd, .arg = arg };
+	errno = pthread_create(&t->t, NULL, thr_main, t);
+	must(errno == 0, "pthread_create");
+}
+
+void thr_asleep(struct thr *t)
+{
+	while (!t->tid)
+		ms(1);
+	until_asleep(t->tid);
+}
+
+void thr_join(struct thr *t)
+{
+	void *r = NULL;
+
+	pthread_join(t->t, &r);
+	note(" {%.*s%s }", (int)t->used, t->text, r == PTHREAD_CANCELED ? " cancelled" : "");
+}
+
+/* ---- running a case ---- */
+
+static void side(const struct test_case *k, bool a, bool swap, int listener)
+{
+	int fd = -1;
+
+	conf_is_a = a;
+	mine = &shared->of[!a][0];
+	mine->begun = true;
+	setpgid(0, 0);
+	signal(SIGPIPE, SIG_IGN);
+	if (k->kind == RAW || k->kind == RAW_COLD) {
+		fd = a ? listener : -1;
+		if (!a)
+			close(listener);
+	} else {
+		bool accepts = swap && !(k->flags & NOT_SWAPPED) ? !a : a;
+
+		fd = accepts ? pick(listener) : dial();
+		if (accepts && (k->flags & LISTENER))
+			conf_listener = listener;
+		else
+			close(listener);
+		if (k->kind == WARM)
+			warm(fd, !a);
+	}
+	(a ? k->a : k->b)(fd);
+	exit(0);
+}
+
+static pid_t agent_pid;
+
+/* The agent of a case that kills it: a child of ours without the shim. */
+static bool start_agent(void)
+{
+	const char *command = getenv("CONF_AGENT");
+	int out[2];
+	char c = 0;
+
+	if (agent_pid || !command || pipe2(out, O_CLOEXEC))
+		return false;
+	agent_pid = fork();
+	if (agent_pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		unsetenv("LD_PRELOAD");
+		unsetenv("HUTONG_STATS");
+		dup2(out[1], 1);
+		execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(9);
+	}
+	close(out[1]);
+	while (c != '\n' && read(out[0], &c, 1) == 1)
+		;
+	close(out[0]);
+	return c == '\n';
+}
+
+static bool kill_agent(void)
+{
+	if (agent_pid <= 0)
+		return false;
+	kill(agent_pid, SIGKILL);
+	waitpid(agent_pid, NULL, 0);
+	agent_pid = 0;
+	return true;
+}
+
+static void serve_agent(void)
+{
+	char c;
+
+	if (read(ask_agent[0], &c, 1) != 1)
+		return;
+	c = (c == 'k' ? kill_agent() : start_agent()) ? '+' : '-';
+	(void)!write(agent_answers[1], &c, 1);
+}
+
+static void print_traces(const struct test_case *k)
+{
+	for (int s = 0; s < 2; s++) {
+		for (int i = 0; i <= KIDS; i++) {
+			struct trace *t = &shared->of[s][i];
+
+			if (!t->begun)
+				continue;
+			for (size_t n = 0; n < t->used; n++)
+				if ((unsigned char)t->text[n] < ' ')
+					t->text[n] = '~';
+			if (i)
+				printf("%s.%c%d:%s\n", k->name, 'a' + s, i, t->text);
+			else
+				printf("%s.%c:%s\n", k->name, 'a' + s, t->text);
+		}
+	}
+	printf("#ring %d %d\n", shared->ring, shared->no_ring);
+}
+
+/* Pipes at numbers that leave the low ones to the case, as a shell would. */
+static void high_pipe(int p[2])
+{
+	int low[2];
+
+	if (pipe(low))
+		exit(6);
+	for (int i = 0; i < 2; i++) {
+		p[i] = fcntl(low[i], F_DUPFD, 500);
+		close(low[i]);
+	}
+}
+
+static void set_up(const struct test_case *k, int *listener)
+{
+	socklen_t len;
+	struct sockaddr_storage ss = conf_address(&len);
+	int one = 1;
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	*listener = socket(ss.ss_family, SOCK_STREAM, 0);
+	setsockopt(*listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (shared == MAP_FAILED || bind(*listener, (struct sockaddr *)&ss, len) || listen(*listener, 64)) {
+		perror("conformance");
+		exit(6);
+	}
+	for (int i = 0; i < 3; i++)
+		high_pipe(ways[i]);
+	high_pipe(ask_agent);
+	high_pipe(agent_answers);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if ((k->flags & OWN_AGENT) && !start_agent())
+		exit(6);
+}
+
+static int run_case(const struct test_case *k, bool swap)
+{
+	const char *seconds = getenv("CONF_SECONDS");
+	struct watched w[2] = { { 0 } };
+	int listener;
+
+	set_up(k, &listener);
+	for (int i = 0; i < 2; i++) {
+		w[i].pid = fork();
+		if (w[i].pid == 0)
+			side(k, i == 0, swap, listener);
+	}
+	close(listener);
+	watch(k->name, w, seconds ? atoi(seconds) : 12, ask_agent[0], serve_agent);
+	kill_agent();
+	print_traces(k);
+	return 0;
+}
+
+static const char *kind_name(enum case_kind k)
+{
+	static const char *const names[] = { "warm", "young", "cold", "never", "raw", "raw_cold" };
+
+	return names[k];
+}
+
+int main(int argc, char **argv)
+{
+	bool list = argc == 2 && !strcmp(argv[1], "list");
+
+	if (!list && (argc < 5 || strcmp(argv[1], "run")))
+		return 2;
+	address = list ? NULL : argv[3];
+	port = list ? 0 : atoi(argv[4]);
+	for (const struct group *const *g = all_groups; *g; g++) {
+		for (size_t i = 0; i < (*g)->n; i++) {
+			const struct test_case *k = &(*g)->cases[i];
+
+			if (list)
+				printf("%s %s %s %u %s\n", (*g)->name, k->name, kind_name(k->kind), k->flags, k->rules);
+			else if (!strcmp(k->name, argv[2]))
+				return run_case(k, argc > 5 && !strcmp(argv[5], "swap"));
+		}
+	}
+	return list ? 0 : 2;
+}
