@@ -66,6 +66,9 @@ streams() { # ADDRESS BYTES SEED
 
 seed=${SEED:-$((RANDOM))}
 echo "seed $seed"
+"$(dirname "$0")/../model/check.sh" "$build/model" | tee "$work/models"
+passed=$((passed + $(tail -1 "$work/models" | awk '{print $1 + 0}')))
+failed=$((failed + $(tail -1 "$work/models" | awk '{print $3 + 0}')))
 for tool in asan tsan; do
   "$build/ring_$tool" $seed > "$work/out" 2>&1; verdict "ring_$tool: $(cat "$work/out")" $?
   passed=$((passed + $(awk "/^ring_test [0-9]/ {n = \$2 - 1} END {print n + 0}" "$work/out")))
