@@ -227,6 +227,13 @@ static short ring_in_ready(struct conn *c, int fd)
 	struct hut_end *e = c->end;
 	ssize_t n = ring_avail(&c->rx, e);
 
+	if (UNLIKELY(n < 0)) {
+		/* Another thread may have read between the two loads; only under the lock is it the peer who is wrong. */
+		if (!lock_rx(e))
+			return 0;
+		n = e->rx_path == HUT_PATH_RING ? ring_avail(&c->rx, e) : 0;
+		unlock_rx(e);
+	}
 	if (n < 0) {
 		conn_poison(c, fd);
 		return POLLIN | POLLRDNORM;

@@ -64,11 +64,13 @@ streams() { # ADDRESS BYTES SEED
   done
 }
 
-# A descriptor that goes where the ring cannot be read.
+# A descriptor that leaves the ring, and one that other threads look at all the time.
 ends() { # ADDRESS SEED
   HUTONG_STATS=$work/stats LD_PRELOAD=$preload timeout 60 "$build/leave" "$1" 6500 > "$work/out" 2>&1
   verdict "leave $label: $(cat "$work/out")" $?
   grep -q 'ring_out=8 ' "$work/stats"; verdict "leave $label: the ring had bytes" $?
+  LD_PRELOAD=$preload timeout 100 "$build/watched" "$1" 6501 600 "$2" > "$work/out" 2>&1
+  verdict "watched $label: $(cat "$work/out")" $?
 }
 
 seed=${SEED:-$((RANDOM))}
