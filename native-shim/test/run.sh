@@ -64,8 +64,20 @@ streams() { # ADDRESS BYTES SEED
   done
 }
 
+# A descriptor that leaves the ring, and one that other threads look at all the time.
+ends() { # ADDRESS SEED
+  HUTONG_STATS=$work/stats LD_PRELOAD=$preload timeout 60 "$build/leave" "$1" 6500 > "$work/out" 2>&1
+  verdict "leave $label: $(cat "$work/out")" $?
+  grep -q 'ring_out=8 ' "$work/stats"; verdict "leave $label: the ring had bytes" $?
+  LD_PRELOAD=$preload timeout 100 "$build/watched" "$1" 6501 600 "$2" > "$work/out" 2>&1
+  verdict "watched $label: $(cat "$work/out")" $?
+}
+
 seed=${SEED:-$((RANDOM))}
 echo "seed $seed"
+"$(dirname "$0")/../model/check.sh" "$build/model" | tee "$work/models"
+passed=$((passed + $(tail -1 "$work/models" | awk '{print $1 + 0}')))
+failed=$((failed + $(tail -1 "$work/models" | awk '{print $3 + 0}')))
 for tool in asan tsan; do
   "$build/ring_$tool" $seed > "$work/out" 2>&1; verdict "ring_$tool: $(cat "$work/out")" $?
   passed=$((passed + $(awk "/^ring_test [0-9]/ {n = \$2 - 1} END {print n + 0}" "$work/out")))
@@ -83,6 +95,7 @@ streams fd99::1 4000000 $((seed + 1))
 label=no-spin
 start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 0
 streams 10.99.0.1 10000000 $((seed + 2))
+ends 10.99.0.1 $seed
 # The same under AddressSanitizer and UBSan.
 preload=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$build/libhutong_asan.so label=asan
 export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
