@@ -318,7 +318,10 @@ static void b_raw_peer(int fd)
 	note(" right=%d", right);
 }
 
-/* One raw write or read among the ordinary calls, early in life: the counts tell (rule 4a). */
+/*
+ * One raw write or read among the ordinary calls: the counts tell (rule 4a). It is the first, so that it comes before the
+ * switch on the slowest machine; after it raw calls are a documented limit of the shim.
+ */
 static void raw_once(int fd, bool in)
 {
 	int right = 0;
@@ -326,8 +329,8 @@ static void raw_once(int fd, bool in)
 	for (int i = 0; i < 60; i++) {
 		char c = (char)i;
 
-		right += (i == 3 && !in ? raw_write(fd, &c, 1) : send(fd, &c, 1, MSG_NOSIGNAL)) == 1;
-		right += (i == 3 && in ? raw_read(fd, &c, 1) : recv(fd, &c, 1, 0)) == 1 && c == (char)i;
+		right += (i == 0 && !in ? raw_write(fd, &c, 1) : send(fd, &c, 1, MSG_NOSIGNAL)) == 1;
+		right += (i == 0 && in ? raw_read(fd, &c, 1) : recv(fd, &c, 1, 0)) == 1 && c == (char)i;
 		ms(1);
 	}
 	note(" right=%d", right);
