@@ -180,8 +180,8 @@ def build_parser():
     commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", parser_class=_Parser)
     _add(commands, "demo", _demo, "build, start the cluster, run the reference experiment, print its table")
     test = _add(commands, "test", _test, "build and run all tests; the last line holds the counts")
-    test.add_argument("--only", metavar="LAYER", choices=("unit", "native", "system"),
-                      help="one layer: unit (with the in-framework tests), native or system")
+    test.add_argument("--only", metavar="LAYER", choices=("unit", "native", "conformance", "system"),
+                      help="one layer: unit (with the in-framework tests), native, conformance or system")
     up = _add(commands, "up", _up, "start the virtual cluster: PC1 {VM1, VM2}, PC2 {VM3}")
     up.add_argument("--link", metavar="RATE", help="limit the link between the hosts, such as 1gbit")
     up.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],

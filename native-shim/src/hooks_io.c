@@ -38,16 +38,24 @@ static ssize_t recv_iov(struct conn *c, int fd, const struct iovec *iov, size_t 
 {
 	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	int saved = errno;
+	ssize_t r = io_recv(pinned, fd, &m, flags);
 
-	return io_recv(pinned, fd, &m, flags);
+	if (r >= 0)
+		errno = saved; /* as after a system call that succeeds */
+	return r;
 }
 
 static ssize_t send_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
 {
 	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	int saved = errno;
+	ssize_t r = io_send(pinned, fd, &m, flags);
 
-	return io_send(pinned, fd, &m, flags);
+	if (r >= 0)
+		errno = saved;
+	return r;
 }
 
 /* An array that is none: the kernel says what is wrong with it. */
@@ -113,7 +121,11 @@ HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 
 	if (LIKELY(!c))
 		return REAL(recvmsg)(fd, m, flags);
+	int saved = errno;
+
 	r = io_recv(c, fd, m, flags);
+	if (r >= 0)
+		errno = saved;
 	if (r >= 0 && !(flags & MSG_ERRQUEUE)) {
 		m->msg_namelen = 0;
 		m->msg_controllen = 0;
@@ -211,7 +223,12 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		stir();
 	if (LIKELY(!c))
 		return REAL(sendmsg)(fd, m, flags);
-	return io_send(c, fd, m, flags);
+	int saved = errno;
+	ssize_t r = io_send(c, fd, m, flags);
+
+	if (r >= 0)
+		errno = saved;
+	return r;
 }
 
 HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)

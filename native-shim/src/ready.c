@@ -320,6 +320,8 @@ short conn_sock_events(struct conn *c, short want)
 		/* Rule 12: only what tells of the end; and not even that once it is known, or TCP has bytes for later. */
 		if (!(LOAD(&e->flags) & HUT_ENDF_FIN) && e->rx_end == HUT_NO_SPLIT)
 			ev |= POLLIN | POLLRDHUP;
+		else if (e->rx_end != HUT_NO_SPLIT)
+			ev |= (short)(want & POLLIN); /* drained by another thread just now, TCP is next */
 	} else {
 		ev |= (short)(want & (POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP));
 		if (LOAD(&e->tx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP)))

@@ -124,8 +124,10 @@ static void a_kid_closes_in_set(int listener)
 		waitpid(p, NULL, 0);
 		for (int i = 0; i < ROUNDS; i++) {
 			c = (char)i;
-			right += send(fd, &c, 1, MSG_NOSIGNAL) == 1 && epoll_wait(ep, &e, 1, 1000) == 1 &&
-				 e.data.u64 == 1 && recv(fd, &c, 1, MSG_DONTWAIT) == 1;
+			if (send(fd, &c, 1, MSG_NOSIGNAL) != 1 || epoll_wait(ep, &e, 1, 1000) != 1 || e.data.u64 != 1 ||
+			    recv(fd, &c, 1, MSG_DONTWAIT) != 1)
+				break;
+			right++;
 		}
 		close(fd);
 		close(ep);

@@ -54,7 +54,8 @@ class Lane:
 
     def start_agent(self):
         if self.agent is None:
-            self.agent = subprocess.Popen(self.enter + self.agent_command(), stdout=subprocess.PIPE)
+            self.agent = subprocess.Popen(self.enter + self.agent_command(), stdout=subprocess.PIPE,
+                                          stderr=subprocess.DEVNULL)  # it tells of sockets gone meanwhile
             if self.agent.stdout.readline() != b"ready\n":
                 raise RuntimeError("the test agent does not start")
 
@@ -176,7 +177,8 @@ class Suite:
 
     def run(self):
         for _ in range(self.options.repeat):
-            for case in self.cases:
+            # The long ones first, so that no lane is left with one of them at the end.
+            for case in sorted(self.cases, key=lambda c: not c.flags & SLOW):
                 for family in self.options.family or FAMILIES:
                     self.jobs.put((case, family))
         for _ in range(self.options.jobs):
