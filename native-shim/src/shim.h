@@ -6,7 +6,7 @@
  * connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a connection),
  * switch.c (its ways to the ring), stop.c (and back), ready.c (what it is ready for), io.c, recv.c, send.c (moving bytes),
  * wait.c (sleeping on one socket), poll.c, epset.c, epwait.c (epoll), life.c (dup, close, exec), fork.c (fork, begin and
- * end of the process), signals.c (restarts), hooks_*.c (the interposed symbols).
+ * end of the process), signals.c (restarts), uring.c (who is declined), hooks_*.c (the interposed symbols).
  *
  * Locking order: epset.lock, then end.rx_lock, then end.tx_lock, then table/control locks.  No lock is held in a wait.
  * Rule numbers are those of switching.md.
@@ -317,6 +317,8 @@ uint64_t now_coarse_ns(void);
 void hut_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void stats_add(const struct conn *c);
 void stats_write(void);
+
+bool uring_in_use(void); /* uring.c; as it was within the last second */
 
 /* ---- signals.c ------------------------------------------------------------------------------ */
 

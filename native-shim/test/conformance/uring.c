@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * uring.c - cases about io_uring, which no library can see.  The real agent declines programs that hold such descriptors;
- * here the byte counts alone must keep the connection on TCP (rule 4a).
+ * uring.c - cases about io_uring, whose calls no library can see.  Programs that hold such descriptors are declined;
+ * and where they come later, the byte counts must keep the connection on TCP (rule 4a).
  *
  * Where the kernel refuses io_uring the same bytes go by other calls that cannot be intercepted.
  */
