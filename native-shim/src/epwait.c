@@ -391,6 +391,9 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 			s->kernel_first = !kernel_was_first;
 			return n;
 		}
+		/* Asked already: it would tell of the same descriptors once more. */
+		if (n && kernel_was_first)
+			return n;
 		if ((n || poll_only) && s->hot_head && wait_may_skip_kernel(s, (size_t)max))
 			return n;
 		if (!n && !poll_only && !spun) {
