@@ -307,6 +307,35 @@ static void b_linger(int fd)
 	rd(fd, 10, 0);
 }
 
+/* With linger 0 the end of the process resets, however it ends. */
+static void a_linger0_exit(int fd)
+{
+	until_ended(fd);
+	rd(fd, 2, 0);
+	rd(fd, 2, 0);
+	rd(fd, 2, 0);
+	rd(fd, 2, 0);
+}
+
+static void b_linger0_exit(int fd)
+{
+	wr(fd, "abc");
+	linger_of(fd, 1, 0);
+	exit(0);
+}
+
+static void a_linger0_kill(int fd)
+{
+	a_linger0_exit(fd);
+}
+
+static void b_linger0_kill(int fd)
+{
+	wr(fd, "abc");
+	linger_of(fd, 1, 0);
+	raise(SIGKILL);
+}
+
 static void a_linger_off(int fd)
 {
 	linger_of(fd, 0, 0);
@@ -387,6 +416,8 @@ static const struct test_case cases[] = {
 	CASE(shut_rd, "16", WARM),
 	CASE(shut_rd_unread, "16", WARM),
 	CASE(linger, "16", WARM),
+	CASE(linger0_exit, "16", WARM),
+	CASE(linger0_kill, "16", WARM),
 	CASE(linger_off, "16,17", WARM),
 	CASE(simultaneous, "16", WARM),
 	CASE_F(exit_in_flight, "16,17", WARM, SLOW),
