@@ -184,6 +184,8 @@ static void raw_wait_end(struct conn **c)
 		__atomic_fetch_sub(&(*c)->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 }
 
+#define SEEN_READY 3
+
 static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 {
 	struct pollfd p[2] = { { .fd = fd }, { .fd = c->bell, .events = POLLIN } };
@@ -197,19 +199,21 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 		raw = c;
 	}
 	conn_arm_waits(c, want);
-	if (conn_ready(c, fd, want))
-		return 1;
+	if (conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, want))
+		return SEEN_READY;
 	p[0].events = conn_sock_events(c, want);
 	deadline = wait_sooner(deadline, conn_young_ns(c));
 	if (want & POLLOUT)
 		deadline = wait_sooner(deadline, conn_stall_ns(c));
 	signals_clear();
 	n = REAL(ppoll)(p, bell ? 2 : 1, wait_until(deadline, &ts), NULL);
-	if (n > 0 && p[0].revents && conn_state(c) == HUT_END_CHANNEL)
+	bool told = n > 0 && p[0].revents;
+
+	if (told && conn_state(c) == HUT_END_CHANNEL)
 		conn_check_socket(c, fd);
 	if (n > 0 && bell && p[1].revents)
 		wait_drain(c, fd, want);
-	return n;
+	return told && conn_state(c) != HUT_END_CHANNEL ? SEEN_READY : n;
 }
 
 /* 1: worth another try; 0: the deadline has passed; -1: errno (EINTR, EBADF) */
@@ -222,9 +226,14 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline, bool some)
 			errno = EBADF;
 			return -1;
 		}
-		if (!conn_progress(c, fd) || conn_ready(c, fd, want) || spin_for(&c, &want, 1))
+		/* While all is by TCP the sleep itself is the question. */
+		if (!conn_progress(c, fd) ||
+		    (conn_state(c) == HUT_END_CHANNEL && (conn_ready(c, fd, want) || spin_for(&c, &want, 1))))
 			return 1;
 		int n = sleep_once(c, fd, want, deadline);
+
+		if (n == SEEN_READY)
+			return 1;
 
 		/*
 		 * A handler with SA_RESTART ran: recv and send go on (rule 14), unless they have a time-out, or have
