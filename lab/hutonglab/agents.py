@@ -54,6 +54,7 @@ def _settings(node):
         "hutong.keys.trusted": TRUSTED,
     }
     if node.is_vm:
+        settings["hutong.shim"] = topology.CACHE + "/lib/libhutong.so"
         settings["hutong.link.socket"] = "%s/%s/link-%d.sock" % (topology.RUN, node.host, node.domid)
     else:
         settings["hutong.domains"] = ",".join("%d:%s" % (v.domid, v.name) for v in topology.vms_of(node))

@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 
-from . import agents, cluster, deps, enter, mpi, net, shellclient, state, topology
+from . import agents, cluster, deps, enter, explain, mpi, net, shellclient, state, topology
 from .errors import LabError, UsageError
 
 ENVIRONMENT = """\
 environment:
   HUTONG_OFF=1       leaves every connection on TCP (run, mpirun)
+  HUTONG_INCLUDE=RULES, HUTONG_EXCLUDE=RULES
+                     only, or all but, connections that match: port=5000-5100,net=10.77.0.2 program=nc
   HUTONG_STATS=FILE  each accelerated program adds one line of counts to FILE when it ends
 """
 
@@ -23,6 +25,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         print("%s: %s\nTry '%s --help'." % (self.prog, message, self.prog), file=sys.stderr)
         sys.exit(2)
+
+
+def _natural(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("wants a number, not '%s'" % text)
+    return int(text)
 
 
 def _program(arguments):
@@ -113,6 +121,14 @@ def _shell(arguments):
     return shellclient.interactive(node)
 
 
+def _why(arguments):
+    return explain.why(arguments.pid, arguments.fd, arguments.json)
+
+
+def _check(arguments):
+    return explain.check(arguments.vm, arguments.origin, arguments.json)
+
+
 def _agent(arguments):
     node = topology.node(arguments.vm)
     state.require_any()
@@ -164,8 +180,8 @@ def build_parser():
     commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", parser_class=_Parser)
     _add(commands, "demo", _demo, "build, start the cluster, run the reference experiment, print its table")
     test = _add(commands, "test", _test, "build and run all tests; the last line holds the counts")
-    test.add_argument("--only", metavar="LAYER", choices=("unit", "native", "system"),
-                      help="one layer: unit (with the in-framework tests), native or system")
+    test.add_argument("--only", metavar="LAYER", choices=("unit", "native", "conformance", "system"),
+                      help="one layer: unit (with the in-framework tests), native, conformance or system")
     up = _add(commands, "up", _up, "start the virtual cluster: PC1 {VM1, VM2}, PC2 {VM3}")
     up.add_argument("--link", metavar="RATE", help="limit the link between the hosts, such as 1gbit")
     up.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
@@ -195,6 +211,16 @@ def build_parser():
                  epilog="such as: ./hutong shell VM1 -c 'hutong:conns --json'")
     _node_argument(shell, True)
     shell.add_argument("-c", dest="command", metavar="COMMAND", help="run this one command; without it, read commands")
+    why = _add(commands, "why", _why, "say why a connection of a program is accelerated or not, and what is needed",
+               epilog="exit status: 0 accelerated, 1 not (or it cannot be told), 2 wrong command line")
+    why.add_argument("pid", metavar="PID", type=_natural, help="a process in a VM, as this machine numbers it")
+    why.add_argument("fd", metavar="FD", type=_natural, help="the number of its descriptor: ls -l /proc/PID/fd")
+    why.add_argument("--json", action="store_true", help="machine-readable")
+    check = _add(commands, "check", _check, "say whether a connection to a VM would be accelerated now, and why not",
+                 epilog="exit status: 0 accelerated, 1 not (or it cannot be told), 2 wrong command line")
+    check.add_argument("vm", metavar="VM", help=NAMES + "; or an IP address")
+    check.add_argument("--from", dest="origin", metavar="VM", help="where it would come from (default: the first other VM)")
+    check.add_argument("--json", action="store_true", help="machine-readable")
     agent = _add(commands, "agent", _agent, "start, stop, kill or restart one agent")
     _node_argument(agent, True)
     agent.add_argument("action", choices=("start", "stop", "kill", "restart"), help="kill is SIGKILL")

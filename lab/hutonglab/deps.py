@@ -21,7 +21,7 @@ MPI = (("mpirun", "openmpi-bin"), ("mpicc", "libopenmpi-dev"),
        ("/usr/lib/*/openmpi/lib/libmpi_java.so", "libopenmpi-dev"), ("gcc", "gcc"), ("make", "make"),
        ("javac", "default-jdk-headless"), ("dpkg-source", "dpkg-dev"), ("xz", "xz-utils"))
 BENCH = (("iperf3", "iperf3"), ("NPopenmpi", "netpipe-openmpi"))
-TEST = (("xenstore-ls", "xenstore-utils"), ("curl", "curl"), ("nc", "netcat-openbsd"))
+TEST = (("xenstore-ls", "xenstore-utils"), ("curl", "curl"), ("nc", "netcat-openbsd"), ("spin", "spin"))
 
 
 def say(text):

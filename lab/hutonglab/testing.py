@@ -15,7 +15,7 @@ from . import agents, cluster, deps, topology
 from .errors import LabError
 
 COUNTS = re.compile(r"([0-9]+) passed, ([0-9]+) failed")
-UNIT_SECONDS, NATIVE_SECONDS, SYSTEM_SECONDS = 1500, 900, 3000
+UNIT_SECONDS, NATIVE_SECONDS, CONFORMANCE_SECONDS, SYSTEM_SECONDS = 1500, 900, 1200, 3000
 
 
 def _run(what, arguments, seconds):
@@ -67,13 +67,22 @@ def unit():
     return passed, failed or int(status != 0 or passed == 0)
 
 
-def native():
-    """The C tests of the shim."""
+def _make(what, arguments, seconds):
     deps.install(deps.BUILD)
-    status, text = _run("native", ["make", "-C", "native-shim", "check"], NATIVE_SECONDS)
+    status, text = _run(what, ["make", "-C", "native-shim", *arguments], seconds)
     counts = COUNTS.findall(text)
     passed, failed = sum(int(p) for p, _ in counts), sum(int(f) for _, f in counts)
     return passed, failed or int(status != 0 or passed == 0)
+
+
+def native():
+    """The C tests of the shim, but for the conformance suite."""
+    return _make("native", ["check", "CONFORMANCE=no"], NATIVE_SECONDS)
+
+
+def conformance():
+    """What programs see of TCP and of the shim, compared case by case."""
+    return _make("conformance", ["conformance"], CONFORMANCE_SECONDS)
 
 
 def system():
@@ -93,7 +102,7 @@ def system():
     return passed, failed or int(status != 0 or passed == 0)
 
 
-LAYERS = (("native", native), ("unit", unit), ("system", system))
+LAYERS = (("native", native), ("conformance", conformance), ("unit", unit), ("system", system))
 
 
 def main(only):
@@ -108,7 +117,7 @@ def main(only):
                 results.append((name, 0, 1))
     print()
     for name, passed, failed in results:
-        print("%-8s %4d passed %4d failed" % (name, passed, failed))
+        print("%-11s %5d passed %4d failed" % (name, passed, failed))
     failed = sum(r[2] for r in results)
     print("%d passed, %d failed" % (sum(r[1] for r in results), failed), flush=True)
     return 1 if failed else 0

@@ -263,7 +263,7 @@ static bool try_register(struct conn *c, int fd)
 		conn_give_up(c, HUT_R_STATE); /* one side is closed already: it is over soon */
 		return conn_forget(c);
 	}
-	reason = near_or_reason(fd);
+	reason = uring_in_use() ? (uint32_t)HUT_R_IO_URING : near_or_reason(fd);
 	if (reason == HUT_R_YOUNG) {
 		c->arm_ns = now;
 		if (now - c->born_ns < 1000 * NS_PER_MS)

@@ -28,7 +28,6 @@ static int pool_fd = -1;
 static struct hut_pool *pool;
 static struct conn *slot_conn[HUT_POOL_SLOTS];
 static uint32_t ref_gen;
-static const struct hut_members *members;
 
 /* False: this very thread holds it, and a signal handler's call has come in between: it does without the agent. */
 static bool ctl_lock(void)
@@ -257,28 +256,6 @@ static bool session_open(void)
 	return true;
 }
 
-static void take_members(int fd)
-{
-	struct stat st;
-	int seals = REAL(fcntl)(fd, F_GET_SEALS);
-	void *m;
-
-	if (fstat(fd, &st) || st.st_size < (off_t)sizeof(struct hut_members) || seals < 0 || !(seals & F_SEAL_SHRINK))
-		return;
-	/* A second table takes the first one's place, so that a reader never loses its mapping. */
-	m = mmap((void *)members, sizeof(*members), PROT_READ, MAP_SHARED | (members ? MAP_FIXED : 0), fd, 0);
-	if (m == MAP_FAILED)
-		return;
-	if (((struct hut_members *)m)->magic != HUT_MEMBERS_MAGIC ||
-	    ((struct hut_members *)m)->version != HUT_ABI_VERSION) {
-		if (!members)
-			munmap(m, sizeof(*members));
-		return;
-	}
-	members = m;
-	welcomed = true;
-}
-
 static struct conn *conn_of_ref(uint32_t ref)
 {
 	uint32_t s = ref & SLOT_MASK;
@@ -293,8 +270,8 @@ static void dispatch(const struct hut_msg *m, int *fds, int nfds)
 
 	switch (m->type) {
 	case HUT_MSG_WELCOME:
-		if (nfds == 1)
-			take_members(fds[0]);
+		if (nfds == 1 && members_take(fds[0]))
+			STORE_REL(&welcomed, true);
 		break;
 	case HUT_MSG_DECLINED:
 		c = conn_of_ref(m->ref);
@@ -447,100 +424,8 @@ void control_after_fork_child(void)
 	memset(slot_conn, 0, sizeof(slot_conn));
 }
 
-/* ---- member table ---- */
-
-static bool to_v6(const struct sockaddr *sa, uint8_t out[16])
+/* There is a session, though the agent may not have answered yet. */
+bool control_session(void)
 {
-	if (sa->sa_family == AF_INET6) {
-		memcpy(out, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
-		return true;
-	}
-	if (sa->sa_family != AF_INET)
-		return false;
-	memset(out, 0, 10);
-	out[10] = out[11] = 0xff;
-	memcpy(out + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
-	return true;
-}
-
-static bool is_loopback(const uint8_t a[16])
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	static const uint8_t one[16] = { [15] = 1 };
-
-	return memcmp(a, one, 16) == 0 || (memcmp(a, mapped, 12) == 0 && a[12] == 127);
-}
-
-static uint32_t lookup(const struct hut_members *t, const uint8_t a[16], bool *found)
-{
-	uint32_t lo = 0, hi = LOAD(&t->count);
-
-	*found = false;
-	if (hi > HUT_MEMBERS_MAX)
-		return 0;
-	while (lo < hi) {
-		uint32_t mid = (lo + hi) / 2;
-		int d = memcmp(t->member[mid].addr, a, 16);
-
-		if (d == 0) {
-			*found = true;
-			return LOAD(&t->member[mid].flags);
-		}
-		if (d < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return 0;
-}
-
-enum member_kind control_member(const struct sockaddr *sa)
-{
-	const struct hut_members *t;
-	uint8_t a[16];
-	uint32_t flags;
-	bool found;
-
-	if (!sa || !to_v6(sa, a) || is_loopback(a))
-		return MEMBER_NONE;
-	if (!control_ready())
-		return ctl_fd >= 0 ? MEMBER_UNKNOWN : MEMBER_NONE;
-	t = members;
-	for (int tries = 0; tries < 1000; tries++) {
-		/* Acquire/acquire around the look-up: the reader's side of a seqlock. */
-		uint32_t seq = LOAD_ACQ(&t->seq);
-
-		if (seq & 1)
-			continue;
-		flags = lookup(t, a, &found);
-		atomic_thread_fence(memory_order_acquire);
-		if (LOAD(&t->seq) != seq)
-			continue;
-		if (!found)
-			return MEMBER_NONE;
-		if (flags & HUT_MEMBER_SELF)
-			return MEMBER_SELF;
-		return flags & HUT_MEMBER_CORESIDENT ? MEMBER_NEAR : MEMBER_REMOTE;
-	}
-	return MEMBER_NONE; /* an agent that died while it wrote */
-}
-
-bool control_enabled(void)
-{
-	return !members || LOAD(&members->enabled);
-}
-
-uint32_t control_after_bytes(void)
-{
-	return members ? LOAD(&members->after_bytes) : 65536;
-}
-
-uint64_t control_after_ns(void)
-{
-	return (members ? LOAD(&members->after_ms) : 20) * NS_PER_MS;
-}
-
-uint64_t control_spin_ns(void)
-{
-	return (members ? LOAD(&members->spin_us) : 50) * 1000ull;
+	return ctl_fd >= 0;
 }

@@ -391,6 +391,15 @@ void epset_watch(struct epset *s)
 		return;
 	s->watched = true;
 	stop_all(s, HUT_R_OPTION, true);
+	if (!ep_lock())
+		return;
+	for (struct epreg *r = s->regs; r; r = r->next_in_set) {
+		uint64_t turn;
+
+		if (conn_state(r->conn) == HUT_END_CHANNEL && conn_rx_unclaimed(r->conn, &turn))
+			conn_wake_self(r->conn); /* see left_over() */
+	}
+	ep_unlock();
 }
 
 int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
@@ -491,9 +500,12 @@ void epset_activity(struct conn *c)
 {
 	struct epreg *r = c->regs;
 	bool wake = false;
+	uint64_t turn;
 
 	if (LIKELY(!r))
 		return;
+	if (UNLIKELY(r->set && r->set->watched) && !conn_rx_unclaimed(c, &turn))
+		bell_drain(c->bell); /* see left_over() */
 	/* The usual case, one set that nobody sleeps in: nothing to do. */
 	if (r->hot && !r->next_in_conn && r->set && !atomic_load(&r->set->sleepers))
 		return;

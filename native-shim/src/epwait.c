@@ -155,6 +155,29 @@ static bool fired(struct epset *s, struct conn *c, struct epoll_event *ev)
 	return r != NULL;
 }
 
+/*
+ * A set that is waited for from outside has only the kernel's registrations.  Bytes that its connections still find in a
+ * stopped round are told by the doorbell, which is rung again as long as there are some, so that the set stays ready.
+ */
+static bool left_over(struct epset *s, struct conn *c, struct epoll_event *ev)
+{
+	int fd = table_fd_of(c);
+	bool told = false;
+	uint64_t turn;
+
+	if (fd < 0 || conn_state(c) != HUT_END_CHANNEL || !conn_rx_unclaimed(c, &turn) || !ep_lock())
+		return false;
+	for (struct epreg *r = c->regs; r && !told; r = r->next_in_conn) {
+		told = r->set == s && !r->hidden && !r->disabled && (r->events & EPOLLIN);
+		if (told)
+			*ev = (struct epoll_event){ .events = EPOLLIN, .data.u64 = r->data };
+	}
+	ep_unlock();
+	if (told)
+		conn_wake_self(c);
+	return told;
+}
+
 /* Takes our own events out of what the kernel gave; those connections become hot. */
 static int translate(struct epset *s, struct epoll_event *ev, int n, bool *ours)
 {
@@ -185,6 +208,8 @@ static int translate(struct epset *s, struct epoll_event *ev, int n, bool *ours)
 			if (fd >= 0)
 				conn_progress(c, fd); /* the agent has answered */
 		}
+		if (UNLIKELY(s->watched) && left_over(s, c, &ev[out]))
+			out++;
 		if (ep_lock()) {
 			for (struct epreg *r = c->regs; r; r = r->next_in_conn)
 				if (r->set == s)

@@ -38,16 +38,24 @@ static ssize_t recv_iov(struct conn *c, int fd, const struct iovec *iov, size_t 
 {
 	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	int saved = errno;
+	ssize_t r = io_recv(pinned, fd, &m, flags);
 
-	return io_recv(pinned, fd, &m, flags);
+	if (r >= 0)
+		errno = saved; /* as after a system call that succeeds */
+	return r;
 }
 
 static ssize_t send_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
 {
 	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	int saved = errno;
+	ssize_t r = io_send(pinned, fd, &m, flags);
 
-	return io_send(pinned, fd, &m, flags);
+	if (r >= 0)
+		errno = saved;
+	return r;
 }
 
 /* An array that is none: the kernel says what is wrong with it. */
@@ -113,7 +121,11 @@ HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 
 	if (LIKELY(!c))
 		return REAL(recvmsg)(fd, m, flags);
+	int saved = errno;
+
 	r = io_recv(c, fd, m, flags);
+	if (r >= 0)
+		errno = saved;
 	if (r >= 0 && !(flags & MSG_ERRQUEUE)) {
 		m->msg_namelen = 0;
 		m->msg_controllen = 0;
@@ -211,7 +223,12 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		stir();
 	if (LIKELY(!c))
 		return REAL(sendmsg)(fd, m, flags);
-	return io_send(c, fd, m, flags);
+	int saved = errno;
+	ssize_t r = io_send(c, fd, m, flags);
+
+	if (r >= 0)
+		errno = saved;
+	return r;
 }
 
 static size_t length(const struct msghdr *m)
@@ -231,6 +248,7 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 		for (i = 0; i < n; i++)
 			if (UNLIKELY(v[i].msg_hdr.msg_controllen))
 				passed_on(&v[i].msg_hdr);
+		stir();
 		return REAL(sendmmsg)(fd, v, n, flags);
 	}
 	for (i = 0; i < n; i++) {
@@ -257,8 +275,10 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 		conn_never(in, HUT_R_OPTION);
 	struct stat st;
 
-	if (LIKELY(!c))
+	if (LIKELY(!c)) {
+		stir();
 		return REAL(sendfile)(out, in, offset, count);
+	}
 	if (fstat(in, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
 		conn_put(c); /* whatever the kernel makes of it */
 		conn_never(out, HUT_R_OPTION);
@@ -300,6 +320,7 @@ HUT_EXPORT ssize_t sendfile64(int out, int in, off_t *offset, size_t count) __at
 
 HUT_EXPORT ssize_t splice(int in, off64_t *inoff, int out, off64_t *outoff, size_t len, unsigned int flags)
 {
+	stir();
 	if (table_peek(in))
 		conn_never(in, HUT_R_OPTION);
 	if (table_peek(out))

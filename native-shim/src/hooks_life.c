@@ -130,6 +130,7 @@ HUT_EXPORT FILE *fdopen(int fd, const char *mode)
 {
 	struct conn *c = conn_get(fd);
 	bool on_ring = c && conn_state(c) == HUT_END_CHANNEL;
+	int saved = errno;
 	size_t len = 0, size = 0;
 	char *ahead = NULL;
 	FILE *f;
@@ -149,6 +150,8 @@ HUT_EXPORT FILE *fdopen(int fd, const char *mode)
 	} else {
 		free(ahead);
 	}
+	if (f)
+		errno = saved;
 	return f;
 }
 

@@ -31,9 +31,13 @@ HUT_EXPORT int socket(int domain, int type, int protocol)
 	if (fd < 0)
 		return fd;
 	born(fd);
-	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && tcp_like(domain, type, protocol) &&
-	    !life_in_vfork_child())
-		table_new(fd, domain, type & SOCK_NONBLOCK);
+	/* A vfork child that opens sockets, which none may, leaves an entry that means nothing. */
+	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && tcp_like(domain, type, protocol)) {
+		struct conn *c = table_new(fd, domain, type & SOCK_NONBLOCK);
+
+		if (c) /* born without time-outs; an accepted one may have its listener's */
+			c->timeo_known[0] = c->timeo_known[1] = true;
+	}
 	return fd;
 }
 
@@ -81,7 +85,7 @@ static int accepted(int listener, int fd, const struct sockaddr_storage *peer, s
 	if (fd < 0)
 		return fd;
 	born(fd);
-	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && !life_in_vfork_child())
+	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed))
 		conn_accepted(listener, fd, (const struct sockaddr *)peer, flags);
 	errno = saved;
 	return fd;

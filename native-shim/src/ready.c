@@ -108,12 +108,13 @@ void conn_check_socket(struct conn *c, int fd)
 			check_half_closed(c, fd);
 		return;
 	}
-	if (LOAD(&e->rx_path) != HUT_PATH_RING) {
+	/* Before the look at the path: TCP has bytes lawfully until a later round is on the ring. */
+	uint32_t round = LOAD_ACQ(&e->rx_round);
+
+	if (LOAD_ACQ(&e->rx_path) != HUT_PATH_RING) {
 		check_from_tcp(c, fd);
 		return;
 	}
-	uint32_t round = LOAD(&e->rx_round);
-
 	if (!raw_begin(c, fd))
 		return;
 	n = syscall(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
@@ -227,6 +228,13 @@ static short ring_in_ready(struct conn *c, int fd)
 	struct hut_end *e = c->end;
 	ssize_t n = ring_avail(&c->rx, e);
 
+	if (UNLIKELY(n < 0)) {
+		/* Another thread may have read between the two loads; only under the lock is it the peer who is wrong. */
+		if (!lock_rx(e))
+			return 0;
+		n = e->rx_path == HUT_PATH_RING ? ring_avail(&c->rx, e) : 0;
+		unlock_rx(e);
+	}
 	if (n < 0) {
 		conn_poison(c, fd);
 		return POLLIN | POLLRDNORM;
@@ -312,6 +320,8 @@ short conn_sock_events(struct conn *c, short want)
 		/* Rule 12: only what tells of the end; and not even that once it is known, or TCP has bytes for later. */
 		if (!(LOAD(&e->flags) & HUT_ENDF_FIN) && e->rx_end == HUT_NO_SPLIT)
 			ev |= POLLIN | POLLRDHUP;
+		else if (e->rx_end != HUT_NO_SPLIT)
+			ev |= (short)(want & POLLIN); /* drained by another thread just now, TCP is next */
 	} else {
 		ev |= (short)(want & (POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP));
 		if (LOAD(&e->tx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP)))

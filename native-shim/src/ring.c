@@ -114,6 +114,8 @@ ssize_t ring_avail(const struct ring *r, const struct hut_end *end)
 
 	if (tail < head || tail - head > (uint64_t)r->small_size + r->over_size)
 		return RING_POISON;
+	if (end->rx_end != HUT_NO_SPLIT && tail < end->rx_end)
+		return RING_POISON; /* it was there when the end was noted */
 	if (tail > end->rx_end)
 		tail = end->rx_end;
 	return tail < head ? RING_POISON : (ssize_t)(tail - head);

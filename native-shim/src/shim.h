@@ -3,9 +3,10 @@
  * shim.h - what the parts of libhutong.so know of each other.
  *
  * Files: real.c (libc underneath), ring.c (the byte rings; no system call), bell.c (doorbells), table.c (descriptors ->
- * connections), control.c (the agent), conn.c (life of a connection), switch.c (its ways to the ring), stop.c (and back),
- * ready.c, io.c (moving bytes), wait.c (sleeping on one socket, poll), epset.c, epwait.c (epoll), life.c (dup, close, exec),
- * fork.c (fork, begin and end of the process), signals.c (restarts), hooks_*.c (the interposed symbols).
+ * connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a connection),
+ * switch.c (its ways to the ring), stop.c (and back), ready.c (what it is ready for), io.c, recv.c, send.c (moving bytes),
+ * wait.c (sleeping on one socket), poll.c, epset.c, epwait.c (epoll), life.c (dup, close, exec), fork.c (fork, begin and
+ * end of the process), signals.c (restarts), uring.c (who is declined), hooks_*.c (the interposed symbols).
  *
  * Locking order: epset.lock, then end.rx_lock, then end.tx_lock, then table/control locks.  No lock is held in a wait.
  * Rule numbers are those of switching.md.
@@ -178,6 +179,8 @@ void table_after_fork_child(void);
 
 enum member_kind { MEMBER_UNKNOWN, MEMBER_NONE, MEMBER_SELF, MEMBER_REMOTE, MEMBER_NEAR };
 
+bool control_session(void);
+bool members_take(int fd);                          /* a table from the agent; false: it is none */
 bool control_ready(void);                           /* starts the session when there is none; never blocks */
 enum member_kind control_member(const struct sockaddr *sa);
 uint32_t control_after_bytes(void);
@@ -247,7 +250,7 @@ static inline uint32_t conn_state(const struct conn *c)
 	return state;
 }
 
-/* ---- io.c, wait.c, epset.c ------------------------------------------------------------------- */
+/* ---- recv.c, send.c, wait.c, epset.c ------------------------------------------------------------------- */
 
 ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags);
 ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags);
@@ -316,6 +319,8 @@ uint64_t now_coarse_ns(void);
 void hut_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void stats_add(const struct conn *c);
 void stats_write(void);
+
+bool uring_in_use(void); /* uring.c; as it was within the last second */
 
 /* ---- signals.c ------------------------------------------------------------------------------ */
 

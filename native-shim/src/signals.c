@@ -130,6 +130,25 @@ HUT_EXPORT plain_handler __sysv_signal(int sig, plain_handler handler)
 	return sysv_signal(sig, handler);
 }
 
+HUT_EXPORT plain_handler sigset(int sig, plain_handler handler)
+{
+	struct sigaction old;
+	sigset_t one, before;
+	bool held;
+
+	sigemptyset(&one);
+	if (sigaddset(&one, sig) || handler == SIG_ERR)
+		return SIG_ERR;
+	if (sigprocmask(handler == SIG_HOLD ? SIG_BLOCK : SIG_UNBLOCK, &one, &before))
+		return SIG_ERR;
+	held = sigismember(&before, sig) == 1;
+	if (sigaction(sig, NULL, &old))
+		return SIG_ERR;
+	if (handler != SIG_HOLD && install(sig, handler, 0, false) == SIG_ERR)
+		return SIG_ERR;
+	return held ? SIG_HOLD : old.sa_handler;
+}
+
 HUT_EXPORT int siginterrupt(int sig, int interrupt)
 {
 	struct sigaction act;

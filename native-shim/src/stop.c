@@ -390,12 +390,18 @@ void conn_leave(struct conn *c, int fd, uint32_t reason)
 	if (!conn_is_owner(c))
 		conn_wake_self(c);
 	conn_settle_debt(c, fd);
+	/* A round that the writer ended, or made void, before we could stop it: what it left is for us to look at. */
+	conn_progress_rx(c, fd);
 	/*
 	 * Bytes that nobody will send by TCP: the writer has ended the ring and gone on, or has shut its side.  A reader
 	 * without the ring would see a gap, or a clean end too early: better an error.
 	 */
-	bool left = LOAD(&e->rx_path) == HUT_PATH_RING && ring_avail(&c->rx, e) > 0;
+	bool left = false;
 
+	if (lock_rx(e)) { /* also before we have come to S */
+		left = e->rx_path != HUT_PATH_TCP && ring_avail(&c->rx, e) != 0;
+		unlock_rx(e);
+	}
 	if (!left && (LOAD(&e->flags) & HUT_ENDF_STOPPED) && LOAD(&d->prod_round) == e->rx_round)
 		left = ((LOAD(&d->prod_mark) & HUT_MARK_SHUT) || poll_now(&p, 1) > 0) &&
 		       LOAD_ACQ(&d->prod_done) != e->rx_round && LOAD(&d->tail) > e->tcp_in + e->ring_in;

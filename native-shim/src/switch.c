@@ -188,7 +188,14 @@ void conn_start_rx(struct conn *c, int fd)
 
 	if (!lock_rx(e))
 		return;
-	if (e->rx_path == HUT_PATH_TCP && (e->flags & HUT_ENDF_ARMED) && take_up(c)) {
+	bool due = e->rx_path == HUT_PATH_TCP && (e->flags & HUT_ENDF_ARMED), up = due && take_up(c);
+
+	if (due && !up && (e->flags & HUT_ENDF_ARMED)) {
+		unlock_rx(e);
+		conn_poison(c, fd); /* a turn that no writer could have made */
+		return;
+	}
+	if (up) {
 		uint64_t at = e->tcp_in + e->ring_in;
 		uint64_t s = LOAD(&r->dir->start);
 

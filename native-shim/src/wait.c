@@ -10,8 +10,7 @@
 #include <sys/mman.h>
 
 #include "real.h"
-
-#define POLL_STACK 64
+#include "wait.h"
 
 static void relax(void)
 {
@@ -111,7 +110,7 @@ void wait_kernel_told(void)
 	last.set = NULL;
 }
 
-static struct timespec *until(uint64_t deadline, struct timespec *ts)
+struct timespec *wait_until(uint64_t deadline, struct timespec *ts)
 {
 	uint64_t now;
 
@@ -125,16 +124,11 @@ static struct timespec *until(uint64_t deadline, struct timespec *ts)
 	return ts;
 }
 
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /*
  * After a drain others may have lost a ring that was theirs (rule 13): whoever drains looks for them, and rings again
  * if what they wait for is there.
  */
-static void drain(struct conn *c, int fd, short mine)
+void wait_drain(struct conn *c, int fd, short mine)
 {
 	short others = 0;
 
@@ -155,7 +149,7 @@ static void drain(struct conn *c, int fd, short mine)
 	}
 }
 
-static void waiters(struct conn *c, short want, int by)
+void wait_count(struct conn *c, short want, int by)
 {
 	if (want & POLLIN)
 		atomic_fetch_add(&c->rx_waiters, by);
@@ -170,7 +164,7 @@ void wait_begin(struct waiting *w, struct conn *c, short want)
 	if (w->c)
 		return;
 	w->want = want;
-	waiters(c, want, 1);
+	wait_count(c, want, 1);
 	w->c = c;
 }
 
@@ -179,7 +173,7 @@ void wait_end(struct waiting *w)
 	int saved = errno;
 
 	if (w->c)
-		waiters(w->c, w->want, -1);
+		wait_count(w->c, w->want, -1);
 	errno = saved;
 }
 
@@ -189,6 +183,8 @@ static void raw_wait_end(struct conn **c)
 	if (*c)
 		__atomic_fetch_sub(&(*c)->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 }
+
+#define SEEN_READY 3
 
 static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 {
@@ -203,19 +199,21 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 		raw = c;
 	}
 	conn_arm_waits(c, want);
-	if (conn_ready(c, fd, want))
-		return 1;
+	if (conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, want))
+		return SEEN_READY;
 	p[0].events = conn_sock_events(c, want);
-	deadline = sooner(deadline, conn_young_ns(c));
+	deadline = wait_sooner(deadline, conn_young_ns(c));
 	if (want & POLLOUT)
-		deadline = sooner(deadline, conn_stall_ns(c));
+		deadline = wait_sooner(deadline, conn_stall_ns(c));
 	signals_clear();
-	n = REAL(ppoll)(p, bell ? 2 : 1, until(deadline, &ts), NULL);
-	if (n > 0 && p[0].revents && conn_state(c) == HUT_END_CHANNEL)
+	n = REAL(ppoll)(p, bell ? 2 : 1, wait_until(deadline, &ts), NULL);
+	bool told = n > 0 && p[0].revents;
+
+	if (told && conn_state(c) == HUT_END_CHANNEL)
 		conn_check_socket(c, fd);
 	if (n > 0 && bell && p[1].revents)
-		drain(c, fd, want);
-	return n;
+		wait_drain(c, fd, want);
+	return told && conn_state(c) != HUT_END_CHANNEL ? SEEN_READY : n;
 }
 
 /* 1: worth another try; 0: the deadline has passed; -1: errno (EINTR, EBADF) */
@@ -228,9 +226,14 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline, bool some)
 			errno = EBADF;
 			return -1;
 		}
-		if (!conn_progress(c, fd) || conn_ready(c, fd, want) || spin_for(&c, &want, 1))
+		/* While all is by TCP the sleep itself is the question. */
+		if (!conn_progress(c, fd) ||
+		    (conn_state(c) == HUT_END_CHANNEL && (conn_ready(c, fd, want) || spin_for(&c, &want, 1))))
 			return 1;
 		int n = sleep_once(c, fd, want, deadline);
+
+		if (n == SEEN_READY)
+			return 1;
 
 		/*
 		 * A handler with SA_RESTART ran: recv and send go on (rule 14), unless they have a time-out, or have
@@ -244,311 +247,4 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline, bool some)
 		if (n == 0 && now_ns() >= deadline)
 			return 0;
 	}
-}
-
-/* ---- poll ---- */
-
-bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
-{
-	if (UNLIKELY(n > 1024 && n > table_high()))
-		return false; /* more than a process can have: the kernel says EINVAL */
-	for (nfds_t i = 0; i < n; i++) {
-		struct conn *c = table_peek(fds[i].fd);
-		struct epset *s;
-
-		if (UNLIKELY(c != NULL) && c->end)
-			return true;
-		if (UNLIKELY(!c && (s = epset_get(fds[i].fd)) != NULL))
-			epset_watch(s);
-	}
-	return false;
-}
-
-struct poll_job {
-	bool slept;            /* all are counted as waited for, see wait_begin() */
-	void *big;             /* memory of its own, or MAP_FAILED */
-	size_t big_size;
-	bool *counted;         /* raw waits noted, by entry */
-	bool sleeping;         /* count_in() without its count_out() */
-	struct pollfd *user;
-	nfds_t n;
-	struct pollfd *work;   /* n entries for the program's, then up to n doorbells */
-	struct conn **conns;   /* pinned, NULL where not tracked */
-	nfds_t bells;
-	uint64_t deadline;     /* earliest need to look again */
-	int ready;
-};
-
-/* The descriptor, if it is still the connection's; -1: untracked, or closed meanwhile, of which the kernel tells. */
-static int fd_at(const struct poll_job *j, nfds_t i)
-{
-	struct conn *c = j->conns[i];
-
-	return c && table_peek(j->user[i].fd) == c ? j->user[i].fd : -1;
-}
-
-/* Looks at everything without sleeping.  Fills `work` with what a sleep would need. */
-static void scan(struct poll_job *j)
-{
-	j->ready = 0;
-	j->deadline = NS_FOREVER;
-	for (nfds_t i = 0; i < j->n; i++) {
-		struct pollfd *u = &j->user[i];
-		struct conn *c = j->conns[i];
-		int fd = fd_at(j, i);
-
-		u->revents = 0;
-		j->work[i] = *u;
-		if (fd < 0)
-			continue;
-		if (!conn_progress(c, fd) || conn_state(c) != HUT_END_CHANNEL)
-			continue;
-		u->revents = conn_ready(c, fd, u->events);
-		if (u->revents)
-			j->ready++;
-		j->work[i].fd = -1;
-	}
-}
-
-static void prepare_sleep(struct poll_job *j)
-{
-	nfds_t k = j->n;
-
-	for (nfds_t i = 0; i < j->n; i++) {
-		struct conn *c = j->conns[i];
-		struct pollfd *u = &j->user[i];
-		int fd = fd_at(j, i);
-
-		if (fd < 0)
-			continue;
-		j->deadline = sooner(j->deadline, conn_young_ns(c));
-		if (u->events & POLLOUT)
-			j->deadline = sooner(j->deadline, conn_stall_ns(c));
-		conn_arm_waits(c, u->events);
-		if (conn_state(c) == HUT_END_CHANNEL) {
-			j->work[i].fd = fd;
-			j->work[i].events = conn_sock_events(c, u->events);
-		}
-		if (conn_has_bell(c))
-			j->work[k++] = (struct pollfd){ .fd = c->bell, .events = POLLIN };
-	}
-	j->bells = k - j->n;
-}
-
-static bool any_ready(struct poll_job *j)
-{
-	for (nfds_t i = 0; i < j->n; i++) {
-		struct conn *c = j->conns[i];
-		int fd = fd_at(j, i);
-
-		if (fd >= 0 && conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, j->user[i].events))
-			return true;
-	}
-	return false;
-}
-
-/* True: the kernel told of descriptors that are none of ours. */
-static bool after_sleep(struct poll_job *j)
-{
-	nfds_t k = j->n;
-	bool raw = false;
-
-	for (nfds_t i = 0; i < j->n; i++) {
-		struct conn *c = j->conns[i];
-		int fd = fd_at(j, i);
-
-		if (j->work[i].revents && !(c && conn_state(c) == HUT_END_CHANNEL))
-			raw = true;
-		if (fd < 0)
-			continue;
-		if (conn_state(c) == HUT_END_CHANNEL && j->work[i].revents)
-			conn_check_socket(c, fd);
-		if (k < j->n + j->bells && j->work[k].fd == c->bell) {
-			if (j->work[k].revents)
-				drain(c, fd, j->user[i].events);
-			k++;
-		}
-	}
-	return raw;
-}
-
-static void count_in(struct poll_job *j)
-{
-	bool *counted = j->counted;
-
-	j->sleeping = true;
-	for (nfds_t i = 0; i < j->n; i++) {
-		struct conn *c = j->conns[i];
-
-		if (!c)
-			continue;
-		if (!j->slept)
-			waiters(c, j->user[i].events, 1);
-		counted[i] = !conn_has_bell(c);
-		if (counted[i])
-			__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
-	}
-	j->slept = true;
-}
-
-static void count_out(struct poll_job *j)
-{
-	bool *counted = j->counted;
-
-	j->sleeping = false;
-	for (nfds_t i = 0; i < j->n; i++) {
-		struct conn *c = j->conns[i];
-
-		if (!c)
-			continue;
-		if (counted[i])
-			__atomic_fetch_sub(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
-	}
-}
-
-static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_t *mask)
-{
-	int n = REAL(ppoll)(j->work, j->n, ts, mask);
-
-	if (n < 0)
-		return n;
-	for (nfds_t i = 0; i < j->n; i++) {
-		if (j->work[i].fd >= 0 && j->work[i].revents) {
-			j->user[i].revents = j->work[i].revents;
-			j->ready++;
-			wait_kernel_told();
-		}
-	}
-	return j->ready;
-}
-
-static bool poll_spin(struct poll_job *j)
-{
-	struct conn *c[SPIN_MOST];
-	short want[SPIN_MOST];
-	int n = 0;
-
-	for (nfds_t i = 0; i < j->n && n < SPIN_MOST; i++) {
-		if (!j->conns[i] || conn_state(j->conns[i]) != HUT_END_CHANNEL)
-			continue;
-		c[n] = j->conns[i];
-		want[n++] = (short)(j->user[i].events & (POLLIN | POLLOUT));
-	}
-	return n && spin_for(c, want, n);
-}
-
-static bool accelerated(const struct poll_job *j)
-{
-	for (nfds_t i = 0; i < j->n; i++)
-		if (j->conns[i] && conn_state(j->conns[i]) == HUT_END_CHANNEL)
-			return true;
-	return false;
-}
-
-/* What is asked for, as a number. */
-static size_t asked(const struct poll_job *j)
-{
-	size_t h = j->n;
-
-	for (nfds_t i = 0; i < j->n; i++)
-		h = (h ^ ((size_t)(unsigned int)j->user[i].fd << 16 | (unsigned short)j->user[i].events)) * 0x100000001b3ull;
-	return h;
-}
-
-static int poll_loop(struct poll_job *j, uint64_t deadline, const sigset_t *mask)
-{
-	static const struct timespec zero;
-	struct timespec ts;
-	bool stirred_raw = false;
-
-	for (;;) {
-		scan(j);
-		if (j->ready || stirred_raw || deadline == 0 || (deadline != NS_FOREVER && now_ns() >= deadline)) {
-			/* A poll without a wait, or one that has its answer: see wait_may_skip_kernel(). */
-			if (!stirred_raw && accelerated(j) && wait_may_skip_kernel(j->user, asked(j)))
-				return j->ready;
-			int n = poll_raw(j, &zero, mask);
-
-			if (n || !stirred_raw)
-				return n;
-			stirred_raw = false;
-			continue;
-		}
-		if (poll_spin(j))
-			continue;
-		count_in(j);
-		prepare_sleep(j);
-		if (any_ready(j)) {
-			count_out(j);
-			continue;
-		}
-		int n = REAL(ppoll)(j->work, j->n + j->bells, until(sooner(deadline, j->deadline), &ts), mask);
-		int saved = errno;
-
-		if (n > 0)
-			stirred_raw = after_sleep(j);
-		count_out(j);
-		errno = saved;
-		if (n < 0)
-			return -1;
-	}
-}
-
-/* Also when the thread is cancelled in its sleep. */
-static void poll_end(struct poll_job *j)
-{
-	int saved = errno;
-
-	if (j->sleeping)
-		count_out(j);
-	for (nfds_t i = 0; i < j->n; i++) {
-		if (j->conns[i] && j->slept)
-			waiters(j->conns[i], j->user[i].events, -1);
-		if (j->conns[i])
-			conn_put(j->conns[i]);
-	}
-	if (j->big != MAP_FAILED)
-		munmap(j->big, j->big_size);
-	errno = saved;
-}
-
-int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
-{
-	struct pollfd work_stack[2 * POLL_STACK];
-	struct conn *conn_stack[POLL_STACK];
-	bool counted_stack[POLL_STACK];
-	size_t each = 2 * sizeof(struct pollfd) + sizeof(struct conn *) + sizeof(bool);
-	struct poll_job j __attribute__((cleanup(poll_end))) = {
-		.user = fds, .work = work_stack, .conns = conn_stack, .counted = counted_stack, .big = MAP_FAILED,
-		.big_size = n * each,
-	};
-	uint64_t deadline = NS_FOREVER;
-
-	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
-		errno = EINVAL;
-		return -1;
-	}
-	if (n > POLL_STACK) { /* poll is async-signal-safe, malloc is not */
-		j.big = mmap(NULL, j.big_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (j.big == MAP_FAILED) {
-			errno = ENOMEM;
-			return -1;
-		}
-		j.conns = j.big;
-		j.work = (void *)(j.conns + n);
-		j.counted = (void *)(j.work + 2 * n);
-	}
-	if (timeout)
-		deadline = timeout->tv_sec || timeout->tv_nsec ?
-				   now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec :
-				   0;
-	for (nfds_t i = 0; i < n; i++) {
-		j.conns[i] = fds[i].fd >= 0 ? conn_get(fds[i].fd) : NULL;
-		if (j.conns[i] && !j.conns[i]->end) {
-			conn_put(j.conns[i]);
-			j.conns[i] = NULL;
-		}
-	}
-	j.n = n;
-	return poll_loop(&j, deadline, mask);
 }

@@ -140,18 +140,27 @@ static void limits(void)
 {
 	struct ring r = ring();
 	struct hut_end e;
-	uint8_t buf[SMALL] = { 0 };
+	static uint8_t buf[OVER];
 
 	reset(&e, 100);
 	check(ring_space(&r, &e, false) == SMALL, "an empty ring has all its room");
 	ring_put(&r, &e, buf, SMALL);
 	check(!ring_publish(&r, &e), "nobody to ring");
 	check(ring_space(&r, &e, false) == 0, "full");
-	check(ring_space(&r, &e, true) == OVER, "the overflow opens for an idle reader");
 	check(ring_avail(&r, &e) == SMALL, "all is there");
 	dir.prod_wait = 1;
 	check(!ring_take(&r, &e, 1), "one byte is not worth a wake-up");
-	check(ring_take(&r, &e, SMALL - 1), "an empty ring is");
+	check(ring_take(&r, &e, SMALL / 2 - 1), "half of the ring is");
+	check(ring_space(&r, &e, false) == SMALL / 2, "half is free");
+	ring_put(&r, &e, buf, SMALL / 2);
+	check(ring_space(&r, &e, true) == OVER, "the overflow opens for an idle reader");
+	ring_put(&r, &e, buf, OVER);
+	ring_publish(&r, &e);
+	check(ring_avail(&r, &e) == SMALL + OVER, "both areas are full");
+	dir.prod_wait = 1;
+	check(!ring_take(&r, &e, SMALL + OVER / 2 - 1), "with overflow, less than half of it is not worth a wake-up");
+	check(ring_take(&r, &e, 1), "half of the overflow is");
+	ring_take(&r, &e, OVER / 2);
 	check(ring_space(&r, &e, false) == SMALL && e.tx_split == HUT_NO_SPLIT, "back to the small ring once empty");
 	dir.cons_wait = 1;
 	ring_put(&r, &e, buf, 1);
@@ -173,11 +182,11 @@ static void hostile(unsigned int rounds)
 
 	for (unsigned int i = 0; i < rounds; i++) {
 		reset(&e, rnd(&s) >> (rnd(&s) % 64));
-		uint64_t *victim[] = { &dir.tail, &dir.head, &dir.split, &dir.start, &dir.end, &dir.stop };
+		uint64_t *victim[] = { &dir.tail, &dir.head, &dir.split, &dir.start, &dir.turn };
 		uint64_t near_[] = { e.rx_head, 0, UINT64_MAX, SMALL, OVER, rnd(&s) };
 
 		for (int k = rnd(&s) % 4; k >= 0; k--)
-			*victim[rnd(&s) % 6] = near_[rnd(&s) % 6] + rnd(&s) % 20000 - 10000;
+			*victim[rnd(&s) % 5] = near_[rnd(&s) % 6] + rnd(&s) % 20000 - 10000;
 		ssize_t a = ring_avail(&r, &e), b = ring_space(&r, &e, rnd(&s) % 2);
 
 		if (a > (ssize_t)(SMALL + OVER) || b > (ssize_t)OVER)

@@ -28,22 +28,15 @@ start_agent() { # OPTIONS...
   echo "the test agent does not start: $(cat "$work/agent")"; exit 1
 }
 
-# What both sides print must be the same on TCP and accelerated, and nearly all cases must really be accelerated.
-edges() { # ADDRESS
-  timeout 120 "$build/edges" "$1" 6000 > "$work/tcp" 2>"$work/tcp.err"
-  rm -f "$work/stats"
-  HUTONG_STATS=$work/stats LD_PRELOAD=$preload timeout 120 "$build/edges" "$1" 6001 > "$work/hut" 2>"$work/hut.err"
-  local name line other
-  while IFS= read -r line; do
-    name=${line%%:*}
-    other=$(grep -F -- "$name:" "$work/hut" | head -1)
-    [ "$line" = "$other" ]; verdict "edges $1 $label $name" $?
-    [ "$line" = "$other" ] || printf '  tcp:    %s\n  hutong: %s\n' "$line" "$other"
-  done < "$work/tcp"
-  [ "$(wc -l < "$work/tcp")" -ge 66 ] && [ "$(wc -l < "$work/tcp")" = "$(wc -l < "$work/hut")" ]
-  verdict "edges $1 $label: same number of traces" $?
-  [ "$(grep -c 'conns_ring=[1-9]' "$work/stats")" -ge 55 ]; verdict "edges $1 $label: really accelerated" $?
-  [ ! -s "$work/hut.err" ]; verdict "edges $1 $label: nothing on stderr" $?; cat "$work/hut.err"
+# The conformance suite, which has namespaces and agents of its own; not when it runs as a layer by itself.
+conformance() { # OPTIONS...
+  [ "${CONFORMANCE:-yes}" = yes ] || return
+  "$(dirname "$0")/conformance/run.py" --build "$build" "$@" > "$work/conformance" 2>&1
+  sed '$d' "$work/conformance"
+  local p f
+  read -r p f < <(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$work/conformance")
+  [ -n "${f:-}" ]; verdict "conformance: it came to its end: $(tail -1 "$work/conformance")" $?
+  passed=$((passed + ${p:-0})) failed=$((failed + ${f:-0}))
 }
 
 # Byte-exact full-duplex streams, each way of waiting against each.
@@ -64,8 +57,20 @@ streams() { # ADDRESS BYTES SEED
   done
 }
 
+# A descriptor that leaves the ring, and one that other threads look at all the time.
+ends() { # ADDRESS SEED
+  HUTONG_STATS=$work/stats LD_PRELOAD=$preload timeout 60 "$build/leave" "$1" 6500 > "$work/out" 2>&1
+  verdict "leave $label: $(cat "$work/out")" $?
+  grep -q 'ring_out=8 ' "$work/stats"; verdict "leave $label: the ring had bytes" $?
+  LD_PRELOAD=$preload timeout 100 "$build/watched" "$1" 6501 600 "$2" > "$work/out" 2>&1
+  verdict "watched $label: $(cat "$work/out")" $?
+}
+
 seed=${SEED:-$((RANDOM))}
 echo "seed $seed"
+"$(dirname "$0")/../model/check.sh" "$build/model" | tee "$work/models"
+passed=$((passed + $(tail -1 "$work/models" | awk '{print $1 + 0}')))
+failed=$((failed + $(tail -1 "$work/models" | awk '{print $3 + 0}')))
 for tool in asan tsan; do
   "$build/ring_$tool" $seed > "$work/out" 2>&1; verdict "ring_$tool: $(cat "$work/out")" $?
   passed=$((passed + $(awk "/^ring_test [0-9]/ {n = \$2 - 1} END {print n + 0}" "$work/out")))
@@ -74,8 +79,7 @@ done
 passed=$((passed + $(awk '/^policy_test: [0-9]/ {n = $2 - 1} END {print n + 0}' "$work/out")))
 preload=$build/libhutong.so label=default
 start_agent -r 262144 -o 4194304 -b 65536 -m 20 -s 50
-edges 10.99.0.1
-edges fd99::1
+conformance
 streams 10.99.0.1 20000000 $seed
 label=tiny-rings
 start_agent -r 4096 -o 8192 -b 1000 -m 1 -s 20
@@ -83,12 +87,12 @@ streams fd99::1 4000000 $((seed + 1))
 label=no-spin
 start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 0
 streams 10.99.0.1 10000000 $((seed + 2))
+ends 10.99.0.1 $seed
 # The same under AddressSanitizer and UBSan.
 preload=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$build/libhutong_asan.so label=asan
 export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
 start_agent -r 65536 -o 4194304 -b 1000 -m 1 -s 20
 streams 10.99.0.1 2000000 $((seed + 3))
-start_agent -r 262144 -o 4194304 -b 65536 -m 20 -s 50
-edges 10.99.0.1
+conformance --quick --family ipv4 --label asan --preload "$preload"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -7,7 +7,8 @@ import unittest
 
 from support import REPO, cluster_down, hutong
 
-SUBCOMMANDS = ("demo", "test", "up", "down", "status", "exec", "run", "mpirun", "shell", "agent", "bench")
+SUBCOMMANDS = ("demo", "test", "up", "down", "status", "exec", "run", "mpirun", "shell", "why", "check", "agent",
+               "bench")
 
 
 class CommandLineTest(unittest.TestCase):
@@ -50,13 +51,23 @@ class CommandLineTest(unittest.TestCase):
         self.wrong("bench", "intra", "--pairs", "0")
         self.wrong("test", "--only", "nothing")
 
+    def test_wrong_questions(self):
+        self.wrong("why")
+        self.wrong("why", "1")
+        self.wrong("check")
+        for words in (("x", "1"), ("1", "x"), ("-1", "1"), ("1", "1.5"), ("1", "2", "3")):
+            self.wrong("why", *words)
+        for words in (("VM9",), ("PC1",), ("VM1", "--from", "VM9"), ("10.77.0",), ("VM1", "VM2")):
+            self.wrong("check", *words)
+
     def test_down_and_status_take_no_program(self):
         self.wrong("down", "--", "true")
 
     def test_without_a_cluster(self):
         cluster_down()
         for words in (("run", "VM1", "--", "true"), ("exec", "VM1", "--", "true"), ("shell", "VM1", "-c", "help"),
-                      ("mpirun", "-np", "1", "--", "true"), ("agent", "VM1", "start")):
+                      ("mpirun", "-np", "1", "--", "true"), ("agent", "VM1", "start"), ("why", "1", "1"),
+                      ("check", "VM2")):
             done = hutong(*words, check=False)
             self.assertEqual(done.returncode, 1, words)
             self.assertIn("./hutong up", done.stderr)

@@ -9,7 +9,7 @@ import subprocess
 from hutonglab import agents, topology
 from support import HUTONG, REASONS, VM1, VM2, ClusterTest, hutong, shell
 
-COMMANDS = ("vms", "channels", "conns", "reasons", "stats", "log")
+COMMANDS = ("vms", "channels", "conns", "reasons", "stats", "log", "policy")
 
 
 class ShellTest(ClusterTest):

@@ -23,10 +23,9 @@ static void b_half(int fd)
 
 static void a_write_after_close(int fd)
 {
-	until_state(fd, CLOSE_WAIT);
+	until_ended(fd);
 	wr(fd, "1");
-	until_state(fd, CLOSED);
-	wr(fd, "2");
+	write_until_error(fd);
 	wr(fd, "3");
 	rd(fd, 1, 0);
 	soerr(fd);
@@ -40,9 +39,10 @@ static void b_write_after_close(int fd)
 static void a_sigpipe(int fd)
 {
 	handle(SIGPIPE, 0);
-	until_state(fd, CLOSE_WAIT);
+	until_ended(fd);
 	noted("write", write(fd, "1", 1));
-	until_state(fd, CLOSED);
+	write_until_error(fd);
+	note(" signals=%d", signals);
 	noted("write", write(fd, "2", 1));
 	note(" signals=%d", signals);
 	noted("writev", writev(fd, &(struct iovec){ "3", 1 }, 1));
@@ -86,7 +86,7 @@ static void a_unread_reset(int fd)
 {
 	wr(fd, "unread");
 	go(TO_B);
-	until_state(fd, CLOSED);
+	until_ended(fd);
 	pl(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
 	rd(fd, 10, 0);
 	rd(fd, 10, 0);
@@ -138,8 +138,7 @@ static void a_kill(int fd)
 	note(" got=%zu", take(fd, 0, 100000));
 	rd(fd, 1, 0);
 	wr(fd, "1");
-	until_state(fd, CLOSED);
-	wr(fd, "2");
+	write_until_error(fd);
 }
 
 static void b_kill(int fd)
@@ -152,7 +151,7 @@ static void a_kill_unread(int fd)
 {
 	wr(fd, "unread");
 	go(TO_B);
-	until_state(fd, CLOSED);
+	until_ended(fd);
 	rd(fd, 10, 0);
 	rd(fd, 10, 0);
 }
@@ -223,8 +222,7 @@ static void b_shut_rdwr_own(int fd)
 	rd(fd, 10, 0);
 	rd(fd, 10, 0);
 	wr(fd, "1");
-	until_state(fd, CLOSED);
-	wr(fd, "2");
+	write_until_error(fd);
 }
 
 /* The peer shuts both ways over bytes that it has not read: on TCP that is an end of file, not a reset. */
@@ -293,121 +291,6 @@ static void b_shut_rd_unread(int fd)
 	go(TO_A);
 }
 
-/* The peer half-closes, reads a little and goes away while we send: we must hear of it. */
-static void send_until_error(int fd)
-{
-	size_t n = put(fd, 0, 1000000000);
-
-	note(" short=%d/%s", n < 1000000000, err(-1));
-	wr(fd, "x");
-	rd(fd, 1, 0);
-}
-
-static void a_half_reset(int fd)
-{
-	send_until_error(fd);
-}
-
-static void b_half_reset(int fd)
-{
-	shutdown(fd, SHUT_WR);
-	note(" got=%zu", take(fd, 0, 100000));
-	close(fd);
-}
-
-static void a_half_kill(int fd)
-{
-	send_until_error(fd);
-}
-
-static void b_half_kill(int fd)
-{
-	shutdown(fd, SHUT_WR);
-	note(" got=%zu", take(fd, 0, 100000));
-	raise(SIGKILL);
-}
-
-/* It goes away cleanly: the first write is answered by a reset, the second by EPIPE. */
-static void a_half_close(int fd)
-{
-	ssize_t r = 0;
-
-	until_state(fd, CLOSE_WAIT);
-	await(TO_A);
-	for (int i = 0; i < 2000 && r >= 0; i++) {
-		r = send(fd, "0123456789", 10, MSG_NOSIGNAL);
-		if (r >= 0)
-			ms(1);
-	}
-	noted("end", r < 0 ? r : 0);
-}
-
-static void b_half_close(int fd)
-{
-	shutdown(fd, SHUT_WR);
-	until_state(fd, FIN_WAIT2);
-	close(fd);
-	go(TO_A);
-}
-
-/* The same, heard by a thread that polls for room, in the three ways. */
-/* The peer has half-closed, does not read, and is killed: whoever waits for room is told, and sending ends. */
-static void full_then_told(int fd, int how)
-{
-	int ep = epoll_create1(0), told = 0, e = 0;
-	size_t n;
-
-	nonblock(fd, true);
-	ep_add(ep, fd, how == 1 ? EPOLLOUT : EPOLLOUT | EPOLLET, 1);
-	n = fill(fd, 0, 60000000);
-	note(" full=%d", n < 60000000);
-	while (how == 2 && epoll_wait(ep, &(struct epoll_event){ 0 }, 1, 0) == 1)
-		;
-	go(TO_B);
-	for (int i = 0; i < 200 && !e; i++) {
-		struct pollfd p = { fd, POLLOUT, 0 };
-
-		told += how == 0 ? poll(&p, 1, 5000) : i ? 1 : epoll_wait(ep, &(struct epoll_event){ 0 }, 1, 5000);
-		if (put(fd, n, 100000) == 100000)
-			continue;
-		e = errno == EAGAIN ? 0 : errno;
-		ms(20);
-	}
-	note(" told=%d ends=%s", told > 0, e ? strerrorname_np(e) : "never");
-}
-
-static void a_full_kill_poll(int fd)
-{
-	full_then_told(fd, 0);
-}
-
-static void a_full_kill_level(int fd)
-{
-	full_then_told(fd, 1);
-}
-
-static void a_full_kill_edge(int fd)
-{
-	full_then_told(fd, 2);
-}
-
-static void b_full_kill_poll(int fd)
-{
-	shutdown(fd, SHUT_WR);
-	await(TO_B);
-	raise(SIGKILL);
-}
-
-static void b_full_kill_level(int fd)
-{
-	b_full_kill_poll(fd);
-}
-
-static void b_full_kill_edge(int fd)
-{
-	b_full_kill_poll(fd);
-}
-
 /* SO_LINGER waits for the peer's kernel, not for its program to read. */
 static void a_linger(int fd)
 {
@@ -422,6 +305,35 @@ static void b_linger(int fd)
 	await(TO_B);
 	rd(fd, 10, 0);
 	rd(fd, 10, 0);
+}
+
+/* With linger 0 the end of the process resets, however it ends. */
+static void a_linger0_exit(int fd)
+{
+	until_ended(fd);
+	rd(fd, 2, 0);
+	rd(fd, 2, 0);
+	rd(fd, 2, 0);
+	rd(fd, 2, 0);
+}
+
+static void b_linger0_exit(int fd)
+{
+	wr(fd, "abc");
+	linger_of(fd, 1, 0);
+	exit(0);
+}
+
+static void a_linger0_kill(int fd)
+{
+	a_linger0_exit(fd);
+}
+
+static void b_linger0_kill(int fd)
+{
+	wr(fd, "abc");
+	linger_of(fd, 1, 0);
+	raise(SIGKILL);
 }
 
 static void a_linger_off(int fd)
@@ -503,13 +415,9 @@ static const struct test_case cases[] = {
 	CASE(shut_rdwr_peer, "16", WARM),
 	CASE(shut_rd, "16", WARM),
 	CASE(shut_rd_unread, "16", WARM),
-	CASE(half_reset, "16", WARM),
-	CASE(half_kill, "16", WARM),
-	CASE(half_close, "16", WARM),
-	CASE_F(full_kill_poll, "11,16", WARM, SLOW),
-	CASE_F(full_kill_level, "12,16", WARM, SLOW),
-	CASE_F(full_kill_edge, "12,16", WARM, SLOW),
 	CASE(linger, "16", WARM),
+	CASE(linger0_exit, "16", WARM),
+	CASE(linger0_kill, "16", WARM),
 	CASE(linger_off, "16,17", WARM),
 	CASE(simultaneous, "16", WARM),
 	CASE_F(exit_in_flight, "16,17", WARM, SLOW),

@@ -2,7 +2,10 @@
 /* groups.c - the table of all cases. */
 #include "inside.h"
 
-#define GROUPS(X) X(io) X(vector) X(poll) X(epoll) X(threads) X(process) X(options) X(ends) X(signals) X(handover)
+#define GROUPS(X)                                                                                                      \
+	X(io) X(vector) X(poll) X(epoll) X(sets) X(threads) X(wakes) X(process) X(forks) X(children) X(options) X(ends)         \
+	X(gone) X(closing) X(signals) X(cancel) X(handover) X(stop) X(debt) X(switch) X(connect) X(members)            \
+	X(agent) X(uring)
 
 #define X(g) extern const struct group group_##g;
 GROUPS(X)

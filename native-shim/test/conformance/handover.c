@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* handover.c - cases about handing the descriptor to something that the shim cannot follow (rule 8). */
-#include <spawn.h>
 #include <sys/syscall.h>
 
 #include "harness.h"
-
-extern char **environ;
 
 static void a_stdio(int fd)
 {
@@ -73,23 +70,23 @@ static void a_stdio_unread(int fd)
 	size_t n;
 	FILE *f;
 
-	until_queued(fd, 60000);
+	until_queued(fd, 40000);
 	note(" got=%zu", take(fd, 0, 1234));
 	f = fdopen(fd, "r");
-	for (n = 1234; n < 60000; n += sizeof(buf)) {
-		size_t part = 60000 - n < sizeof(buf) ? 60000 - n : sizeof(buf);
+	for (n = 1234; n < 40000; n += sizeof(buf)) {
+		size_t part = 40000 - n < sizeof(buf) ? 40000 - n : sizeof(buf);
 
 		if (fread(buf, 1, part, f) != part || !same(buf, n, part))
 			break;
 	}
-	note(" all=%d", n >= 60000);
+	note(" all=%d", n >= 40000);
 	note(" next=%d", fgetc(f));
 	fclose(f);
 }
 
 static void b_stdio_unread(int fd)
 {
-	note(" put=%zu", put(fd, 0, 60000));
+	note(" put=%zu", put(fd, 0, 40000));
 	close(fd);
 }
 
@@ -121,156 +118,6 @@ static void b_onto_stdin(int fd)
 	note(":%.9s", line);
 	rd(fd, 3, MSG_WAITALL);
 	wr(fd, "data");
-	rd(fd, 1, 0);
-}
-
-/* inetd: an exec'd cat gets the socket as its standard input and output. */
-static void a_inetd(int fd)
-{
-	pid_t p;
-
-	wr(fd, "pre");
-	p = fork();
-	if (p == 0) {
-		dup2(fd, 0);
-		dup2(fd, 1);
-		execlp("cat", "cat", NULL);
-		_exit(9);
-	}
-	close(fd);
-	reap(p);
-}
-
-static void b_inetd(int fd)
-{
-	rd(fd, 3, MSG_WAITALL);
-	note(" put=%zu", put(fd, 0, 30000));
-	note(" got=%zu", take(fd, 0, 30000));
-	wr(fd, "echo me");
-	rd(fd, 7, MSG_WAITALL);
-	shutdown(fd, SHUT_WR);
-	rd(fd, 1, 0);
-}
-
-/* The program replaces itself, with the socket as a number above 2, unread bytes and all. */
-static void a_exec_self(int fd)
-{
-	char command[100];
-
-	until_queued(fd, 5);
-	wr(fd, "pre");
-	snprintf(command, sizeof(command), "cat <&%d >&%d; exit 5", fd, fd);
-	fcntl(fd, F_SETFD, 0);
-	execl("/bin/sh", "sh", "-c", command, NULL);
-}
-
-static void b_exec_self(int fd)
-{
-	wr(fd, "first");
-	rd(fd, 3, MSG_WAITALL);
-	rd(fd, 5, MSG_WAITALL);
-	wr(fd, "echo me");
-	rd(fd, 7, MSG_WAITALL);
-	shutdown(fd, SHUT_WR);
-	rd(fd, 1, 0);
-}
-
-/* exec of a socket that closes on exec is its end; an exec that fails is not. */
-static void a_exec_cloexec(int fd)
-{
-	fcntl(fd, F_SETFD, FD_CLOEXEC);
-	noted("exec", execl("/no/such/file", "x", NULL));
-	wr(fd, "still here");
-	rd(fd, 2, MSG_WAITALL);
-	execl("/bin/true", "true", NULL);
-}
-
-static void b_exec_cloexec(int fd)
-{
-	rd(fd, 10, MSG_WAITALL);
-	wr(fd, "ok");
-	rd(fd, 1, 0);
-}
-
-static void a_vfork_exec(int fd)
-{
-	pid_t p;
-
-	wr(fd, "pre");
-	p = vfork();
-	if (p == 0) {
-		dup2(fd, 0);
-		dup2(fd, 1);
-		execl("/bin/cat", "cat", NULL);
-		_exit(9);
-	}
-	go(TO_B);
-	reap(p);
-	wr(fd, "own");
-}
-
-static void b_vfork_exec(int fd)
-{
-	rd(fd, 3, MSG_WAITALL);
-	await(TO_B);
-	wr(fd, "echo me");
-	rd(fd, 7, MSG_WAITALL);
-	shutdown(fd, SHUT_WR);
-	rd(fd, 3, MSG_WAITALL);
-	rd(fd, 1, 0);
-}
-
-static void a_spawn(int fd)
-{
-	posix_spawn_file_actions_t acts;
-	char *argv[] = { "cat", NULL };
-	pid_t p;
-
-	wr(fd, "pre");
-	posix_spawn_file_actions_init(&acts);
-	posix_spawn_file_actions_adddup2(&acts, fd, 0);
-	posix_spawn_file_actions_adddup2(&acts, fd, 1);
-	note(" spawn=%d", posix_spawnp(&p, "cat", &acts, NULL, argv, environ));
-	reap(p);
-	posix_spawn_file_actions_destroy(&acts);
-	wr(fd, "own");
-}
-
-static void b_spawn(int fd)
-{
-	rd(fd, 3, MSG_WAITALL);
-	wr(fd, "echo me");
-	rd(fd, 7, MSG_WAITALL);
-	shutdown(fd, SHUT_WR);
-	rd(fd, 3, MSG_WAITALL);
-	rd(fd, 1, 0);
-}
-
-/* system() and popen() with children that do not use the socket, and one that does. */
-static void a_system(int fd)
-{
-	char command[60], line[20] = "";
-	FILE *f;
-
-	wr(fd, "1");
-	note(" system=%d", system("exit 3"));
-	wr(fd, "2");
-	f = popen("echo hello", "r");
-	note(" gets=%.5s", fgets(line, sizeof(line), f));
-	note(" pclose=%d", pclose(f));
-	rd(fd, 1, 0);
-	snprintf(command, sizeof(command), "echo shell >&%d", fd);
-	note(" system=%d", system(command));
-	wr(fd, "3");
-	rd(fd, 1, 0);
-}
-
-static void b_system(int fd)
-{
-	rd(fd, 2, MSG_WAITALL);
-	wr(fd, "a");
-	rd(fd, 7, MSG_WAITALL);
-	wr(fd, "b");
 	rd(fd, 1, 0);
 }
 
@@ -471,7 +318,10 @@ static void b_raw_peer(int fd)
 	note(" right=%d", right);
 }
 
-/* One raw write or read among the ordinary calls, early in life: the counts tell (rule 4a). */
+/*
+ * One raw write or read among the ordinary calls: the counts tell (rule 4a). It is the first, so that it comes before the
+ * switch on the slowest machine; after it raw calls are a documented limit of the shim.
+ */
 static void raw_once(int fd, bool in)
 {
 	int right = 0;
@@ -511,12 +361,6 @@ static const struct test_case cases[] = {
 	CASE(stdio_both, "8,7", WARM),
 	CASE(stdio_unread, "8,7", WARM),
 	CASE(onto_stdin, "8,7", WARM),
-	CASE(inetd, "8,10,18", WARM),
-	CASE(exec_self, "8,10,7", WARM),
-	CASE(exec_cloexec, "10,16", WARM),
-	CASE(vfork_exec, "8,10,18", WARM),
-	CASE(spawn, "8,10", WARM),
-	CASE(system, "8,10", WARM),
 	CASE(pass, "8,7", WARM),
 	CASE(pass_back, "8,7", WARM),
 	CASE(pass_in_flight, "8,19", WARM),

@@ -9,11 +9,9 @@
  * line for the cases that stop and start it; CONF_SECONDS is how long a case may take.  Lines that begin with '#' are
  * for the runner and not part of the trace.
  */
-#include <linux/tcp.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 
 #include "harness.h"
 #include "inside.h"
@@ -30,14 +28,13 @@ struct trace {
 static struct {
 	struct trace of[2][KIDS + 1];
 	_Atomic int kids[2];
-	_Atomic int ring, no_ring;
+	_Atomic int ring[2]; /* connections that came to the ring, and that did not */
 } *shared;
 
 static __thread struct trace *mine;
 static __thread struct thr *my_thread;
-static int ways[3][2], ask_agent[2], agent_answers[2];
-static const char *address;
-static int port;
+static struct trace *of_side; /* for threads without a trace of their own */
+static int ways[3][2];
 int conf_listener = -1;
 bool conf_is_a;
 
@@ -54,11 +51,12 @@ void note(const char *fmt, ...)
 		if (n > 0 && my_thread->used + (size_t)n < sizeof(my_thread->text))
 			my_thread->used += (size_t)n;
 	} else {
-		size_t used = mine->used;
+		struct trace *t = mine ? mine : of_side;
+		size_t used = t->used;
 
-		n = vsnprintf(mine->text + used, sizeof(mine->text) - used, fmt, ap);
-		if (n > 0 && used + (size_t)n < sizeof(mine->text))
-			mine->used = used + (size_t)n;
+		n = vsnprintf(t->text + used, sizeof(t->text) - used, fmt, ap);
+		if (n > 0 && used + (size_t)n < sizeof(t->text))
+			t->used = used + (size_t)n;
 	}
 	va_end(ap);
 }
@@ -85,7 +83,7 @@ pid_t kid(void)
 
 /* ---- order ---- */
 
-static void must(bool ok, const char *what)
+void must(bool ok, const char *what)
 {
 	if (ok)
 		return;
@@ -107,185 +105,6 @@ void await(int whom)
 		n = read(ways[whom][0], &c, 1);
 	while (n < 0 && errno == EINTR);
 	must(n == 1, "await");
-}
-
-/* ---- what the kernel alone says: by system calls that nothing can intercept ---- */
-
-static struct tcp_info kernel(int fd)
-{
-	struct tcp_info ti = { 0 };
-	socklen_t len = sizeof(ti);
-
-	syscall(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, &ti, &len);
-	return ti;
-}
-
-int tcp_state(int fd)
-{
-	return kernel(fd).tcpi_state;
-}
-
-/* ---- connections ---- */
-
-static struct sockaddr_storage make_address(const char *text, socklen_t *len)
-{
-	struct sockaddr_storage ss = { 0 };
-	struct sockaddr_in *in = (void *)&ss;
-	struct sockaddr_in6 *in6 = (void *)&ss;
-
-	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons((uint16_t)port);
-		*len = sizeof(*in);
-	} else {
-		inet_pton(AF_INET6, text, &in6->sin6_addr);
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = htons((uint16_t)port);
-		*len = sizeof(*in6);
-	}
-	return ss;
-}
-
-struct sockaddr_storage conf_address(socklen_t *len)
-{
-	return make_address(address, len);
-}
-
-/* 10.99.0.1, fd99::1 and ::ffff:10.99.0.1 all end in the digit that tells the addresses of the namespace apart. */
-struct sockaddr_storage other_address(int n, socklen_t *len)
-{
-	char text[64];
-
-	snprintf(text, sizeof(text), "%s", address);
-	text[strlen(text) - 1] = (char)('0' + n);
-	return make_address(text, len);
-}
-
-int dial_start(bool nonblocking)
-{
-	socklen_t len;
-	struct sockaddr_storage ss = conf_address(&len);
-	int one = 1, fd = socket(ss.ss_family, SOCK_STREAM | (nonblocking ? SOCK_NONBLOCK : 0), 0);
-
-	if (connect(fd, (struct sockaddr *)&ss, len) && !(nonblocking && errno == EINPROGRESS)) {
-		int e = errno;
-
-		close(fd);
-		errno = e;
-		return -1;
-	}
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return fd;
-}
-
-int dial(void)
-{
-	int fd = dial_start(false);
-
-	must(fd >= 0, "connect");
-	return fd;
-}
-
-int pick(int listener)
-{
-	int one = 1, fd = accept(listener, NULL, NULL);
-
-	must(fd >= 0, "accept");
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return fd;
-}
-
-static bool want_ring(void)
-{
-	return getenv("CONF_RING") != NULL;
-}
-
-static void on_ring(bool yes)
-{
-	if (yes)
-		shared->ring++;
-	else
-		shared->no_ring++;
-}
-
-#define ROUNDS 20
-#define MOST_ROUNDS 2500
-
-void warm(int fd, bool first)
-{
-	char c = 'w';
-	bool there = false;
-
-	for (int i = 0; first && c != 'E'; i++) {
-		struct tcp_info before = kernel(fd), after;
-
-		c = (want_ring() ? there || i == MOST_ROUNDS : i == ROUNDS) ? 'E' : 'w';
-		must(send(fd, &c, 1, MSG_NOSIGNAL) == 1, "warm-up send");
-		must(recv(fd, &c, 1, 0) == 1, "warm-up recv");
-		after = kernel(fd);
-		/* After the mark the other side may do anything. */
-		if (c != 'E')
-			there = after.tcpi_bytes_sent == before.tcpi_bytes_sent &&
-				after.tcpi_bytes_received == before.tcpi_bytes_received;
-		if (!there)
-			ms(want_ring() ? 2 : 1);
-	}
-	while (!first && c != 'E') {
-		must(recv(fd, &c, 1, 0) == 1, "warm-up recv");
-		must(send(fd, &c, 1, MSG_NOSIGNAL) == 1, "warm-up send");
-	}
-	if (first)
-		on_ring(there);
-}
-
-void cross(int fd)
-{
-	warm(fd, !conf_is_a);
-}
-
-/*
- * One way: single bytes until the kernel's count of sent bytes stands still, then the mark.  The receiver's own direction
- * may switch as well, or not.
- */
-void push(int fd)
-{
-	bool there = false;
-	char c;
-
-	for (int i = 0;; i++) {
-		uint64_t before = kernel(fd).tcpi_bytes_sent;
-
-		c = (want_ring() ? there || i == MOST_ROUNDS : i == ROUNDS) ? 'E' : 'w';
-		must(send(fd, &c, 1, MSG_NOSIGNAL) == 1, "push");
-		if (c == 'E')
-			break;
-		ms(2);
-		there = kernel(fd).tcpi_bytes_sent == before;
-	}
-	on_ring(there);
-}
-
-void pull(int fd)
-{
-	char c = 'w';
-
-	while (c != 'E')
-		must(recv(fd, &c, 1, 0) == 1, "pull");
-}
-
-static void agent(char what)
-{
-	must(write(ask_agent[1], &what, 1) == 1 && read(agent_answers[0], &what, 1) == 1 && what == '+', "agent");
-}
-
-void agent_kill(void)
-{
-	agent('k');
-}
-
-void agent_start(void)
-{
-	agent('s');
 }
 
 /* ---- threads ---- */
@@ -329,11 +148,12 @@ static void side(const struct test_case *k, bool a, bool swap, int listener)
 	int fd = -1;
 
 	conf_is_a = a;
-	mine = &shared->of[!a][0];
+	mine = of_side = &shared->of[!a][0];
 	mine->begun = true;
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_IGN);
-	if (k->kind == RAW || k->kind == RAW_COLD) {
+	never = k->kind == NEVER;
+	if (k->kind == RAW || k->kind == RAW_COLD || k->kind == NEVER) {
 		fd = a ? listener : -1;
 		if (!a)
 			close(listener);
@@ -357,11 +177,14 @@ static pid_t agent_pid;
 /* The agent of a case that kills it: a child of ours without the shim. */
 static bool start_agent(void)
 {
-	const char *command = getenv("CONF_AGENT");
+	char command[1000], *argv[40] = { NULL }, c = 0;
 	int out[2];
-	char c = 0;
 
-	if (agent_pid || !command || pipe2(out, O_CLOEXEC))
+	snprintf(command, sizeof(command), "%s", getenv("CONF_AGENT") ? getenv("CONF_AGENT") : "");
+	argv[0] = strtok(command, " ");
+	for (size_t i = 0; argv[i] && i < 38; i++)
+		argv[i + 1] = strtok(NULL, " ");
+	if (agent_pid || !argv[0] || pipe2(out, O_CLOEXEC))
 		return false;
 	agent_pid = fork();
 	if (agent_pid == 0) {
@@ -369,7 +192,8 @@ static bool start_agent(void)
 		unsetenv("LD_PRELOAD");
 		unsetenv("HUTONG_STATS");
 		dup2(out[1], 1);
-		execl("/bin/sh", "sh", "-c", command, NULL);
+		dup2(open("/dev/null", O_WRONLY), 2); /* it tells of sockets that have gone meanwhile */
+		execv(argv[0], argv);
 		_exit(9);
 	}
 	close(out[1]);
@@ -416,7 +240,7 @@ static void print_traces(const struct test_case *k)
 				printf("%s.%c:%s\n", k->name, 'a' + s, t->text);
 		}
 	}
-	printf("#ring %d %d\n", shared->ring, shared->no_ring);
+	printf("#ring %d %d\n", shared->ring[0], shared->ring[1]);
 }
 
 /* Pipes at numbers that leave the low ones to the case, as a shell would. */
@@ -447,6 +271,7 @@ static void set_up(const struct test_case *k, int *listener)
 	}
 	for (int i = 0; i < 3; i++)
 		high_pipe(ways[i]);
+	on_ring_count = shared->ring;
 	high_pipe(ask_agent);
 	high_pipe(agent_answers);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -475,7 +300,7 @@ static int run_case(const struct test_case *k, bool swap)
 
 static const char *kind_name(enum case_kind k)
 {
-	static const char *const names[] = { "warm", "young", "cold", "never", "raw", "raw_cold" };
+	static const char *const names[] = { "warm", "young", "cold", "raw", "raw_cold", "never" };
 
 	return names[k];
 }
@@ -486,8 +311,8 @@ int main(int argc, char **argv)
 
 	if (!list && (argc < 5 || strcmp(argv[1], "run")))
 		return 2;
-	address = list ? NULL : argv[3];
-	port = list ? 0 : atoi(argv[4]);
+	conf_where = list ? NULL : argv[3];
+	conf_port = list ? 0 : atoi(argv[4]);
 	for (const struct group *const *g = all_groups; *g; g++) {
 		for (size_t i = 0; i < (*g)->n; i++) {
 			const struct test_case *k = &(*g)->cases[i];

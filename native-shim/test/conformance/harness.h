@@ -35,9 +35,9 @@ enum case_kind {
 	WARM,  /* both directions are on the ring before a() and b() are called */
 	YOUNG, /* just connected; the case itself brings it to the ring, see cross() */
 	COLD,  /* just connected; where its bytes go is not looked at */
-	NEVER, /* just connected; must stay on TCP */
 	RAW,   /* a() gets the listener and b() -1; must be accelerated by cross() or warm() in the case */
 	RAW_COLD, /* the same, where the bytes go is not looked at */
+	NEVER, /* the same; everything must stay on TCP */
 };
 
 enum case_flags {
@@ -79,6 +79,7 @@ void go(int whom);    /* the other may go on; counted */
 void await(int whom);
 void ms(int n);
 void until_state(int fd, int state);    /* of TCP: CLOSE_WAIT, CLOSE, ... */
+void until_ended(int fd);               /* the peer has closed, reset or died */
 void until_queued(int fd, int bytes);   /* FIONREAD */
 void until_readable(int fd);            /* poll */
 void until_asleep(pid_t tid);           /* the thread or process sleeps in a call */
@@ -94,6 +95,8 @@ int dial(void);
 int pick(int listener);                 /* accept */
 struct sockaddr_storage conf_address(socklen_t *len);
 struct sockaddr_storage other_address(int n, socklen_t *len); /* 2: declined by the agent, 3: not a member */
+int listen_at(int n);                   /* at other_address(n), the port as always */
+int dial_to(int n, int from);           /* from 0: any */
 void warm(int fd, bool first);          /* single bytes to and fro until both directions are on the ring */
 void cross(int fd);                     /* the same for the case's own connection; both sides call it */
 void push(int fd);                      /* one way only: this side sends until its direction is on the ring ... */
@@ -153,9 +156,11 @@ void rcvtimeo(int fd, int n_ms);
 void sndtimeo(int fd, int n_ms);
 void linger_of(int fd, int on, int seconds);
 
+void write_until_error(int fd);         /* single bytes; on TCP the second is refused, but when is nobody's promise */
+size_t fill(int fd, size_t from);       /* until nothing more is taken for some time; leaves the socket blocking */
+
 /* Bytes that tell their place: [from, from + n) of a stream. put() and take() end early only at an error or the end. */
 size_t put(int fd, size_t from, size_t n);
-size_t fill(int fd, size_t from, size_t n); /* the same without blocking, until the buffers are full for good */
 size_t take(int fd, size_t from, size_t n);
 void pattern(char *buf, size_t from, size_t n);
 bool same(const char *buf, size_t from, size_t n);

@@ -7,6 +7,13 @@
 
 extern const struct group *const all_groups[];
 
+extern const char *conf_where;
+extern int conf_port;
+extern int ask_agent[2], agent_answers[2];
+extern _Atomic int *on_ring_count;
+extern bool never;
+void must(bool ok, const char *what); /* else the harness itself does not work */
+
 struct watched {
 	pid_t pid;
 	bool done;

@@ -8,7 +8,6 @@ Each run has a network namespace with an agent of its own; several run at a time
 import argparse
 import os
 import queue
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -55,7 +54,8 @@ class Lane:
 
     def start_agent(self):
         if self.agent is None:
-            self.agent = subprocess.Popen(self.enter + self.agent_command(), stdout=subprocess.PIPE)
+            self.agent = subprocess.Popen(self.enter + self.agent_command(), stdout=subprocess.PIPE,
+                                          stderr=subprocess.DEVNULL)  # it tells of sockets gone meanwhile
             if self.agent.stdout.readline() != b"ready\n":
                 raise RuntimeError("the test agent does not start")
 
@@ -78,7 +78,7 @@ class Lane:
         address, swap = FAMILIES[family]
         stats = os.path.join(self.work, "stats")
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HUTONG_", "CONF_", "LD_"))}
-        env.update(CONF_AGENT=shlex.join(self.agent_command()), CONF_SECONDS=str(self.options.seconds))
+        env.update(CONF_AGENT=" ".join(self.agent_command()), CONF_SECONDS=str(self.options.seconds))
         if shim:
             env.update(LD_PRELOAD=self.options.preload, HUTONG_STATS=stats, CONF_RING="1")
             if not case.flags & OWN_AGENT:
@@ -177,7 +177,8 @@ class Suite:
 
     def run(self):
         for _ in range(self.options.repeat):
-            for case in self.cases:
+            # The long ones first, so that no lane is left with one of them at the end.
+            for case in sorted(self.cases, key=lambda c: not c.flags & SLOW):
                 for family in self.options.family or FAMILIES:
                     self.jobs.put((case, family))
         for _ in range(self.options.jobs):
@@ -204,7 +205,8 @@ class Suite:
         print("%d cases, %d comparisons, %d differences" % (len(self.cases), comparisons, differences))
         if not self.options.tcp_only and self.must_ring:
             print("the shim's statistics tell of a ring in %d of %d runs" % (self.seen_ring, self.must_ring))
-            self.check(self.seen_ring >= REALLY * self.must_ring, "not really accelerated")
+            if whole:
+                self.check(self.seen_ring >= REALLY * self.must_ring, "not really accelerated")
         if self.options.times:
             for tcp, hut, label in sorted(self.times, key=lambda t: -max(t[:2]))[:20]:
                 print("%6.2f s on TCP %6.2f s accelerated  %s" % (tcp, hut, label))
@@ -225,7 +227,7 @@ def main():
     parser.add_argument("--family", action="append", choices=sorted(FAMILIES))
     parser.add_argument("--jobs", type=int, default=8, help="how many at a time")
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--seconds", type=int, default=12, help="a case that takes longer hangs")
+    parser.add_argument("--seconds", type=int, default=20, help="a case that takes longer hangs")
     parser.add_argument("--preload", help="LD_PRELOAD, if not BUILD/libhutong.so")
     parser.add_argument("--agent", default=AGENT, help="options of the test agent")
     parser.add_argument("--label", default="")

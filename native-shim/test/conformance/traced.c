@@ -33,6 +33,12 @@ void until_state(int fd, int state)
 		ms(1);
 }
 
+void until_ended(int fd)
+{
+	for (int i = 0; i < STATE_MS && tcp_state(fd) == ESTABLISHED; i++)
+		ms(1);
+}
+
 void until_queued(int fd, int bytes)
 {
 	int n = 0;
@@ -310,23 +316,6 @@ size_t put(int fd, size_t from, size_t n)
 	return done;
 }
 
-/* Until nothing more goes in for good: buffers may grow a little while after the first refusal. */
-size_t fill(int fd, size_t from, size_t n)
-{
-	struct pollfd p = { fd, POLLOUT, 0 };
-	size_t done = 0;
-
-	size_t more;
-
-	do {
-		poll(&p, 1, 150);
-		more = put(fd, from + done, n - done);
-		done += more;
-	} while (more && done < n);
-	errno = EAGAIN;
-	return done;
-}
-
 size_t take(int fd, size_t from, size_t n)
 {
 	static __thread char buf[65536];
@@ -340,4 +329,34 @@ size_t take(int fd, size_t from, size_t n)
 		done += (size_t)r;
 	}
 	return done;
+}
+
+size_t fill(int fd, size_t from)
+{
+	size_t n = 0;
+	int idle = 0;
+
+	nonblock(fd, true);
+	while (idle < 3) {
+		size_t part = put(fd, from + n, 1 << 20);
+
+		n += part;
+		idle = part ? 0 : idle + 1;
+		if (!part)
+			ms(10);
+	}
+	nonblock(fd, false);
+	return n;
+}
+
+void write_until_error(int fd)
+{
+	ssize_t r = 0;
+
+	for (int i = 0; i < STATE_MS && r >= 0; i++) {
+		r = send(fd, "x", 1, MSG_NOSIGNAL);
+		if (r >= 0)
+			ms(1);
+	}
+	noted("writes_end", r < 0 ? r : 0);
 }

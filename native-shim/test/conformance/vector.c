@@ -91,6 +91,23 @@ static void b_writev(int fd)
 		note(" got=%zu", take(fd, 0, parts[i] * 3000));
 }
 
+/* WAITALL for more than ring and overflow hold. */
+static void a_waitall_big(int fd)
+{
+	static char buf[9000000];
+	ssize_t r = recv(fd, buf, sizeof(buf), MSG_WAITALL);
+
+	note(" recv=%zd %s", r, r > 0 && same(buf, 0, (size_t)r) ? "right" : "wrong");
+	r = recv(fd, buf, sizeof(buf), MSG_WAITALL);
+	note(" recv=%zd %s", r, r > 0 && same(buf, 9000000, (size_t)r) ? "right" : "wrong");
+}
+
+static void b_waitall_big(int fd)
+{
+	note(" put=%zu", put(fd, 0, 14000000));
+	close(fd);
+}
+
 /* Parts of no bytes, a bad part in the middle, too many parts, a negative number of them. */
 static void a_bad_parts(int fd)
 {
@@ -391,6 +408,7 @@ static const struct test_case cases[] = {
 	CASE(readv, "5", WARM),
 	CASE(readv_young, "5", YOUNG),
 	CASE(writev, "5,1", WARM),
+	CASE_F(waitall_big, "5,9", WARM, SLOW),
 	CASE(bad_parts, "5", WARM),
 	CASE(msg, "5", WARM),
 	CASE(recvmmsg, "5,11", WARM),

@@ -50,6 +50,10 @@ class PolicyTest {
     return (Map<?, ?>) StrictJson.parse(AGENT.execute(command + " --json"));
   }
 
+  private static Reason reason(Map<?, ?> answer) {
+    return Reason.of(((Number) answer.get("reason")).intValue());
+  }
+
   @Test
   void shouldTakeRulesAsTheyAreTyped() throws Exception {
     json("hutong:policy include program=iperf3,net=10.77.0.0/24 port=5000-5100");
@@ -84,7 +88,7 @@ class PolicyTest {
       assertThat(now.get("enabled")).as(name).isEqualTo(false);
       assertThat(now.get("deny")).isEqualTo("port=22");
     }
-    assertThat(json("hutong:check 10.77.0.2").get("reason")).isEqualTo((long) Reason.OFF.number());
+    assertThat(reason(json("hutong:check 10.77.0.2"))).isEqualTo(Reason.OFF);
     assertThat(json("hutong:on").get("enabled")).isEqualTo(true);
   }
 
@@ -92,9 +96,8 @@ class PolicyTest {
   void shouldCheck() throws Exception {
     Map<?, ?> self = json("hutong:check VM1");
     assertThat(self.get("accelerated")).isEqualTo(false);
-    assertThat(self.get("reason")).isEqualTo((long) Reason.SAME_VM.number());
-    assertThat(json("hutong:check 192.0.2.1").get("reason"))
-        .isEqualTo((long) Reason.NOT_MEMBER.number());
+    assertThat(reason(self)).isEqualTo(Reason.SAME_VM);
+    assertThat(reason(json("hutong:check 192.0.2.1"))).isEqualTo(Reason.NOT_MEMBER);
     assertThat(AGENT.execute("hutong:check VM1")).contains("that is this VM itself");
   }
 
@@ -111,7 +114,7 @@ class PolicyTest {
           Map<?, ?> why = json("hutong:why " + pid + " " + fd);
           found |=
               String.valueOf(why.get("remote")).endsWith(":" + listener.getLocalPort())
-                  && why.get("reason").equals((long) Reason.SAME_VM.number())
+                  && reason(why) == Reason.SAME_VM
                   && why.get("accelerated").equals(false);
         } catch (RuntimeException e) {
           assertThat(e).hasMessageContaining("has no descriptor"); // the list's own

@@ -37,6 +37,8 @@ final class ConnectionList implements Connections {
   private final Supplier<MemberView> members;
   private final Kernel kernel;
   private final ProcFs proc;
+  private final Verdicts verdicts;
+  private final Causes causes;
 
   /**
    * Makes the list.
@@ -45,13 +47,22 @@ final class ConnectionList implements Connections {
    * @param members who is who now
    * @param kernel the kernel's list
    * @param proc processes
+   * @param verdicts why registrations came to nothing
+   * @param causes why a connection is not watched
    */
   ConnectionList(
-      Supplier<List<PoolView>> pools, Supplier<MemberView> members, Kernel kernel, ProcFs proc) {
+      Supplier<List<PoolView>> pools,
+      Supplier<MemberView> members,
+      Kernel kernel,
+      ProcFs proc,
+      Verdicts verdicts,
+      Causes causes) {
     this.pools = pools;
     this.members = members;
     this.kernel = kernel;
     this.proc = proc;
+    this.verdicts = verdicts;
+    this.causes = causes;
   }
 
   /** What a pool says about a connection. */
@@ -178,7 +189,13 @@ final class ConnectionList implements Connections {
   private ConnectionInfo info(SockDiag.Socket socket, int pid) {
     Reason reason = Inspector.classify(socket.pair(), members.get());
     if (reason == Reason.NONE || reason == Reason.NOT_OWNER) {
-      reason = pid > 0 && proc.maps(pid, SHIM) ? Reason.YOUNG : Reason.NOT_INTERCEPTED;
+      reason = verdicts.of(socket.cookie());
+      if (reason == Reason.NONE) {
+        reason =
+            pid > 0 && proc.maps(pid, SHIM)
+                ? causes.unwatched(pid, socket.pair()).reason()
+                : Reason.NOT_INTERCEPTED;
+      }
     }
     return new ConnectionInfo(
         pid,

@@ -53,8 +53,7 @@ final class Control implements PolicyControl {
       told = intercept.policyChanged(policy.now().enabled() != was);
     }
     State now = state();
-    log.info(
-        "intercept",
+    String line =
         "policy: %s, include [%s], exclude [%s], deny [%s]; %d connections told, %d stopped"
             .formatted(
                 now.enabled() ? "on" : "off",
@@ -62,7 +61,9 @@ final class Control implements PolicyControl {
                 now.exclude(),
                 now.deny(),
                 told.rung(),
-                told.stopped()));
+                told.stopped());
+    // Not from here: the shell takes what its thread writes for the command's output.
+    intercept.later(() -> log.info("intercept", line));
     return new Change(now, told.rung(), told.stopped());
   }
 }

@@ -75,6 +75,7 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
   private final Survivors survivors;
   private final RouteCheck routes;
   private final ProcFs proc = new ProcFs(Path.of("/proc"));
+  private final Verdicts verdicts = new Verdicts();
   private final Set<ShimSession> sessions = new HashSet<>();
   private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
   private volatile AgentLink link;
@@ -226,6 +227,10 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
 
   MatchWorld.Meter meter() {
     return meter;
+  }
+
+  Verdicts verdicts() {
+    return verdicts;
   }
 
   Inspector inspector() {

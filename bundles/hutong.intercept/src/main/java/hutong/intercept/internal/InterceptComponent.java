@@ -97,14 +97,20 @@ public final class InterceptComponent
             new Intercept.Config(Abi.AGENT_NAME, config.domid(), programs, policy),
             routes);
     ProcFs proc = new ProcFs(Path.of("/proc"));
+    Causes causes = new Causes(proc, policy);
     list =
         new ConnectionList(
-            () -> intercept.ask(intercept::pools), intercept::members, SockDiag::connections, proc);
+            () -> intercept.ask(intercept::pools),
+            intercept::members,
+            SockDiag::connections,
+            proc,
+            intercept.verdicts(),
+            causes);
     control = new Control(policy, intercept, log);
     String shim = config.text("hutong.shim", "");
     diagnosis =
         new Doctor(
-            new Why(processes, proc, list, intercept::members, policy),
+            new Why(processes, proc, list, intercept::members, causes),
             new CheckWorld(
                 policy, intercept, routes, services, shim.isEmpty() ? null : Path.of(shim)));
     intercept.start(() -> listening(context));

@@ -16,8 +16,9 @@ import java.nio.ByteOrder;
  * @param fd the socket's descriptor number there
  * @param cookie the socket's cookie, as the shim says
  * @param slot index in the end pool
+ * @param reason why a registration ends, not checked
  */
-record ShimMessage(int type, int version, int ref, int fd, long cookie, int slot) {
+record ShimMessage(int type, int version, int ref, int fd, long cookie, int slot, int reason) {
   /**
    * Reads a message.
    *
@@ -34,7 +35,8 @@ record ShimMessage(int type, int version, int ref, int fd, long cookie, int slot
         in.getInt(MessageLayout.REF),
         in.getInt(MessageLayout.FD),
         in.getLong(MessageLayout.COOKIE),
-        in.getInt(MessageLayout.SLOT));
+        in.getInt(MessageLayout.SLOT),
+        in.getInt(MessageLayout.REASON));
   }
 
   private static ByteBuffer start(int type, int ref) {

@@ -138,7 +138,7 @@ final class ShimSession implements Registration.Owner {
       } else if (message.type() == Abi.MSG_HELLO && pool == null) {
         hello(received.fds());
       } else if (message.type() == Abi.MSG_GONE && pool != null && received.fds().isEmpty()) {
-        gone(message.ref());
+        gone(message);
       } else {
         hostile(
             "message type " + message.type() + " with " + received.fds().size() + " descriptors");
@@ -200,22 +200,30 @@ final class ShimSession implements Registration.Owner {
     }
     Inspector.Verdict verdict =
         intercept.inspector().inspect(process, message.fd(), message.cookie(), intercept.members());
-    if (verdict.reason() != Reason.NONE) {
-      return verdict.reason();
+    Reason reason = verdict.reason();
+    if (reason == Reason.NONE) {
+      reason =
+          intercept.forbids(cred, verdict.pair())
+              ? Reason.POLICY
+              : register(end, message.cookie(), verdict);
     }
-    if (intercept.forbids(cred, verdict.pair())) {
-      return Reason.POLICY;
+    if (reason != Reason.NOT_OWNER && reason != Reason.DESCRIPTORS && reason != Reason.SHARED) {
+      intercept.verdicts().note(message.cookie(), reason); // else it may be another's socket
     }
+    return reason;
+  }
+
+  private Reason register(End end, long cookie, Inspector.Verdict verdict) {
     Matcher matcher = intercept.matcher();
-    if (matcher.registered(message.cookie()) != null) {
+    if (matcher.registered(cookie) != null) {
       return Reason.SHARED;
     }
+    intercept.verdicts().clear(cookie);
     // Known here before it is known to the matching, which may answer at once.
     byRef.put(end.ref, end);
     slots.add(end.slot);
     end.registration =
-        matcher.register(
-            verdict.pair(), message.cookie(), cred.uid(), verdict.peerVm(), end.doorbell, this);
+        matcher.register(verdict.pair(), cookie, cred.uid(), verdict.peerVm(), end.doorbell, this);
     if (end.registration == null) {
       remove(end);
       return Reason.QUOTA;
@@ -261,10 +269,13 @@ final class ShimSession implements Registration.Owner {
     }
   }
 
-  private void gone(int ref) {
-    End end = byRef.get(ref);
+  private void gone(ShimMessage message) {
+    End end = byRef.get(message.ref());
     if (end == null) {
       return; // it crossed with a DECLINED
+    }
+    if (Reason.isKnown(message.reason())) {
+      intercept.verdicts().note(end.registration.cookie, Reason.of(message.reason()));
     }
     remove(end);
     intercept.matcher().unregister(end.registration);
@@ -305,6 +316,7 @@ final class ShimSession implements Registration.Owner {
   public void onDeclined(Registration registration, Reason reason) {
     End end = byRegistration.get(registration);
     if (end != null && !closed) {
+      intercept.verdicts().note(registration.cookie, reason);
       remove(end);
       answerDeclined(end, reason);
     }

@@ -375,7 +375,9 @@ class InterceptTest {
         },
         vms.vms[i]::members,
         SockDiag::connections,
-        new ProcFs(Path.of("/proc")));
+        new ProcFs(Path.of("/proc")),
+        vms.vms[i].verdicts(),
+        new Causes(new ProcFs(Path.of("/proc")), vms.policies[i]));
   }
 
   private static ConnectionInfo find(ConnectionList list, SocketChannel tcp) {

@@ -14,9 +14,11 @@ import hutong.platform.Platform;
 import hutong.platform.abi.Abi;
 import hutong.platform.abi.EndLayout;
 import hutong.platform.abi.MembersLayout;
+import hutong.platform.abi.MessageLayout;
 import hutong.platform.abi.PoolLayout;
 import java.io.IOException;
 import java.net.InetSocketAddress;
+import java.nio.ByteBuffer;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
@@ -239,9 +241,16 @@ class LivePolicyTest {
   private static Why why(TwoVms vms, Path root) {
     ProcFs proc = new ProcFs(root);
     Intercept vm = vms.vms[0];
+    Causes causes = new Causes(proc, vms.policies[0]);
     ConnectionList list =
-        new ConnectionList(() -> vm.ask(vm::pools), vm::members, SockDiag::connections, proc);
-    return new Why(Platform.processes(), proc, list, vm::members, vms.policies[0]);
+        new ConnectionList(
+            () -> vm.ask(vm::pools),
+            vm::members,
+            SockDiag::connections,
+            proc,
+            vm.verdicts(),
+            causes);
+    return new Why(Platform.processes(), proc, list, vm::members, causes);
   }
 
   /** A /proc in which this process has the shim, and an environment. */
@@ -314,6 +323,46 @@ class LivePolicyTest {
           vms.policies[0].enable(false);
           assertThat(why.of(FakeShim.PID, pending).reason()).isEqualTo(Reason.OFF);
           assertThat(why.of(FakeShim.PID, pending).advice()).contains("hutong:on");
+        });
+  }
+
+  @Test
+  void remembersWhatTheShimForgets() throws Exception {
+    with(
+        vms -> {
+          Why why = why(vms, Path.of("/proc"));
+          FakeShim shim = vms.program(0);
+          shim.hello();
+          SocketChannel[] tcp = vms.connect(TwoVms.VM1, TwoVms.VM2);
+          int fd = FakeShim.number(tcp[0]);
+          vms.policies[0].set(RuleSet.DENY, "uid=0");
+          shim.register(1, 1, tcp[0]);
+          assertThat(declined(shim)).isEqualTo(Reason.POLICY);
+          shim.pool.putIntVolatile(PoolLayout.slot(1) + EndLayout.STATE, Abi.END_FREE);
+          assertThat(why.of(FakeShim.PID, fd).summary()).contains("reason 12", "deny rule uid=0");
+          vms.policies[0].set(RuleSet.DENY, "");
+          WhyInfo after = why.of(FakeShim.PID, fd);
+          assertThat(after.reason()).isEqualTo(Reason.POLICY);
+          assertThat(after.advice()).contains("make a new connection");
+
+          // Registered again it is forgotten, and what a program gives as a reason is remembered.
+          shim.register(2, 2, tcp[0]);
+          vms.settle(0);
+          FakeShim.until(() -> why.of(FakeShim.PID, fd).reason() == Reason.PEER_SILENT);
+          ByteBuffer gone = FakeShim.message(Abi.MSG_GONE, 2);
+          gone.putInt(MessageLayout.REASON, Reason.OPTION.number());
+          Platform.sockets().send(shim.socket, gone.array(), List.of());
+          shim.pool.putIntVolatile(PoolLayout.slot(2) + EndLayout.STATE, Abi.END_FREE);
+          FakeShim.until(() -> why.of(FakeShim.PID, fd).reason() == Reason.OPTION);
+
+          // A cookie that is not the program's socket's says nothing about that socket.
+          SocketChannel[] other = vms.connect(TwoVms.VM1, TwoVms.VM2);
+          int otherFd = FakeShim.number(other[0]);
+          long cookie = Platform.processes().inspectSocket(FakeShim.PID, otherFd).cookie();
+          shim.register(3, 3, fd, cookie);
+          assertThat(declined(shim)).isEqualTo(Reason.NOT_OWNER);
+          shim.pool.putIntVolatile(PoolLayout.slot(3) + EndLayout.STATE, Abi.END_FREE);
+          assertThat(why.of(FakeShim.PID, otherFd).reason()).isEqualTo(Reason.NOT_INTERCEPTED);
         });
   }
 

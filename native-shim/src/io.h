@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* io.h - what recv.c and send.c share and nobody else needs: places in iovecs, and how a call begins and ends. */
+#ifndef HUTONG_IO_H
+#define HUTONG_IO_H
+
+#include "shim.h"
+
+#define CHUNK 65536u
+#define IOV_STACK 16
+#define CHECK_NS (8 * NS_PER_MS)
+
+/* What a single try may give beside what the call itself would. */
+#define IO_POISONED (-2) /* the peer published nonsense */
+#define IO_AGAIN (-3)    /* the path has changed: look again */
+
+/* A place in an iovec array. */
+struct cursor {
+	const struct iovec *iov;
+	size_t left; /* entries */
+	size_t at;   /* bytes of the first entry that are done */
+};
+
+size_t io_total(const struct msghdr *m);
+void io_advance(struct cursor *k, size_t n);
+bool io_blocks(const struct conn *c, int flags);
+uint64_t io_deadline(uint64_t timeo);
+bool io_bad_address(const struct msghdr *m);
+void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *few, struct msghdr *m, bool *all);
+bool io_early_begin(struct conn *c);
+void io_early_end(struct conn *c);
+ssize_t io_finish(struct conn *c, size_t done, ssize_t n);
+bool io_resolve(struct conn *c, int *fd);
+
+#endif /* HUTONG_IO_H */

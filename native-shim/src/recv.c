@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* recv.c - receiving on a tracked connection, by TCP or ring, as one stream (rule 5). */
+#include <limits.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "real.h"
+#include "io.h"
+
+#define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)
+
+static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t limit, size_t total, int flags)
+{
+	struct iovec iov[IOV_STACK];
+	struct msghdr m = { .msg_iov = iov };
+	bool all;
+	ssize_t n;
+
+	io_parts(k, limit, total, iov, &m, &all);
+	if (!raw_begin(c, fd)) {
+		errno = EAGAIN; /* closed meanwhile, or plain now: the caller looks again */
+		return IO_AGAIN;
+	}
+	/* Not by libc's function, which is a cancellation point: locks may be held here. */
+	n = syscall(SYS_recvmsg, fd, &m, (flags & (MSG_PEEK | MSG_CMSG_CLOEXEC)) | MSG_DONTWAIT);
+	raw_end(c);
+	if (n > 0 && !(flags & MSG_PEEK))
+		__atomic_fetch_add(&c->end->tcp_in, (uint64_t)n, __ATOMIC_RELAXED);
+	return n;
+}
+
+/* What a socket tells whose end has come: the error, once, and then the end of file. */
+static ssize_t ended(struct conn *c)
+{
+	if (c->err) {
+		errno = c->err;
+		c->err = 0;
+		return -1;
+	}
+	return 0;
+}
+
+/* rx_lock held, the ring is empty.  Queued bytes first, then the error, then end of file (rule 16). */
+static ssize_t ring_end(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+
+	if (e->flags & HUT_ENDF_RDSHUT) {
+		char byte;
+		ssize_t n;
+
+		if (c->err || !raw_begin(c, fd))
+			return ended(c);
+		n = syscall(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
+		raw_end(c);
+		return n;
+	}
+	if (!(LOAD_ACQ(&e->flags) & HUT_ENDF_FIN) && !c->err) {
+		errno = EAGAIN;
+		return -1;
+	}
+	/* Acquire, above: whoever noted the end did so after the last bytes were published; they may be new to us. */
+	if (ring_avail(&c->rx, e) != 0)
+		return IO_AGAIN;
+	return ended(c);
+}
+
+static void ring_copy_from(const struct ring *r, const struct hut_end *e, const struct cursor *k, uint64_t skip,
+			   size_t len)
+{
+	struct cursor w = *k;
+
+	while (len) {
+		size_t part = w.iov->iov_len - w.at;
+
+		if (part > len)
+			part = len;
+		ring_peek(r, e, skip, (uint8_t *)w.iov->iov_base + w.at, part);
+		skip += part;
+		len -= part;
+		io_advance(&w, part);
+	}
+}
+
+static void ring_copy_out(struct conn *c, const struct cursor *k, uint64_t skip, size_t len)
+{
+	ring_copy_from(&c->rx, c->end, k, skip, len);
+}
+
+/* rx_lock held.  A peek that reaches the end of the ring's bytes goes on in TCP's. */
+static ssize_t peek_beyond(struct conn *c, int fd, const struct cursor *k, size_t want, size_t n, int flags)
+{
+	struct cursor w = *k;
+
+	io_advance(&w, n);
+	ssize_t more = tcp_recv(c, fd, &w, want - n, want - n, flags);
+
+	return more > 0 ? (ssize_t)n + more : (ssize_t)n;
+}
+
+/* rx_lock held */
+static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t want, int flags, bool *wake)
+{
+	struct hut_end *e = c->end;
+	ssize_t avail = ring_avail(&c->rx, e);
+	size_t n;
+
+	if (avail < 0)
+		return IO_POISONED;
+	if (avail == 0 && e->rx_head == e->rx_end) {
+		conn_rx_leave(c);
+		return IO_AGAIN;
+	}
+	if (avail == 0)
+		return ring_end(c, fd);
+	n = (size_t)avail < want ? (size_t)avail : want;
+	if (flags & MSG_PEEK) {
+		ring_copy_out(c, k, 0, n);
+		return n < want && e->rx_head + n == e->rx_end ? peek_beyond(c, fd, k, want, n, flags) : (ssize_t)n;
+	}
+	/* In pieces, so that a writer that waits for room can go on while we copy. */
+	struct cursor w = *k;
+
+	for (size_t done = 0; done < n;) {
+		size_t part = n - done < CHUNK ? n - done : CHUNK;
+
+		ring_copy_out(c, &w, 0, part);
+		*wake |= ring_take(&c->rx, e, part);
+		io_advance(&w, part);
+		done += part;
+	}
+	__atomic_fetch_add(&e->ring_in, n, __ATOMIC_RELAXED);
+	if (e->rx_head == e->rx_end)
+		conn_rx_leave(c);
+	return (ssize_t)n;
+}
+
+/* rx_lock held.  A peek that reaches the end of TCP's bytes goes on in the ring. */
+static ssize_t peek_on(struct conn *c, const struct cursor *k, size_t want, ssize_t n)
+{
+	struct cursor w = *k;
+	ssize_t avail = ring_avail(&c->rx, c->end);
+	size_t more = want - (size_t)n;
+
+	io_advance(&w, (size_t)n);
+	if (avail <= 0 || !more)
+		return n;
+	more = (size_t)avail < more ? (size_t)avail : more;
+	ring_copy_out(c, &w, 0, more);
+	return n + (ssize_t)more;
+}
+
+/* rx_lock held: TCP up to S, then the ring. */
+static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
+{
+	struct hut_end *e = c->end;
+	uint64_t to_s = e->rx_start - (e->tcp_in + e->ring_in);
+	ssize_t n = tcp_recv(c, fd, k, want < to_s ? want : to_s, want, flags);
+
+	if (n == 0) {
+		/* The writer has sent all before S before it went to the ring: an end here is a reset's. */
+		errno = ECONNRESET;
+		return -1;
+	}
+	if (n < 0 || (uint64_t)n < to_s)
+		return n;
+	if (flags & MSG_PEEK)
+		return peek_on(c, k, want, n);
+	STORE(&e->rx_path, HUT_PATH_RING);
+	atomic_fetch_add(&c->edges, 1);
+	if (e->rx_head == e->rx_end)
+		conn_rx_leave(c);
+	return n;
+}
+
+/* rx_lock held: bytes of a stopped round that its writer does not know of yet; 0: there are none. */
+static ssize_t unclaimed_recv(struct conn *c, const struct cursor *k, size_t want, int flags)
+{
+	uint64_t turn;
+	size_t n;
+
+	if (!(flags & MSG_PEEK))
+		return conn_rx_claim(c, want) ? IO_AGAIN : 0;
+	/* A look needs no claim: whoever carries them, the bytes are the same. */
+	n = conn_rx_unclaimed(c, &turn);
+	if (!n)
+		return 0;
+	struct hut_end at = { .rx_head = c->end->tcp_in + c->end->ring_in };
+
+	n = n < want ? n : want;
+	ring_copy_from(&c->rx, &at, k, 0, n);
+	return (ssize_t)n;
+}
+
+/* rx_lock held: all by TCP, as far as we know. */
+static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
+{
+	struct hut_end *e = c->end;
+	ssize_t n;
+
+	if (e->flags & HUT_ENDF_POISONED)
+		return ended(c); /* what TCP has are bytes of nobody knows whom */
+	if (UNLIKELY(e->flags & HUT_ENDF_STOPPED)) {
+		n = unclaimed_recv(c, k, want, flags);
+		if (n)
+			return n;
+	}
+	n = tcp_recv(c, fd, k, want, want, flags);
+	if (n > 0 || n == IO_AGAIN || (n < 0 && (errno == EAGAIN || errno == EINTR || errno == EFAULT)))
+		return n;
+	if (n == 0 && c->err)
+		return ended(c);
+	int err = n < 0 ? errno : 0;
+
+	if (!conn_end_of_tcp(c)) {
+		if (err) /* told now; our writer shall not go on in a ring that nobody reads */
+			__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);
+		errno = err;
+		return n;
+	}
+	if (err) { /* taken from the socket: told after the ring's bytes */
+		c->err = err;
+		__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);
+	}
+	return IO_AGAIN;
+}
+
+static ssize_t recv_locked(struct conn *c, int fd, const struct cursor *k, size_t want, int flags, bool *wake)
+{
+	switch (c->end->rx_path) {
+	case HUT_PATH_RING:
+		return ring_recv(c, fd, k, want, flags, wake);
+	case HUT_PATH_SWITCH:
+		return switch_recv(c, fd, k, want, flags);
+	default:
+		return plain_recv(c, fd, k, want, flags);
+	}
+}
+
+static ssize_t recv_once(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
+{
+	struct hut_end *e = c->end;
+	bool wake = false;
+	ssize_t n;
+	int saved;
+
+	if (conn_state(c) != HUT_END_CHANNEL && io_early_begin(c)) {
+		n = tcp_recv(c, fd, k, want, want, flags);
+		saved = errno;
+		io_early_end(c);
+		errno = saved;
+		return n;
+	}
+	if (!lock_rx(e)) {
+		errno = EINTR; /* a signal handler's call inside our own: as if it had come first */
+		return -1;
+	}
+	n = recv_locked(c, fd, k, want, flags, &wake);
+	saved = errno;
+	unlock_rx(e);
+	if (wake)
+		conn_ring_peer(c);
+	if (n == 0 && !(LOAD(&e->flags) & HUT_ENDF_RDHUP)) {
+		conn_check_socket(c, fd); /* for our writer, who may be on the ring still */
+		__atomic_fetch_or(&e->flags, HUT_ENDF_RDHUP, __ATOMIC_ACQ_REL);
+	}
+	if (n == IO_POISONED) {
+		conn_poison(c, fd);
+		return IO_AGAIN;
+	}
+	errno = saved;
+	return n;
+}
+
+static bool crossed(struct conn *c, uint32_t path_before)
+{
+	return conn_state(c) == HUT_END_CHANNEL && LOAD(&c->end->rx_path) != path_before;
+}
+
+/* An empty ring may hide the socket's end: programs that only ever try must learn of it too. */
+static bool look_at_socket(struct conn *c, int fd)
+{
+	if (conn_state(c) != HUT_END_CHANNEL || now_coarse_ns() - c->check_ns < CHECK_NS)
+		return false;
+	uint32_t before = atomic_load(&c->edges);
+
+	conn_check_socket(c, fd);
+	return atomic_load(&c->edges) != before;
+}
+
+/* The connection has become plain TCP: libc does the rest. */
+static ssize_t recv_plainly(const struct cursor *k, int fd, struct msghdr *whole, size_t done, size_t want, int flags)
+{
+	struct iovec iov[IOV_STACK];
+	struct msghdr rest = { 0 };
+	bool all;
+	ssize_t n;
+
+	if (!done)
+		return REAL(recvmsg)(fd, whole, flags);
+	if (!(flags & MSG_WAITALL))
+		flags |= MSG_DONTWAIT;
+	io_parts(k, want - done, want - done, iov, &rest, &all);
+	n = REAL(recvmsg)(fd, &rest, flags);
+	return n < 0 ? (ssize_t)done : n + (ssize_t)done;
+}
+
+/* read(2) and readv(2) of nothing end at once; recv(2) waits for something to be there, as the kernel does. */
+static ssize_t recv_nothing(struct conn *c, int fd, int flags)
+{
+	struct waiting w WAITING = { 0 };
+
+	while (conn_progress(c, fd) && !conn_ready(c, fd, POLLIN)) {
+		if (!io_blocks(c, flags)) {
+			errno = EAGAIN;
+			return -1;
+		}
+		wait_begin(&w, c, POLLIN);
+		int r = wait_conn(c, fd, POLLIN, io_deadline(conn_timeo(c, fd, false)), false);
+
+		if (r == 0)
+			errno = EAGAIN;
+		if (r <= 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* PEEK|WAITALL: no event tells of "more", so it looks again now and then.  True: that was all. */
+static bool peeked_all(struct conn *c, int fd, ssize_t n, size_t want, int flags, uint64_t deadline)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	if (!(flags & MSG_WAITALL) || (size_t)n == want || !io_blocks(c, flags))
+		return true;
+	if ((LOAD(&c->end->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR | HUT_ENDF_RDSHUT)) || now_ns() >= deadline)
+		return true;
+	conn_check_socket(c, fd);
+	if (LOAD(&c->end->rx_path) == HUT_PATH_TCP && poll_now(&p, 1) > 0)
+		return true;
+	return REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS }, NULL) < 0;
+}
+
+/* MSG_TRUNC: the bytes are dropped, and only counted (tcp(7)). */
+static ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags)
+{
+	char bin[16384];
+	ssize_t total = 0;
+
+	flags &= ~MSG_TRUNC;
+	while ((size_t)total < want) {
+		struct iovec iov = { bin, want - (size_t)total < sizeof(bin) ? want - (size_t)total : sizeof(bin) };
+		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+		bool more = total && !(flags & MSG_WAITALL);
+		ssize_t n = io_recv(c, fd, &m, flags | (more ? MSG_DONTWAIT : 0));
+
+		if (n <= 0)
+			return total ? total : n;
+		total += n;
+		if ((size_t)n < iov.iov_len || (flags & MSG_PEEK))
+			break;
+	}
+	return total;
+}
+
+ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
+{
+	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
+	size_t want = io_total(m), done = 0;
+	uint64_t deadline = NS_FOREVER;
+	struct waiting w WAITING = { 0 };
+	bool timed = false;
+
+	if ((flags & ~RECV_FLAGS) || want > SSIZE_MAX) {
+		if (flags & MSG_OOB)
+			conn_never(fd, HUT_R_OPTION);
+		return REAL(recvmsg)(fd, m, flags);
+	}
+	if (!want)
+		return recv_nothing(c, fd, flags);
+	if (UNLIKELY(flags & MSG_TRUNC))
+		return recv_discard(c, fd, want, flags);
+	if (io_bad_address(m)) {
+		if (recv_nothing(c, fd, flags))
+			return -1;
+		errno = EFAULT;
+		return -1;
+	}
+	for (;;) {
+		if (!io_resolve(c, &fd))
+			return io_finish(c, done, -1);
+		if (!conn_progress(c, fd))
+			return recv_plainly(&k, fd, m, done, want, flags);
+		uint32_t path = LOAD(&c->end->rx_path);
+		bool sliced = k.left > IOV_STACK && (k.at || path == HUT_PATH_SWITCH);
+		ssize_t n = recv_once(c, fd, &k, want - done, flags);
+
+		if (n == IO_AGAIN)
+			continue;
+		if (n > 0 && (flags & MSG_PEEK)) {
+			if (!timed && (flags & MSG_WAITALL)) {
+				deadline = io_deadline(conn_timeo(c, fd, false));
+				timed = true;
+			}
+			if (peeked_all(c, fd, n, want, flags, deadline))
+				return io_finish(c, 0, n);
+			continue;
+		}
+		if (n > 0) {
+			done += (size_t)n;
+			io_advance(&k, (size_t)n);
+			if (done == want)
+				return io_finish(c, done, n);
+			/* Short only when the stream itself is empty: look beyond a boundary. */
+			if (crossed(c, path) || sliced)
+				continue;
+			if (!(flags & MSG_WAITALL) || !io_blocks(c, flags))
+				return io_finish(c, done, n);
+			continue;
+		}
+		if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
+			if (n < 0 && done && conn_state(c) == HUT_END_CHANNEL && errno != EINTR)
+				c->err = errno; /* bytes first, the error at the next call */
+			return io_finish(c, done, n);
+		}
+		if (crossed(c, path) || look_at_socket(c, fd))
+			continue;
+		if (!io_blocks(c, flags) || (done && !(flags & MSG_WAITALL))) {
+			errno = EAGAIN;
+			return io_finish(c, done, -1);
+		}
+		if (!timed) {
+			deadline = io_deadline(conn_timeo(c, fd, false));
+			timed = true;
+		}
+		wait_begin(&w, c, POLLIN);
+		int r = wait_conn(c, fd, POLLIN, deadline, done > 0);
+
+		if (r == 0)
+			errno = EAGAIN;
+		if (r <= 0)
+			return io_finish(c, done, -1);
+	}
+}

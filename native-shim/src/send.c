@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* send.c - sending on a tracked connection, by TCP or ring, as one stream (rule 5). */
+#include <limits.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "real.h"
+#include "io.h"
+
+#define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_CONFIRM)
+
+static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
+{
+	struct iovec iov[IOV_STACK];
+	struct msghdr m = { .msg_iov = iov };
+	bool all;
+	ssize_t n;
+
+	io_parts(k, want, want, iov, &m, &all);
+	if (!raw_begin(c, fd)) {
+		errno = EAGAIN;
+		return IO_AGAIN;
+	}
+	n = syscall(SYS_sendmsg, fd, &m, flags | MSG_DONTWAIT);
+	raw_end(c);
+	if (n > 0)
+		__atomic_fetch_add(&c->end->tcp_out, (uint64_t)n, __ATOMIC_RELAXED);
+	return n;
+}
+
+/* tx_lock held */
+static ssize_t ring_send(struct conn *c, const struct cursor *k, size_t want)
+{
+	struct hut_end *e = c->end;
+	struct cursor r = *k;
+	size_t done = 0;
+	ssize_t room = conn_tx_room(c);
+
+	if (room < 0)
+		return IO_POISONED;
+	while (done < want && room > 0) {
+		size_t n = r.iov->iov_len - r.at;
+
+		if (n > (size_t)room)
+			n = (size_t)room;
+		if (n > CHUNK)
+			n = CHUNK;
+		if (n > want - done)
+			n = want - done;
+		if (n) {
+			ring_put(&c->tx, e, (const uint8_t *)r.iov->iov_base + r.at, n);
+			done += n;
+			room -= (ssize_t)n;
+		}
+		io_advance(&r, n);
+		/* Small pieces of one call are shown together. */
+		if (!n || (done < want && room > 0 && r.left && r.at == 0 && n < CHUNK))
+			continue;
+		if (ring_publish(&c->tx, e))
+			conn_ring_peer(c); /* never waits, see bell.c */
+		if (UNLIKELY(conn_tx_turned(c)))
+			break; /* after the fence in ring_publish(): see conn_rx_unclaimed() */
+		if (!room && done < want)
+			room = conn_tx_room(c);
+	}
+	if (room < 0)
+		return IO_POISONED;
+	__atomic_fetch_add(&e->ring_out, done, __ATOMIC_RELAXED);
+	if (done)
+		return (ssize_t)done;
+	errno = EAGAIN;
+	return -1;
+}
+
+static ssize_t send_locked(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
+{
+	struct hut_end *e = c->end;
+
+	if (c->err && (e->flags & HUT_ENDF_ERR)) {
+		errno = c->err;
+		c->err = 0;
+		return -1;
+	}
+	if (UNLIKELY(e->flags & HUT_ENDF_WRSHUT) && conn_state(c) == HUT_END_CHANNEL) {
+		/* Shut by us; the kernel is told when it has the bytes that are still owed. */
+		if (!(flags & MSG_NOSIGNAL))
+			raise(SIGPIPE);
+		errno = EPIPE;
+		return -1;
+	}
+	/* Nobody reads the ring: the kernel knows what TCP does then. */
+	if ((e->flags & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR)) || UNLIKELY(LOAD(&c->tx.dir->cons_mark) & HUT_MARK_GONE))
+		return tcp_send(c, fd, k, want, flags);
+	switch (e->tx_path) {
+	case HUT_PATH_RING:
+		return ring_send(c, k, want);
+	case HUT_PATH_DRAIN:
+		errno = EAGAIN;
+		return -1;
+	default:
+		return tcp_send(c, fd, k, want, flags);
+	}
+}
+
+static ssize_t send_once(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
+{
+	struct hut_end *e = c->end;
+	ssize_t n;
+	int saved;
+
+	if (conn_state(c) != HUT_END_CHANNEL && io_early_begin(c)) {
+		n = tcp_send(c, fd, k, want, flags);
+		saved = errno;
+		io_early_end(c);
+		errno = saved;
+		return n;
+	}
+	/* A close is to be noticed at once, as by TCP: the first bytes after it go out, the next ones fail. */
+	if (now_coarse_ns() - c->check_ns >= CHECK_NS ||
+	    (UNLIKELY(LOAD(&c->tx.dir->cons_mark) & HUT_MARK_GONE) && !(LOAD(&e->flags) & HUT_ENDF_PEERGONE)))
+		conn_check_socket(c, fd);
+	if (!lock_tx(e)) {
+		errno = EINTR;
+		return -1;
+	}
+	n = send_locked(c, fd, k, want, flags);
+	saved = errno;
+	unlock_tx(e);
+	if (UNLIKELY(LOAD(&e->tx_path) == HUT_PATH_RING && conn_tx_turned(c)))
+		conn_tx_stopped(c, fd); /* the caller may make no other call for long */
+	if (n == IO_POISONED) {
+		conn_poison(c, fd);
+		return IO_AGAIN;
+	}
+	errno = saved;
+	return n;
+}
+
+static ssize_t send_plainly(const struct cursor *k, int fd, const struct msghdr *whole, size_t done, size_t want,
+			    int flags)
+{
+	struct iovec iov[IOV_STACK];
+	struct cursor rest = *k;
+
+	if (!done)
+		return REAL(sendmsg)(fd, whole, flags);
+	for (;;) {
+		struct msghdr m = { 0 };
+		bool all;
+
+		io_parts(&rest, want - done, want - done, iov, &m, &all);
+		ssize_t n = REAL(sendmsg)(fd, &m, flags);
+
+		if (n < 0)
+			return (ssize_t)done;
+		done += (size_t)n;
+		io_advance(&rest, (size_t)n);
+		if (done == want || all)
+			return (ssize_t)done;
+	}
+}
+
+ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
+{
+	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
+	size_t want = io_total(m), done = 0;
+	uint64_t deadline = NS_FOREVER;
+	struct waiting w WAITING = { 0 };
+	bool timed = false;
+
+	if ((flags & ~SEND_FLAGS) || !want || want > SSIZE_MAX || m->msg_controllen) {
+		if (want || m->msg_controllen)
+			conn_never(fd, HUT_R_OPTION);
+		return REAL(sendmsg)(fd, m, flags);
+	}
+	if (io_bad_address(m)) {
+		errno = EFAULT;
+		return -1;
+	}
+	for (;;) {
+		if (!io_resolve(c, &fd))
+			return io_finish(c, done, -1);
+		if (!conn_progress(c, fd))
+			return send_plainly(&k, fd, m, done, want, flags);
+		ssize_t n = send_once(c, fd, &k, want - done, flags);
+
+		if (n == IO_AGAIN)
+			continue;
+		if (n > 0) {
+			done += (size_t)n;
+			io_advance(&k, (size_t)n);
+			if (done == want)
+				return io_finish(c, done, n);
+			continue;
+		}
+		if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
+			return io_finish(c, done, n);
+		atomic_fetch_add(&c->tx_short, 1);
+		if (!io_blocks(c, flags))
+			return io_finish(c, done, -1);
+		if (!timed) {
+			deadline = io_deadline(conn_timeo(c, fd, true));
+			timed = true;
+		}
+		wait_begin(&w, c, POLLOUT);
+		int r = wait_conn(c, fd, POLLOUT, deadline, done > 0);
+
+		if (r == 0)
+			errno = EAGAIN;
+		if (r <= 0)
+			return io_finish(c, done, -1);
+	}
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* agent.c - cases in which the agent is killed, stays away and comes back (rules 3, 5 and 7). */
+#include "harness.h"
+
+static int echo(int fd, bool first, int rounds)
+{
+	int right = 0;
+
+	for (int i = 0; i < rounds; i++) {
+		char c = (char)i;
+
+		if (first)
+			right += send(fd, &c, 1, MSG_NOSIGNAL) == 1 && recv(fd, &c, 1, 0) == 1 && c == (char)i;
+		else
+			right += recv(fd, &c, 1, 0) == 1 && send(fd, &c, 1, MSG_NOSIGNAL) == 1;
+		if (first)
+			ms(1);
+	}
+	return right;
+}
+
+/* Killed while the channel stands: no byte needs the agent. */
+static void a_agent_killed(int fd)
+{
+	note(" right=%d", echo(fd, false, 20));
+	await(TO_A);
+	note(" got=%zu", take(fd, 0, 3000000));
+	note(" right=%d", echo(fd, false, 20));
+	rd(fd, 10, 0);
+	rd(fd, 10, 0);
+}
+
+static void b_agent_killed(int fd)
+{
+	note(" right=%d", echo(fd, true, 20));
+	agent_kill();
+	go(TO_A);
+	note(" put=%zu", put(fd, 0, 3000000));
+	agent_start();
+	note(" right=%d", echo(fd, true, 20));
+	wr(fd, "end");
+	close(fd);
+}
+
+/* Killed while bytes wait in the ring, and the connection goes back to TCP without it. */
+static void a_killed_then_stop(int fd)
+{
+	pid_t p;
+
+	until_queued(fd, 30000);
+	agent_kill();
+	p = kid();
+	if (p == 0) {
+		note(" got=%zu", take(fd, 0, 10000));
+		_exit(0);
+	}
+	go(TO_B);
+	reap(p);
+	note(" got=%zu", take(fd, 10000, 20000));
+	wr(fd, "ok");
+	agent_start();
+	rd(fd, 3, MSG_WAITALL);
+}
+
+static void b_killed_then_stop(int fd)
+{
+	note(" put=%zu", put(fd, 0, 30000));
+	await(TO_B);
+	rd(fd, 2, MSG_WAITALL);
+	wr(fd, "end");
+	rd(fd, 1, 0);
+}
+
+/* Killed at every moment of young connections' lives, and started again. */
+static void a_killed_young(int listener)
+{
+	int right = 0;
+
+	for (int i = 0; i < 8; i++) {
+		int fd = pick(listener);
+
+		right += echo(fd, false, 60);
+		right += recv(fd, &(char){ 0 }, 1, 0) == 0;
+		close(fd);
+	}
+	note(" right=%d", right);
+}
+
+static void b_killed_young(int none)
+{
+	int right = 0;
+
+	(void)none;
+	for (int i = 0; i < 8; i++) {
+		int fd = dial();
+
+		right += echo(fd, true, 2 + i * 4);
+		agent_kill();
+		right += echo(fd, true, 20);
+		agent_start();
+		right += echo(fd, true, 60 - 22 - i * 4);
+		close(fd);
+	}
+	note(" right=%d", right);
+}
+
+/* No agent at first: TCP works; when it comes, the same program's later connections move. */
+static void a_agent_comes(int listener)
+{
+	int fd = pick(listener);
+
+	note(" right=%d", echo(fd, false, 40));
+	note(" got=%zu", take(fd, 0, 200000));
+	go(TO_B);
+	rd(fd, 1, 0);
+	close(fd);
+	fd = pick(listener);
+	warm(fd, false);
+	rd(fd, 3, MSG_WAITALL);
+}
+
+static void b_agent_comes(int none)
+{
+	int fd;
+
+	(void)none;
+	agent_kill();
+	fd = dial();
+	note(" right=%d", echo(fd, true, 40));
+	note(" put=%zu", put(fd, 0, 200000));
+	await(TO_B);
+	close(fd);
+	agent_start();
+	ms(1200); /* a shim does not ask for an agent all the time */
+	fd = dial();
+	warm(fd, true);
+	wr(fd, "end");
+	rd(fd, 1, 0);
+}
+
+/* A program outlives its agents. The first connection after one's death may be what the shim learns of it by. */
+static void a_next_agent(int listener)
+{
+	for (int i = 0; i < 2; i++) {
+		int fd = pick(listener);
+
+		echo(fd, false, 60);
+		close(fd);
+		fd = pick(listener);
+		warm(fd, false);
+		rd(fd, 3, MSG_WAITALL);
+		rd(fd, 3, 0);
+		close(fd);
+	}
+}
+
+static void b_next_agent(int none)
+{
+	(void)none;
+	for (int i = 0; i < 2; i++) {
+		int fd = dial();
+
+		note(" right=%d", echo(fd, true, 60));
+		close(fd);
+		ms(i ? 1200 : 0); /* a shim does not ask for an agent all the time */
+		fd = dial();
+		warm(fd, true);
+		wr(fd, "end");
+		agent_kill();
+		agent_start();
+		close(fd);
+	}
+}
+
+static const struct test_case cases[] = {
+	CASE_F(agent_killed, "3,7", WARM, OWN_AGENT | SLOW),
+	CASE_F(killed_then_stop, "3,7", WARM, OWN_AGENT),
+	CASE_F(killed_young, "3,5", RAW_COLD, OWN_AGENT),
+	CASE_F(agent_comes, "3,6", RAW, OWN_AGENT),
+	CASE_F(next_agent, "3,5", RAW, OWN_AGENT),
+};
+GROUP(agent);
