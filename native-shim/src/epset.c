@@ -394,9 +394,7 @@ void epset_watch(struct epset *s)
 	if (!ep_lock())
 		return;
 	for (struct epreg *r = s->regs; r; r = r->next_in_set) {
-		uint64_t turn;
-
-		if (conn_state(r->conn) == HUT_END_CHANNEL && conn_rx_unclaimed(r->conn, &turn))
+		if (conn_state(r->conn) == HUT_END_CHANNEL && conn_rx_unclaimed(r->conn))
 			conn_wake_self(r->conn); /* see left_over() */
 	}
 	ep_unlock();
@@ -500,11 +498,10 @@ void epset_activity(struct conn *c)
 {
 	struct epreg *r = c->regs;
 	bool wake = false;
-	uint64_t turn;
 
 	if (LIKELY(!r))
 		return;
-	if (UNLIKELY(r->set && r->set->watched) && !conn_rx_unclaimed(c, &turn))
+	if (UNLIKELY(r->set && r->set->watched) && !conn_rx_unclaimed(c))
 		bell_drain(c->bell); /* see left_over() */
 	/* The usual case, one set that nobody sleeps in: nothing to do. */
 	if (r->hot && !r->next_in_conn && r->set && !atomic_load(&r->set->sleepers))

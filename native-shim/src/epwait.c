@@ -163,9 +163,8 @@ static bool left_over(struct epset *s, struct conn *c, struct epoll_event *ev)
 {
 	int fd = table_fd_of(c);
 	bool told = false;
-	uint64_t turn;
 
-	if (fd < 0 || conn_state(c) != HUT_END_CHANNEL || !conn_rx_unclaimed(c, &turn) || !ep_lock())
+	if (fd < 0 || conn_state(c) != HUT_END_CHANNEL || !conn_rx_tell(c) || !ep_lock())
 		return false;
 	for (struct epreg *r = c->regs; r && !told; r = r->next_in_conn) {
 		told = r->set == s && !r->hidden && !r->disabled && (r->events & EPOLLIN);

@@ -7,6 +7,8 @@
 #include "real.h"
 #include "io.h"
 
+#define SOON_NS (100 * NS_PER_MS) /* longer than a sender is kept from its next call, as a rule */
+
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)
 
 static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t limit, size_t total, int flags)
@@ -176,13 +178,12 @@ static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_
 /* rx_lock held: bytes of a stopped round that its writer does not know of yet; 0: there are none. */
 static ssize_t unclaimed_recv(struct conn *c, const struct cursor *k, size_t want, int flags)
 {
-	uint64_t turn;
 	size_t n;
 
 	if (!(flags & MSG_PEEK))
 		return conn_rx_claim(c, want) ? IO_AGAIN : 0;
 	/* A look needs no claim: whoever carries them, the bytes are the same. */
-	n = conn_rx_unclaimed(c, &turn);
+	n = conn_rx_tell(c);
 	if (!n)
 		return 0;
 	struct hut_end at = { .rx_head = c->end->tcp_in + c->end->ring_in };
@@ -288,6 +289,22 @@ static bool look_at_socket(struct conn *c, int fd)
 	return atomic_load(&c->edges) != before;
 }
 
+/* The program has heard of more than came: the writer is sending it by TCP.  True: look again. */
+static bool more_soon(struct conn *c, int fd, size_t have, size_t want, int flags, uint64_t *until)
+{
+	size_t told = conn_state(c) == HUT_END_CHANNEL ? conn_rx_told(c) : 0;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	if (LIKELY(!told) || have >= want || ((flags & MSG_PEEK) && have >= told))
+		return false;
+	if (!*until)
+		*until = now_ns() + SOON_NS;
+	if (now_ns() >= *until)
+		return false;
+	REAL(ppoll)(&p, flags & MSG_PEEK ? 0 : 1, &(struct timespec){ 0, flags & MSG_PEEK ? 20000 : (long)NS_PER_MS }, NULL);
+	return true;
+}
+
 /* The connection has become plain TCP: libc does the rest. */
 static ssize_t recv_plainly(const struct cursor *k, int fd, struct msghdr *whole, size_t done, size_t want, int flags)
 {
@@ -367,7 +384,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 {
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
 	size_t want = io_total(m), done = 0;
-	uint64_t deadline = NS_FOREVER;
+	uint64_t deadline = NS_FOREVER, until = 0;
 	struct waiting w WAITING = { 0 };
 	bool timed = false;
 
@@ -402,6 +419,8 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 				deadline = io_deadline(conn_timeo(c, fd, false));
 				timed = true;
 			}
+			if (more_soon(c, fd, (size_t)n, want, flags, &until))
+				continue;
 			if (peeked_all(c, fd, n, want, flags, deadline))
 				return io_finish(c, 0, n);
 			continue;
@@ -412,7 +431,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 			if (done == want)
 				return io_finish(c, done, n);
 			/* Short only when the stream itself is empty: look beyond a boundary. */
-			if (crossed(c, path) || sliced)
+			if (crossed(c, path) || sliced || more_soon(c, fd, done, want, flags, &until))
 				continue;
 			if (!(flags & MSG_WAITALL) || !io_blocks(c, flags))
 				return io_finish(c, done, n);
@@ -423,7 +442,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 				c->err = errno; /* bytes first, the error at the next call */
 			return io_finish(c, done, n);
 		}
-		if (crossed(c, path) || look_at_socket(c, fd))
+		if (crossed(c, path) || more_soon(c, fd, done, want, flags, &until) || look_at_socket(c, fd))
 			continue;
 		if (!io_blocks(c, flags) || (done && !(flags & MSG_WAITALL))) {
 			errno = EAGAIN;

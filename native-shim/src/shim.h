@@ -129,6 +129,7 @@ struct conn {
 	uint64_t stall_head;
 	uint64_t full_ns;    /* since when the ring has been short of room */
 	uint64_t check_ns;   /* last look at the TCP socket's own state */
+	uint64_t told;       /* a stopped round's bytes before this offset were there to be seen: a read must find them */
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	int fd;              /* a descriptor of it, most likely */
@@ -210,8 +211,10 @@ void conn_release(struct conn *c);                  /* last descriptor and pin a
 void conn_check_socket(struct conn *c, int fd);
 void conn_poison(struct conn *c, int fd);
 bool conn_end_of_tcp(struct conn *c);               /* TCP has ended: true when the ring has bytes that come first */
-size_t conn_rx_unclaimed(const struct conn *c, uint64_t *turn); /* bytes of a stopped round that may be claimed */
+size_t conn_rx_unclaimed(const struct conn *c);     /* bytes of a stopped round that may be claimed */
+size_t conn_rx_tell(struct conn *c);                /* the same, and the program hears of them */
 bool conn_rx_claim(struct conn *c, size_t want);    /* rx_lock held */
+size_t conn_rx_told(const struct conn *c);          /* bytes that come by TCP at once, and were seen in the ring before */
 void conn_rx_leave(struct conn *c);                 /* rx_lock held: the round is drained */
 void conn_ring_peer(struct conn *c);
 void conn_wake_self(struct conn *c);
