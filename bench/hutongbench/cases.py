@@ -21,6 +21,7 @@ STREAM_SECONDS = 3
 RR_WARM_UP_MS, RR_MS = 300, 1500
 CONNECTIONS = 8000
 IDLE_COUNT, IDLE_SECONDS = 100, 5
+MANY, MANY_WARM_UP_MS, MANY_MS = 1000, 3000, 2000
 HEAT = ("256", "10000")
 
 
@@ -176,6 +177,24 @@ def connections(server_node, count=CONNECTIONS):
     return run
 
 
+def many(size):
+    """MANY connections between two processes, a message on each in turn: messages a second, or Gbit/s when large."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            port = it.port()
+            with it.start(VM2, BIN + "/many", "server", port, MANY) as server:
+                server.await_listening(port)
+                with it.start(VM1, BIN + "/many", "client", VM2.ipv4, port, MANY, MANY_WARM_UP_MS, MANY_MS,
+                              size) as client:
+                    asked = client.expect(120)
+                served = server.expect(60)
+            used = [asked.output, served.output]
+            return it.sample(_number(r"\brate=([0-9.]+)" if size == 64 else r"\bgbit=([0-9.]+)", asked.output), asked, served,
+                             kib_each=sum(_number(r"\bpss_kib=([0-9]+)", o) for o in used) / MANY,
+                             fds_each=sum(_number(r"\bfds=([0-9]+)", o) for o in used) / MANY)
+    return run
+
+
 def idle(accelerated):
     """CPU ticks (1/100 s) that both programs use while all their connections rest."""
     with Run(accelerated) as it:
@@ -231,6 +250,13 @@ INTRA = (
     Case("connrate-external", "1/s", connections(PC1, 2 * CONNECTIONS),
          "connections a second to a non-member, against no shim", "64 B", on_ring=False, least_pairs=20, interval=True),
     Case("idle-cpu", "ticks", idle, "CPU of 100 idle connections in 5 s", "-"),
+)
+
+# Many connections at a time: `bench conns`.
+CONNS = (
+    Case("conns-64", "1/s", many(64), "1,000 connections, 64-byte requests on all in turn", "64 B"),
+    Case("conns-1k", "Gbit/s", many(1024), "1,000 connections, 1 KiB on all in turn", "1 KiB"),
+    Case("conns-16k", "Gbit/s", many(16384), "1,000 connections, 16 KiB on all in turn", "16 KiB"),
 )
 
 # The next transport's ground: as yet these run on TCP whatever is preloaded, and are labelled so.

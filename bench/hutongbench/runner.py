@@ -56,7 +56,7 @@ def fill(row, case, samples):
         write_size=case.write_size, ring_bytes=sum(s.ring_bytes for s in hutong))
     if case.interval and all(r is not None for r in ratios):
         row["ratio_low"], row["ratio_high"] = stats.bootstrap_interval(ratios)
-    for name in ("p99", "agent_ticks"):
+    for name in ("p99", "agent_ticks", "kib_each", "fds_each"):
         if all(name in s.facts for s in tcp + hutong):
             row["tcp_" + name] = median(s.facts[name] for s in tcp)
             row["hutong_" + name] = median(s.facts[name] for s in hutong)
@@ -97,7 +97,7 @@ def _figure(value):
 
 def table(rows):
     """The rows as text."""
-    by_name = {c.name: c for c in cases.INTRA + cases.INTER}
+    by_name = {c.name: c for c in cases.INTRA + cases.CONNS + cases.INTER}
     lines = ["%-52s %-7s %10s %10s %8s %9s %9s" % ("", "unit", "TCP", "Hutong", "ratio", "TCP cpu", "Htg cpu")]
     for row in rows:
         about = by_name[row["case"]].about
@@ -111,6 +111,9 @@ def table(rows):
         if "ratio_low" in row:
             lines.append("%52s 95 %% interval of the ratio: %.4f to %.4f (%d pairs)"
                          % ("", row["ratio_low"], row["ratio_high"], row["pairs"]))
+        if "hutong_kib_each" in row:
+            lines.append("%52s per connection, both ends: %.1f KiB and %.2f descriptors (TCP), %.1f KiB and %.2f (Hutong)"
+                         % ("", row["tcp_kib_each"], row["tcp_fds_each"], row["hutong_kib_each"], row["hutong_fds_each"]))
         if "hutong_agent_ticks" in row:
             lines.append("%52s agents in the same time: %s ticks (TCP), %s (Hutong)"
                          % ("", _figure(row["tcp_agent_ticks"]), _figure(row["hutong_agent_ticks"])))
@@ -136,20 +139,21 @@ def write_json(path, rows, pairs):
 
 def choose(name):
     """The cases that a name on the command line stands for."""
-    if name in ("intra", "inter"):
-        return cases.INTRA if name == "intra" else cases.INTER
-    known = {c.name: c for c in cases.INTRA + cases.INTER}
+    groups = {"intra": cases.INTRA, "conns": cases.CONNS, "inter": cases.INTER}
+    if name in groups:
+        return groups[name]
+    known = {c.name: c for group in groups.values() for c in group}
     chosen = [known[n] for n in name.split(",") if n in known]
     unknown = [n for n in name.split(",") if n not in known]
     if unknown:
-        raise UsageError("unknown case '%s' (known: intra, inter, %s)" % (unknown[0], ", ".join(known)))
+        raise UsageError("unknown case '%s' (known: intra, conns, inter, %s)" % (unknown[0], ", ".join(known)))
     return chosen
 
 
 def main(name, pairs, json_file):
     """Runs the command; exit status 1 when a row failed."""
     if name == "list":
-        for case in cases.INTRA + cases.INTER:
+        for case in cases.INTRA + cases.CONNS + cases.INTER:
             print("%-20s %-7s %s" % (case.name, case.unit, case.about))
         return 0
     chosen = choose(name)

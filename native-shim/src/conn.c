@@ -285,11 +285,18 @@ static bool try_register(struct conn *c, int fd)
 	}
 	epset_bell_added(c, fd);
 	STORE(&e->reason, HUT_R_PEER_SILENT);
-	if (!control_register(c, fd)) {
+	switch (control_register(c, fd)) {
+	case REGISTER_BUSY: /* many at a time: the agent has not read the others yet */
+		STORE(&e->reason, HUT_R_YOUNG);
+		STORE_REL(&e->state, HUT_END_CANDIDATE);
+		c->arm_ns = now;
+		return true;
+	case REGISTER_FAILED:
 		conn_give_up(c, HUT_R_AGENT_DOWN);
 		return conn_forget(c);
+	default:
+		return true;
 	}
-	return true;
 }
 
 /* ---- the agent's answers; the control lock is held, so nothing here may wait or talk to the agent ---- */

@@ -142,6 +142,7 @@ void ep_link_hot(struct epreg *r)
 void ep_make_hot(struct epreg *r)
 {
 	r->stir++;
+	r->idle = 0;
 	ep_link_hot(r);
 }
 

@@ -6,6 +6,8 @@
 #include "shim.h"
 
 #define BATCH 64
+#define HOT_FEW 16   /* so many connections of a set are looked at from memory, however idle */
+#define IDLE_LOOKS 2
 #define TAG_SOCKET 0x800000u
 #define TAG_ONESHOT 0x400000u
 #define TAG_LIFE(r) (((r)->life & 0x3fu) << 16)

@@ -90,6 +90,7 @@ struct epreg {
 	uint64_t seen_rx;  /* edge-triggered: what the last event told of ... */
 	uint32_t seen_edges;
 	uint32_t seen_short;
+	uint32_t idle;     /* looks in a row that found nothing */
 	uint32_t stir;     /* counts what made it hot: a sleeper-to-be must not undo what came meanwhile */
 	uint32_t mods;     /* counts EPOLL_CTL_MOD: what was seen before it is not for what the registration is now */
 	uint32_t life;     /* counts uses of this object */
@@ -191,7 +192,8 @@ bool control_enabled(void);
 bool control_slot(struct conn *c);                  /* gives c->end */
 bool control_adopt(struct conn *c);                 /* a forked child becomes the owner */
 void control_free_slot(struct conn *c);
-bool control_register(struct conn *c, int fd);
+enum registered { REGISTER_DONE, REGISTER_BUSY, REGISTER_FAILED };
+enum registered control_register(struct conn *c, int fd);
 void control_gone(struct conn *c, uint32_t reason);
 void control_poll(void);                            /* takes in what the agent sent */
 void control_after_fork_child(void);

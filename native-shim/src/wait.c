@@ -43,9 +43,13 @@ static bool can_spin(const struct conn *c, short want)
  * A short spin instead of a sleep, only while it has been paying: one miss ends it for the next fifteen waits.  Yields
  * all the time, so that on a busy machine the peer gets this core.
  */
+#define CROWDED_NS 200000ull                  /* a yield that took so long has let somebody else run */
+#define CROWDED_FOR_NS (100 * NS_PER_MS)
+
 bool spin_for(struct conn *const *c, const short *want, int n)
 {
-	uint64_t max, until;
+	static _Atomic uint64_t crowded_until;
+	uint64_t max, until, now, before;
 	bool any = false, paying = false;
 
 	for (int i = 0; i < n; i++) {
@@ -56,7 +60,10 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 	}
 	if (!any || !paying || !(max = control_spin_ns()))
 		return false;
-	until = now_ns() + max;
+	now = now_ns();
+	if (now < atomic_load_explicit(&crowded_until, memory_order_relaxed))
+		return false;
+	until = now + max;
 	do {
 		for (int k = 0; k < 50; k++) {
 			for (int i = 0; i < n; i++) {
@@ -68,7 +75,13 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 			relax();
 		}
 		sched_yield();
-	} while (now_ns() < until);
+		before = now;
+		now = now_ns();
+		if (now - before > CROWDED_NS) { /* others need this core more: sleep, and be woken in time */
+			atomic_store(&crowded_until, now + CROWDED_FOR_NS);
+			break;
+		}
+	} while (now < until);
 	for (int i = 0; i < n; i++)
 		c[i]->spin_budget = 0;
 	return false;
