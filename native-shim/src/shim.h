@@ -209,7 +209,8 @@ void conn_stop(struct conn *c, int fd, uint32_t reason);
 void conn_never(int fd, uint32_t reason);           /* before a call that the shim cannot follow (rule 8) */
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
-void conn_poison(struct conn *c, int fd);
+void conn_poison_by(struct conn *c, int fd, const char *who);
+#define conn_poison(c, fd) conn_poison_by(c, fd, __func__)
 bool conn_end_of_tcp(struct conn *c);               /* TCP has ended: true when the ring has bytes that come first */
 size_t conn_rx_unclaimed(const struct conn *c);     /* bytes of a stopped round that may be claimed */
 size_t conn_rx_tell(struct conn *c);                /* the same, and the program hears of them */

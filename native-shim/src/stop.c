@@ -234,7 +234,8 @@ void conn_rx_ended(struct conn *c, int fd)
 		e->rx_end = end;
 		STORE(&e->reason, HUT_R_PEER_STOP);
 	}
-	if (e->rx_path == HUT_PATH_RING && e->rx_head == e->rx_end)
+	/* Also before S, where nothing was put into the ring: a peek would not see that TCP goes on. */
+	if (e->rx_path != HUT_PATH_TCP && e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	unlock_rx(e);
 }
@@ -478,12 +479,13 @@ void conn_never(int fd, uint32_t reason)
 }
 
 /* An impossible cursor, or bytes where none may be: the connection is reset, never guessed at (decision 8). */
-void conn_poison(struct conn *c, int fd)
+void conn_poison_by(struct conn *c, int fd, const char *who)
 {
 	/* Disconnecting sends a reset, drops what is queued, and leaves the socket as a reset from the peer would. */
 	const struct sockaddr none = { .sa_family = AF_UNSPEC };
 
 	conn_mark_never(c, HUT_R_POISONED);
+	hut_log("fd %d: reset, found wrong by %s", fd, who);
 	c->err = ECONNRESET;
 	conn_set_flags(c->end, HUT_ENDF_POISONED | HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	__atomic_fetch_and(&c->end->flags, ~(uint32_t)(HUT_ENDF_ARMED | HUT_ENDF_STOPPED), __ATOMIC_ACQ_REL);
