@@ -17,11 +17,16 @@ RUN = (("ip", "iproute2"), ("nsenter", "util-linux"), ("java", "default-jdk-head
        ("/usr/lib/*/libxenstore.so.4", "libxenstore4"))
 BUILD = (("javac", "default-jdk-headless"), ("mvn", "maven"), ("gcc", "gcc"), ("make", "make"),
          ("/usr/include/stdio.h", "libc6-dev"), ("/usr/include/linux/tcp.h", "linux-libc-dev"))
-MPI = (("mpirun", "openmpi-bin"), ("mpicc", "libopenmpi-dev"),
+MPI = (("mpirun.openmpi", "openmpi-bin"), ("mpicc.openmpi", "libopenmpi-dev"),
        ("/usr/lib/*/openmpi/lib/libmpi_java.so", "libopenmpi-dev"), ("gcc", "gcc"), ("make", "make"),
        ("javac", "default-jdk-headless"), ("dpkg-source", "dpkg-dev"), ("xz", "xz-utils"))
 BENCH = (("iperf3", "iperf3"), ("NPopenmpi", "netpipe-openmpi"))
 TEST = (("xenstore-ls", "xenstore-utils"), ("curl", "curl"), ("nc", "netcat-openbsd"), ("spin", "spin"))
+# Programs and libraries that the system tests run unchanged.
+PROGRAMS = (("sockperf", "sockperf"), ("socat", "socat"), ("rsync", "rsync"), ("/usr/sbin/inetd", "openbsd-inetd"),
+            ("redis-benchmark", "redis-tools"), ("openssl", "openssl"), ("mpiexec.hydra", "mpich"),
+            ("mpicc.mpich", "libmpich-dev"), ("/usr/include/event2/event.h", "libevent-dev"),
+            ("/usr/include/uv.h", "libuv1-dev"))
 
 
 def say(text):
@@ -113,7 +118,7 @@ def build_mpi():
     if not os.path.exists(jar):
         run_build("building mpi.jar from Debian's openmpi source package",
                   [os.path.join(topology.REPO, "mpi-examples/build-mpi-jar.sh"), jar])
-    run_make("mpi-examples", "MPI_JAR=" + jar)
+    run_make("mpi-examples", "MPICC=mpicc.openmpi", "MPI_JAR=" + jar)
 
 
 def mpi_jar():
@@ -140,6 +145,13 @@ def prepare_bench():
     install(BENCH, BUILD)
     prepare_mpi()
     run_make("bench/c")
+
+
+def prepare_system_tests():
+    prepare_bench()
+    install(TEST, PROGRAMS)
+    run_make("mpi-examples", "MPICC=mpicc.mpich", "OUT=build/mpich", "c")
+    run_make("tests/system/programs")
 
 
 def shim_for_programs():

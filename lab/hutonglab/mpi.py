@@ -3,7 +3,6 @@
 
 import os
 import shlex
-import shutil
 
 from . import deps, enter, topology
 from .errors import LabError
@@ -40,7 +39,8 @@ def command(vms, ranks, program, wdir=None, preload=None, base=None):
     """
     slots = -(-ranks // len(vms))
     line = [
-        shutil.which("mpirun") or "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+        # By its own name: `mpirun` may be another implementation's.
+        "mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
         "--map-by", "node", "--leave-session-attached",
         "--host", ",".join("%s:%d" % (vm.name, slots) for vm in vms), "-np", str(ranks),
         "--mca", "plm_rsh_agent", "/bin/sh " + LAUNCHER, "--mca", "plm_rsh_no_tree_spawn", "1",

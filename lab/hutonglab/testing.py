@@ -68,7 +68,7 @@ def unit():
 
 
 def _make(what, arguments, seconds):
-    deps.install(deps.BUILD)
+    deps.install(deps.BUILD, deps.TEST)
     status, text = _run(what, ["make", "-C", "native-shim", *arguments], seconds)
     counts = COUNTS.findall(text)
     passed, failed = sum(int(p) for p, _ in counts), sum(int(f) for _, f in counts)
@@ -93,8 +93,7 @@ def system():
         # What an earlier run left when it was cut off: nobody uses it, and it must not fail this one.
         print("removed what was left of a cluster whose agents are gone", flush=True)
     deps.prepare_cluster()
-    deps.prepare_bench()
-    deps.install(deps.TEST)
+    deps.prepare_system_tests()
     status, text = _run("system", ["/usr/bin/python3", "-I", "-X", "pycache_prefix=" + topology.CACHE + "/pycache",
                                    os.path.join(topology.REPO, "tests/system/run.py")], SYSTEM_SECONDS)
     counts = COUNTS.findall(text)

@@ -15,6 +15,20 @@
 
 /* ---- what has become of the socket itself while its bytes travel in the ring ---- */
 
+/* The peer went away with bytes of ours unread: TCP would have been reset. */
+static bool peer_died(struct conn *c)
+{
+	const struct hut_end *e = c->end;
+	uint64_t head = LOAD_ACQ(&c->tx.dir->head);
+
+	if (head < e->tx_start)
+		head = e->tx_start; /* it has not come to the ring */
+	if (LOAD(&e->tx_path) != HUT_PATH_RING || head >= e->tx_tail || c->err)
+		return false;
+	c->err = ECONNRESET;
+	return true;
+}
+
 /*
  * The peer's bytes still come by TCP, whose own calls tell of their end; but our writer is on the ring and must learn
  * that nobody reads it any more.
@@ -36,6 +50,8 @@ static void check_from_tcp(struct conn *c, int fd)
 	if (!(flags & HUT_ENDF_RDHUP))
 		atomic_fetch_add(&c->edges, 1);
 	conn_set_flags(c->end, HUT_ENDF_RDHUP | (half ? HUT_ENDF_HALF : 0));
+	if (!half && !(p.revents & POLLERR) && !(flags & HUT_ENDF_RDSHUT) && peer_died(c))
+		conn_set_flags(c->end, HUT_ENDF_RESET | HUT_ENDF_ERR);
 	if ((p.revents & (POLLERR | POLLHUP)) || !half || (LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE)) {
 		conn_set_flags(c->end, HUT_ENDF_PEERGONE);
 		atomic_fetch_add(&c->edges, 1);
@@ -82,9 +98,8 @@ static void saw_fin(struct conn *c)
 	bool gone = LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE;
 	uint32_t bits = HUT_ENDF_FIN;
 
-	if (!half && !(e->flags & HUT_ENDF_RDSHUT) && LOAD(&e->tx_path) == HUT_PATH_RING &&
-	    LOAD_ACQ(&c->tx.dir->head) < e->tx_tail && !c->err)
-		c->err = ECONNRESET; /* the peer went away with bytes of ours unread */
+	if (!half && !(e->flags & HUT_ENDF_RDSHUT) && peer_died(c))
+		bits |= HUT_ENDF_RESET | HUT_ENDF_ERR;
 	if (half)
 		bits |= HUT_ENDF_HALF;
 	if (gone || (!half && !(e->flags & HUT_ENDF_RDSHUT)))

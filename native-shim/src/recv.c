@@ -322,8 +322,10 @@ static bool more_soon(struct conn *c, int fd, size_t have, size_t want, int flag
 		return false;
 	if (!*until)
 		*until = now_ns() + SOON_NS;
-	if (now_ns() >= *until)
+	if (now_ns() >= *until) {
+		STORE(&c->told, 0); /* it keeps its bytes to itself: once is enough */
 		return false;
+	}
 	REAL(ppoll)(&p, flags & MSG_PEEK ? 0 : 1, &(struct timespec){ 0, flags & MSG_PEEK ? 20000 : (long)NS_PER_MS }, NULL);
 	return true;
 }

@@ -81,7 +81,7 @@ static ssize_t send_locked(struct conn *c, int fd, const struct cursor *k, size_
 		c->err = 0;
 		return -1;
 	}
-	if (UNLIKELY(e->flags & HUT_ENDF_WRSHUT) && conn_state(c) == HUT_END_CHANNEL) {
+	if (UNLIKELY(e->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET)) && conn_state(c) == HUT_END_CHANNEL) {
 		/* Shut by us; the kernel is told when it has the bytes that are still owed. */
 		if (!(flags & MSG_NOSIGNAL))
 			raise(SIGPIPE);

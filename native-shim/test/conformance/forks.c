@@ -286,6 +286,62 @@ static void b_forks_and_threads(int fd)
 	note(" last=%c", c);
 }
 
+/* The parent sleeps in every kind of wait after a fork; the child does nothing, and lives until the last. */
+static void waits_after_fork(int fd, bool in_set)
+{
+	int ep = epoll_create1(0);
+	pid_t p;
+
+	if (in_set)
+		ep_add(ep, fd, EPOLLIN, 1);
+	p = fork();
+	if (p == 0) {
+		await(TO_KID);
+		_exit(0);
+	}
+	for (int i = 0; i < 5; i++) {
+		if (i == 4)
+			rcvtimeo(fd, 3000);
+		go(TO_B);
+		if (i == 0)
+			pl(fd, POLLIN, 3000);
+		else if (i == 1)
+			rd(fd, 1, MSG_PEEK);
+		else if (i == 2 && in_set)
+			ew(ep, 3000);
+		else
+			rd(fd, 2, MSG_PEEK);
+		rd(fd, 4, MSG_WAITALL);
+	}
+	go(TO_KID);
+	reap(p);
+}
+
+static void a_fork_waits(int fd)
+{
+	waits_after_fork(fd, false);
+}
+
+static void b_fork_waits(int fd)
+{
+	for (int i = 0; i < 5; i++) {
+		await(TO_B);
+		ms(30);
+		wr(fd, "data");
+	}
+	rd(fd, 1, 0);
+}
+
+static void a_fork_waits_set(int fd)
+{
+	waits_after_fork(fd, true);
+}
+
+static void b_fork_waits_set(int fd)
+{
+	b_fork_waits(fd);
+}
+
 /* One connection put over another: the one ends, the other has two numbers. */
 static void a_dup2_conn(int listener)
 {
@@ -328,6 +384,8 @@ static const struct test_case cases[] = {
 	CASE(kid_between, "18,19", RAW_COLD),
 	CASE(kid_dies_writing, "2,18", WARM),
 	CASE(forks_and_threads, "18,13", WARM),
+	CASE(fork_waits, "11,18", WARM),
+	CASE(fork_waits_set, "11,12,18", WARM),
 	CASE(dup2_conn, "8,16", RAW),
 };
 GROUP(forks);

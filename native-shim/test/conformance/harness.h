@@ -83,6 +83,8 @@ void until_ended(int fd);               /* the peer has closed, reset or died */
 void until_queued(int fd, int bytes);   /* FIONREAD */
 void until_readable(int fd);            /* poll */
 void until_asleep(pid_t tid);           /* the thread or process sleeps in a call */
+void rest_begin(void);                  /* between these two the thread should have slept: said in the trace */
+void rest_end(void);
 enum { ESTABLISHED = 1, FIN_WAIT1 = 4, FIN_WAIT2 = 5, CLOSED = 7, CLOSE_WAIT = 8, LAST_ACK = 9 };
 int tcp_state(int fd);
 

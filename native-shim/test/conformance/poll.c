@@ -242,16 +242,13 @@ static void b_other_array(int fd)
 /* A half-closed connection, young or not, lets its poller sleep. */
 static void a_half_closed_idle(int fd)
 {
-	struct rusage before, after;
-
 	await(TO_A);
 	until_state(fd, CLOSE_WAIT);
 	rd(fd, 1, 0);
-	getrusage(RUSAGE_THREAD, &before);
-	pl(fd, 0, 500);
-	pl(fd, POLLPRI, 500);
-	getrusage(RUSAGE_THREAD, &after);
-	note(" %s", after.ru_nvcsw - before.ru_nvcsw < 12 ? "sleeps" : "wakes all the time");
+	rest_begin();
+	pl(fd, 0, 400);
+	pl(fd, POLLPRI, 400);
+	rest_end();
 	wr(fd, "x");
 	go(TO_B);
 }
@@ -277,12 +274,9 @@ static void b_half_closed_young(int fd)
 /* An idle connection on the ring costs nothing while one polls it with time-outs or for ever. */
 static void a_idle(int fd)
 {
-	struct rusage before, after;
-
-	getrusage(RUSAGE_THREAD, &before);
-	pl(fd, POLLIN, 600);
-	getrusage(RUSAGE_THREAD, &after);
-	note(" %s", after.ru_nvcsw - before.ru_nvcsw < 12 ? "sleeps" : "wakes all the time");
+	rest_begin();
+	pl(fd, POLLIN, 500);
+	rest_end();
 	go(TO_B);
 	rd(fd, 1, 0);
 }
@@ -293,6 +287,60 @@ static void b_idle(int fd)
 	ms(20);
 	wr(fd, "x");
 	rd(fd, 1, 0);
+}
+
+/* The same while it is in an epoll set as well, in every kind of wait. */
+static void a_idle_in_set(int fd)
+{
+	int ep = epoll_create1(0);
+
+	ep_add(ep, fd, EPOLLIN, 1);
+	go(TO_B);
+	pl(fd, POLLIN, 3000);
+	rd(fd, 1, 0);
+	rest_begin();
+	pl(fd, POLLIN, 400);
+	rest_end();
+	rest_begin();
+	ew(ep, 400);
+	rest_end();
+	rcvtimeo(fd, 400);
+	rest_begin();
+	rd(fd, 1, 0);
+	rest_end();
+	rest_begin();
+	sel(fd, true, false, true, 400);
+	rest_end();
+}
+
+static void b_idle_in_set(int fd)
+{
+	await(TO_B);
+	ms(20);
+	wr(fd, "x");
+	rd(fd, 1, 0);
+}
+
+/* And of an edge-triggered set whose event has been told and whose bytes are not read. */
+static void a_idle_told(int fd)
+{
+	int ep = epoll_create1(0);
+
+	ep_add(ep, fd, EPOLLIN | EPOLLET, 1);
+	go(TO_B);
+	ew(ep, 3000);
+	rest_begin();
+	ew(ep, 500);
+	rest_end();
+	ep_mod(ep, fd, EPOLLPRI, 2);
+	rest_begin();
+	ew(ep, 400);
+	rest_end();
+}
+
+static void b_idle_told(int fd)
+{
+	b_idle_in_set(fd);
 }
 
 /* A busy poller sees the end of file, a reset and room. */
@@ -367,6 +415,8 @@ static const struct test_case cases[] = {
 	CASE(half_closed_idle, "11,16", WARM),
 	CASE(half_closed_young, "11,16", COLD),
 	CASE(idle, "11", WARM),
+	CASE(idle_in_set, "11,12,13", WARM),
+	CASE(idle_told, "12", WARM),
 	CASE(busy_poll, "11,16", WARM),
 	CASE(time_left, "11", WARM),
 };

@@ -223,7 +223,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--build", default=os.path.join(HERE, "../../build"), help="where the programs are")
     parser.add_argument("--list", action="store_true", help="print the table of cases and end")
-    parser.add_argument("--filter", metavar="NAME", help="only cases whose name or group contains NAME (or, with =NAME, is NAME)")
+    parser.add_argument("--filter", metavar="NAME",
+                        help="only cases whose name or group contains NAME (or, with =NAME, is NAME)")
     parser.add_argument("--family", action="append", choices=sorted(FAMILIES))
     parser.add_argument("--jobs", type=int, default=8, help="how many at a time")
     parser.add_argument("--repeat", type=int, default=1)
@@ -245,7 +246,8 @@ def main():
         sys.exit("two cases of one name")
     wanted = options.filter
     if wanted:
-        cases = [c for c in cases if (c.name == wanted[1:] if wanted[0] == "=" else wanted in c.name or wanted in c.group)]
+        cases = [c for c in cases
+                 if (c.name == wanted[1:] if wanted[0] == "=" else wanted in c.name or wanted in c.group)]
     if options.quick:
         cases = [c for c in cases if not c.flags & SLOW]
     if options.list:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* traced.c - calls that tell their outcome, the states that a case may wait for, and bytes that tell their place. */
 #include <sys/syscall.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 
 #include "harness.h"
@@ -77,7 +78,7 @@ void until_asleep(pid_t tid)
 {
 	int seen = 0;
 
-	for (int i = 0; i < STATE_MS && seen < 4; i++) {
+	for (int i = 0; i < STATE_MS / 2 && seen < 4; i++) {
 		char c = state_of(tid);
 
 		if (!c || c == 'Z')
@@ -85,6 +86,30 @@ void until_asleep(pid_t tid)
 		seen = c == 'S' ? seen + 1 : 0;
 		ms(2);
 	}
+}
+
+static __thread struct rusage before;
+
+void rest_begin(void)
+{
+	getrusage(RUSAGE_THREAD, &before);
+}
+
+static long used_ms(const struct rusage *r)
+{
+	return (r->ru_utime.tv_sec + r->ru_stime.tv_sec) * 1000 + (r->ru_utime.tv_usec + r->ru_stime.tv_usec) / 1000;
+}
+
+/* What the thread has used of the processor and how often it woke, not how long it took. */
+void rest_end(void)
+{
+	struct rusage now;
+
+	getrusage(RUSAGE_THREAD, &now);
+	if (used_ms(&now) - used_ms(&before) > 100)
+		note(" BUSY");
+	else
+		note(" %s", now.ru_nvcsw - before.ru_nvcsw < 15 ? "rests" : "WAKES ALL THE TIME");
 }
 
 void reap(pid_t pid)
