@@ -192,7 +192,7 @@ static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_
 	if (flags & MSG_PEEK)
 		return peek_on(c, fd, k, want, n);
 	STORE(&e->rx_path, HUT_PATH_RING);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	if (e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	return n;

@@ -110,6 +110,7 @@ struct conn {
 	_Atomic uint32_t note_seen;
 	_Atomic int rx_waiters; /* threads waiting, by direction (rule 13) */
 	_Atomic int tx_waiters;
+	_Atomic uint64_t sleepers; /* view << 32 | asleep with an older view << 16 | asleep with this view, see conn_changed() */
 	_Atomic int raw;        /* short calls under way on the socket by its number */
 	uint32_t ref;
 	uint32_t pool_slot;
@@ -134,6 +135,7 @@ struct conn {
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
+	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */
 	_Atomic bool sock_event; /* an epoll set was told of the socket itself */
 	_Atomic bool plain;  /* forgotten: its descriptors are plain TCP now, not closed */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */
@@ -233,6 +235,10 @@ short conn_sock_events(struct conn *c, short want); /* what a sleeper must ask t
 ssize_t conn_tx_room(struct conn *c);               /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
+void conn_changed(struct conn *c);                  /* an edge, and sleepers have to ask the kernel something else */
+uint32_t conn_sleep(struct conn *c);                /* before the sleeper finds out what to ask ... */
+void conn_awake(struct conn *c, uint32_t view);
+bool conn_oversleeps(struct conn *c);               /* somebody sleeps since before the last change */
 uint64_t conn_timeo(struct conn *c, int fd, bool send); /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
 bool lock_rx(struct hut_end *e);                    /* false: this very thread holds it (a signal handler's call) */
 void unlock_rx(struct hut_end *e);
