@@ -517,7 +517,8 @@ void epset_activity(struct conn *c)
 	if (wake) {
 		/* Somebody sleeps for this connection and nobody else will arm it. */
 		conn_arm_waits(c, POLLIN | POLLOUT);
-		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || !conn_is_open(&c->rx, LOAD(&c->end->rx_round)))
+		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || !conn_is_open(&c->rx, LOAD(&c->end->rx_round)) ||
+		    atomic_exchange(&c->nudge, false))
 			epset_nudge(c);
 	}
 }

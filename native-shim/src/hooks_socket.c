@@ -279,13 +279,14 @@ static int readable(struct conn *c, int kernel)
 		return (int)ring + (e->rx_head + (uint64_t)ring == e->rx_end ? kernel : 0);
 	case HUT_PATH_SWITCH:
 		ring = ring_avail(&c->rx, e);
-		return kernel + (ring > 0 && (uint64_t)kernel >= e->rx_start - at ? (int)ring : 0);
+		kernel += ring > 0 && (uint64_t)kernel >= e->rx_start - at ? (int)ring : 0;
+		break;
 	default:
-		/* The same bytes, if the kernel has some of them already. */
 		conn_rx_tell(c);
-		ring = (ssize_t)conn_rx_told(c);
-		return kernel > ring ? kernel : (int)ring;
 	}
+	/* The same bytes, if the kernel has some of them already. */
+	ring = (ssize_t)conn_rx_told(c);
+	return kernel > ring ? kernel : (int)ring;
 }
 
 static void count_readable(struct conn *c, int fd, int *n)

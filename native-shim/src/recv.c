@@ -9,6 +9,7 @@
 
 #define SOON_NS (100 * NS_PER_MS) /* longer than a sender is kept from its next call, as a rule */
 
+#define BINS 512
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)
 
 static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t limit, size_t total, int flags)
@@ -137,11 +138,30 @@ static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t 
 	return (ssize_t)n;
 }
 
-/* rx_lock held.  A peek that reaches the end of TCP's bytes goes on in the ring. */
-static ssize_t peek_on(struct conn *c, const struct cursor *k, size_t want, ssize_t n)
+/* A peek at what TCP has after its next `skip` bytes, which end in a bin. */
+static ssize_t tcp_peek_after(struct conn *c, int fd, const struct cursor *k, size_t skip, size_t limit)
 {
+	struct iovec iov[BINS + IOV_STACK];
+	struct msghdr m = { .msg_iov = iov };
+	char bin[16384];
+	ssize_t n;
+
+	if (skip > BINS * sizeof(bin) || !raw_begin(c, fd))
+		return 0;
+	for (size_t left = skip; left; left -= iov[m.msg_iovlen++].iov_len)
+		iov[m.msg_iovlen] = (struct iovec){ bin, left < sizeof(bin) ? left : sizeof(bin) };
+	m.msg_iovlen += io_slice(k, limit, iov + m.msg_iovlen, IOV_STACK);
+	n = syscall(SYS_recvmsg, fd, &m, MSG_PEEK | MSG_DONTWAIT);
+	raw_end(c);
+	return n > (ssize_t)skip ? n - (ssize_t)skip : 0;
+}
+
+/* rx_lock held.  A peek that reaches the end of TCP's bytes goes on in the ring, and after an ended ring in TCP again. */
+static ssize_t peek_on(struct conn *c, int fd, const struct cursor *k, size_t want, ssize_t n)
+{
+	struct hut_end *e = c->end;
 	struct cursor w = *k;
-	ssize_t avail = ring_avail(&c->rx, c->end);
+	ssize_t avail = ring_avail(&c->rx, e);
 	size_t more = want - (size_t)n;
 
 	io_advance(&w, (size_t)n);
@@ -149,6 +169,9 @@ static ssize_t peek_on(struct conn *c, const struct cursor *k, size_t want, ssiz
 		return n;
 	more = (size_t)avail < more ? (size_t)avail : more;
 	ring_copy_out(c, &w, 0, more);
+	io_advance(&w, more);
+	if ((size_t)n + more < want && e->rx_head + more == e->rx_end)
+		more += (size_t)tcp_peek_after(c, fd, &w, (size_t)n, want - (size_t)n - more);
 	return n + (ssize_t)more;
 }
 
@@ -167,9 +190,9 @@ static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_
 	if (n < 0 || (uint64_t)n < to_s)
 		return n;
 	if (flags & MSG_PEEK)
-		return peek_on(c, k, want, n);
+		return peek_on(c, fd, k, want, n);
 	STORE(&e->rx_path, HUT_PATH_RING);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	if (e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	return n;

@@ -111,6 +111,7 @@ struct conn {
 	_Atomic uint32_t note_seen;
 	_Atomic int rx_waiters; /* threads waiting, by direction (rule 13) */
 	_Atomic int tx_waiters;
+	_Atomic uint64_t sleepers; /* view << 32 | asleep with an older view << 16 | asleep with this view, see conn_changed() */
 	_Atomic int raw;        /* short calls under way on the socket by its number */
 	uint32_t ref;
 	uint32_t pool_slot;
@@ -135,6 +136,7 @@ struct conn {
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
+	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */
 	_Atomic bool sock_event; /* an epoll set was told of the socket itself */
 	_Atomic bool plain;  /* forgotten: its descriptors are plain TCP now, not closed */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */
@@ -211,7 +213,8 @@ void conn_stop(struct conn *c, int fd, uint32_t reason);
 void conn_never(int fd, uint32_t reason);           /* before a call that the shim cannot follow (rule 8) */
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
-void conn_poison(struct conn *c, int fd);
+void conn_poison_by(struct conn *c, int fd, const char *who);
+#define conn_poison(c, fd) conn_poison_by(c, fd, __func__)
 bool conn_end_of_tcp(struct conn *c);               /* TCP has ended: true when the ring has bytes that come first */
 size_t conn_rx_unclaimed(const struct conn *c);     /* bytes of a stopped round that may be claimed */
 size_t conn_rx_tell(struct conn *c);                /* the same, and the program hears of them */
@@ -234,6 +237,10 @@ short conn_sock_events(struct conn *c, short want); /* what a sleeper must ask t
 ssize_t conn_tx_room(struct conn *c);               /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
+void conn_changed(struct conn *c);                  /* an edge, and sleepers have to ask the kernel something else */
+uint32_t conn_sleep(struct conn *c);                /* before the sleeper finds out what to ask ... */
+void conn_awake(struct conn *c, uint32_t view);
+bool conn_oversleeps(struct conn *c);               /* somebody sleeps since before the last change */
 uint64_t conn_timeo(struct conn *c, int fd, bool send); /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
 bool lock_rx(struct hut_end *e);                    /* false: this very thread holds it (a signal handler's call) */
 void unlock_rx(struct hut_end *e);

@@ -27,7 +27,7 @@ static void owe(struct conn *c, uint64_t from)
 	e->tx_head = from;
 	e->ring_out -= e->tx_tail - from;
 	STORE(&e->tx_path, HUT_PATH_DRAIN);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	hut_log("fd %u: goes back to TCP at %llu, %llu owed", e->fd, (unsigned long long)from,
 		(unsigned long long)(e->tx_tail - from));
 }
@@ -59,7 +59,8 @@ void conn_tx_stopped(struct conn *c, int fd)
 		owe(c, stop);
 	}
 	unlock_tx(e);
-	conn_flush_debt(c, fd);
+	if (!conn_flush_debt(c, fd))
+		epset_activity(c);
 }
 
 /* tx_lock held.  False: TCP takes no more at present.  A broken connection owes nothing that TCP could carry. */
@@ -111,9 +112,11 @@ bool conn_flush_debt(struct conn *c, int fd)
 			REAL(shutdown)(fd, SHUT_WR);
 			raw_end(c);
 		}
-		atomic_fetch_add(&c->edges, 1);
+		conn_changed(c);
 	}
 	unlock_tx(e);
+	if (done)
+		epset_activity(c);
 	return done;
 }
 
@@ -152,7 +155,7 @@ static bool end_round(struct conn *c, bool closing)
 		return false;
 	STORE_REL(&c->tx.dir->prod_done, e->tx_round);
 	STORE(&e->tx_path, HUT_PATH_TCP);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	return true;
 }
 
@@ -210,7 +213,7 @@ void conn_rx_leave(struct conn *c)
 {
 	__atomic_fetch_and(&c->end->flags, ~(uint32_t)HUT_ENDF_ARMED, __ATOMIC_ACQ_REL);
 	STORE(&c->end->rx_path, HUT_PATH_TCP);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 }
 
 /* The peer's writer ends its ring at `end`: we drain it and go on with TCP. */
@@ -234,7 +237,8 @@ void conn_rx_ended(struct conn *c, int fd)
 		e->rx_end = end;
 		STORE(&e->reason, HUT_R_PEER_STOP);
 	}
-	if (e->rx_path == HUT_PATH_RING && e->rx_head == e->rx_end)
+	/* Also before S, where nothing was put into the ring: a peek would not see that TCP goes on. */
+	if (e->rx_path != HUT_PATH_TCP && e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	unlock_rx(e);
 }
@@ -291,7 +295,7 @@ static void take_on(struct conn *c, uint64_t at, uint64_t end)
 	e->rx_head = at;
 	e->rx_end = end;
 	STORE(&e->rx_path, HUT_PATH_RING);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 }
 
 /*
@@ -339,7 +343,7 @@ size_t conn_rx_told(const struct conn *c)
 {
 	uint64_t at = LOAD(&c->end->tcp_in) + LOAD(&c->end->ring_in), told = LOAD(&c->told);
 
-	return LOAD(&c->end->rx_path) == HUT_PATH_TCP && told > at ? told - at : 0;
+	return LOAD(&c->end->rx_path) != HUT_PATH_RING && told > at ? told - at : 0;
 }
 
 /*
@@ -390,7 +394,7 @@ static void stop(struct conn *c, int fd, uint32_t reason)
 	stop_rx(c, fd);
 	stop_tx(c, fd, false);
 	STORE(&c->end->reason, reason);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	conn_ring_peer(c);
 	epset_activity(c);
 }
@@ -478,12 +482,13 @@ void conn_never(int fd, uint32_t reason)
 }
 
 /* An impossible cursor, or bytes where none may be: the connection is reset, never guessed at (decision 8). */
-void conn_poison(struct conn *c, int fd)
+void conn_poison_by(struct conn *c, int fd, const char *who)
 {
 	/* Disconnecting sends a reset, drops what is queued, and leaves the socket as a reset from the peer would. */
 	const struct sockaddr none = { .sa_family = AF_UNSPEC };
 
 	conn_mark_never(c, HUT_R_POISONED);
+	hut_log("fd %d: reset, found wrong by %s", fd, who);
 	c->err = ECONNRESET;
 	conn_set_flags(c->end, HUT_ENDF_POISONED | HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	__atomic_fetch_and(&c->end->flags, ~(uint32_t)(HUT_ENDF_ARMED | HUT_ENDF_STOPPED), __ATOMIC_ACQ_REL);
@@ -494,7 +499,7 @@ void conn_poison(struct conn *c, int fd)
 		syscall(SYS_connect, fd, &none, sizeof(none));
 		raw_end(c);
 	}
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	conn_ring_peer(c);
 	control_gone(c, HUT_R_POISONED);
 }

@@ -145,6 +145,10 @@ void wait_drain(struct conn *c, int fd, short mine)
 {
 	short others = 0;
 
+	if (UNLIKELY(conn_oversleeps(c))) {
+		sched_yield();
+		return;
+	}
 	bell_drain(c->bell);
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
@@ -197,6 +201,18 @@ static void raw_wait_end(struct conn **c)
 		__atomic_fetch_sub(&(*c)->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 }
 
+struct asleep {
+	struct conn *c;
+	uint32_t view;
+};
+
+static void asleep_end(struct asleep *a)
+{
+	if (a->c)
+		conn_awake(a->c, a->view);
+	a->c = NULL;
+}
+
 #define SEEN_READY 3
 
 static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
@@ -211,6 +227,8 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 		__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 		raw = c;
 	}
+	struct asleep a __attribute__((cleanup(asleep_end))) = { c, conn_sleep(c) };
+
 	conn_arm_waits(c, want);
 	if (conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, want))
 		return SEEN_READY;
@@ -221,11 +239,14 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	signals_clear();
 	n = REAL(ppoll)(p, bell ? 2 : 1, wait_until(deadline, &ts), NULL);
 	bool told = n > 0 && p[0].revents;
+	int saved = errno;
 
+	asleep_end(&a);
 	if (told && conn_state(c) == HUT_END_CHANNEL)
 		conn_check_socket(c, fd);
 	if (n > 0 && bell && p[1].revents)
 		wait_drain(c, fd, want);
+	errno = saved;
 	return told && conn_state(c) != HUT_END_CHANNEL ? SEEN_READY : n;
 }
 
