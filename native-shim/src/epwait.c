@@ -389,6 +389,18 @@ static int kernel_now(struct epset *s, int epfd, struct epoll_event *ev, int hav
 	return have + k;
 }
 
+/* A doorbell that is in the set, for signals_sleep(). */
+static int some_bell(struct epset *s)
+{
+	int bell = -1;
+
+	if (ep_lock()) {
+		bell = s->regs ? s->regs->conn->bell : -1;
+		ep_unlock();
+	}
+	return bell;
+}
+
 /* No connection of ours is in the set yet; another thread may add one while we sleep. */
 static int wait_alone(struct epset *s, int epfd, struct epoll_event *ev, int max, uint64_t deadline, bool poll_only,
 		      const struct timespec *timeout, const sigset_t *mask, bool *again)
@@ -415,6 +427,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 	bool poll_only = timeout && !timeout->tv_sec && !timeout->tv_nsec;
 	bool spun = false, again;
 
+	signals_clear();
 	if (s->owner != hut_pid)
 		ep_stop_foreign(s);
 	if (timeout && !poll_only)
@@ -467,7 +480,11 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 			due_at = deadline;
 		if (young < due_at)
 			due_at = young;
-		k = kernel_wait(epfd, ev, max, due_at, mask);
+		k = -1;
+		errno = EINTR;
+		if (signals_sleep(some_bell(s)))
+			k = kernel_wait(epfd, ev, max, due_at, mask);
+		signals_woke();
 		atomic_fetch_sub(&s->sleepers, 1);
 		reheat_stalled(s);
 		if (k < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fork.c - begin and end of processes: fork in all its forms, exit, the library's own start (rules 10 and 18). */
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 static pid_t unwiped;
 pid_t *hut_pid_word = &unwiped;
-static const char *stats_file;
+static char stats_file[PATH_MAX]; /* a copy: programs that set their title write over the environment */
 static struct {
 	_Atomic uint64_t conns, ring_in, ring_out, tcp_in, tcp_out;
 } stats;
@@ -44,7 +45,7 @@ void stats_write(void)
 	char line[300];
 	int fd, n;
 
-	if (!stats_file || life_in_vfork_child())
+	if (!*stats_file || life_in_vfork_child())
 		return;
 	table_each(stats_one, NULL);
 	n = snprintf(line, sizeof(line), "%d %s conns_ring=%llu ring_in=%llu ring_out=%llu tcp_in=%llu tcp_out=%llu\n",
@@ -156,7 +157,10 @@ __attribute__((constructor(101))) static void begin(void)
 		hut_pid_word = word;
 	hut_pid = (pid_t)syscall(SYS_getpid);
 	hut_log_init(env_true("HUTONG_LOG"));
-	stats_file = secure_getenv("HUTONG_STATS");
+	const char *file = secure_getenv("HUTONG_STATS");
+
+	if (file && strlen(file) < sizeof(stats_file))
+		strcpy(stats_file, file);
 	if (!table_init() || env_true("HUTONG_OFF"))
 		return;
 	const char *n = secure_getenv("HUTONG_CHAOS");

@@ -245,7 +245,12 @@ static int poll_loop(struct poll_job *j, uint64_t deadline, const sigset_t *mask
 			count_out(j);
 			continue;
 		}
-		int n = REAL(ppoll)(j->work, j->n + j->bells, wait_until(wait_sooner(deadline, j->deadline), &ts), mask);
+		int n = -1;
+
+		errno = EINTR;
+		if (signals_sleep(j->bells ? j->work[j->n].fd : -1))
+			n = REAL(ppoll)(j->work, j->n + j->bells, wait_until(wait_sooner(deadline, j->deadline), &ts), mask);
+		signals_woke();
 		int saved = errno;
 
 		count_out(j);
@@ -316,5 +321,6 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 		}
 	}
 	j.n = n;
+	signals_clear();
 	return poll_loop(&j, deadline, mask);
 }

@@ -413,6 +413,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 	struct waiting w WAITING = { 0 };
 	bool timed = false;
 
+	signals_clear();
 	if ((flags & ~RECV_FLAGS) || want > SSIZE_MAX) {
 		if (flags & MSG_OOB)
 			conn_never(fd, HUT_R_OPTION);

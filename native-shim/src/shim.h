@@ -336,7 +336,9 @@ bool uring_in_use(void); /* uring.c; as it was within the last second */
 
 /* ---- signals.c ------------------------------------------------------------------------------ */
 
-void signals_clear(void);       /* before a sleep ... */
-bool signals_interrupted(void); /* ... and after EINTR: did a handler without SA_RESTART run in this thread? */
+void signals_clear(void);
+bool signals_sleep(int bell);
+void signals_woke(void);
+bool signals_interrupted(void); /* has a handler without SA_RESTART run in this thread since signals_clear()? */
 
 #endif /* HUTONG_SHIM_H */

@@ -236,8 +236,11 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	deadline = wait_sooner(deadline, conn_young_ns(c));
 	if (want & POLLOUT)
 		deadline = wait_sooner(deadline, conn_stall_ns(c));
-	signals_clear();
-	n = REAL(ppoll)(p, bell ? 2 : 1, wait_until(deadline, &ts), NULL);
+	n = -1;
+	errno = EINTR;
+	if (signals_sleep(c->bell))
+		n = REAL(ppoll)(p, bell ? 2 : 1, wait_until(deadline, &ts), NULL);
+	signals_woke();
 	bool told = n > 0 && p[0].revents;
 	int saved = errno;
 
