@@ -125,6 +125,7 @@ bool control_slot(struct conn *c)
 		c->end = e;
 		c->pool_slot = (uint32_t)s;
 		c->own_pool = true;
+		c->inherited = false;
 		c->ref = (uint32_t)s | (++ref_gen << SLOT_BITS);
 		slot_conn[s] = c;
 	}

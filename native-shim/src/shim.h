@@ -117,6 +117,7 @@ struct conn {
 	uint32_t pool_slot;
 	bool own_pool;   /* the slot is of this process's own pool, not of a parent's */
 	bool inherited;  /* came through fork */
+	bool held;       /* the fork that is under way has counted its child as a holder */
 	uint32_t family; /* AF_INET or AF_INET6 */
 	bool active;
 	bool nonblock;   /* before `end` exists */
@@ -166,6 +167,7 @@ struct conn *table_remove(int fd);          /* returns it pinned; nfds is alread
 struct conn *conn_by_index(uint32_t index); /* pinned, or NULL */
 void table_forget(struct conn *c);          /* every descriptor of it becomes plain TCP */
 int table_fd_of(struct conn *c);            /* any descriptor of it, or -1 */
+void table_conns(void (*fn)(struct conn *c, void *arg), void *arg); /* not pinned: for who holds the control lock, or is alone */
 void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg);
 struct epset *epset_get(int fd);
 void epset_set(int fd, struct epset *s);
