@@ -55,7 +55,8 @@ static ssize_t ring_end(struct conn *c, int fd)
 		raw_end(c);
 		return n;
 	}
-	if (!(LOAD_ACQ(&e->flags) & HUT_ENDF_FIN) && !c->err) {
+	/* An error means the end too: it may have been told by a send, before the ring was reached. */
+	if (!(LOAD_ACQ(&e->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR)) && !c->err) {
 		errno = EAGAIN;
 		return -1;
 	}
