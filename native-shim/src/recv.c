@@ -335,8 +335,8 @@ static bool no_more(struct conn *c, int fd)
 	if (LOAD(&c->end->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR | HUT_ENDF_RDSHUT))
 		return true;
 	conn_check_socket(c, fd);
-	/* Also while TCP still has bytes before S: the end is behind the ring's. */
-	return LOAD(&c->end->rx_path) != HUT_PATH_RING && poll_now(&p, 1) > 0;
+	/* Also while TCP still has bytes before S, or some for after the ring's: their end is the stream's. */
+	return (LOAD(&c->end->rx_path) != HUT_PATH_RING || LOAD(&c->end->rx_end) != HUT_NO_SPLIT) && poll_now(&p, 1) > 0;
 }
 
 /* PEEK|WAITALL: no event tells of "more", so it looks again now and then.  True: that was all. */
