@@ -223,7 +223,7 @@ static short ring_out_ready(struct conn *c, int fd)
 	bool enough;
 	ssize_t n;
 
-	if (LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR | HUT_ENDF_WRSHUT))
+	if (LOAD(&e->flags) & (HUT_ENDF_ERR | HUT_ENDF_WRSHUT))
 		return POLLOUT;
 	if (!lock_tx(e))
 		return 0;
@@ -307,10 +307,10 @@ short conn_ready(struct conn *c, int fd, short want)
 		if (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_unclaimed(c, &turn))
 			got |= (short)(want & in);
 	}
-	if (LOAD(&e->tx_path) == HUT_PATH_RING) {
+	if (LOAD(&e->tx_path) == HUT_PATH_RING && !conn_tx_unread(c)) {
 		if ((want & out) && ring_out_ready(c, fd))
 			got |= (short)(want & out);
-	} else if (LOAD(&e->tx_path) == HUT_PATH_TCP) {
+	} else if (LOAD(&e->tx_path) != HUT_PATH_DRAIN) {
 		p.events |= (short)(want & out);
 	}
 	/* Errors and a hang-up are told whatever is asked for. */
@@ -342,7 +342,7 @@ short conn_sock_events(struct conn *c, short want)
 		if (LOAD(&e->tx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP)))
 			ev |= POLLRDHUP;
 	}
-	if (LOAD(&e->tx_path) != HUT_PATH_RING)
+	if (LOAD(&e->tx_path) != HUT_PATH_RING || conn_tx_unread(c))
 		ev |= (short)(want & (POLLOUT | POLLWRNORM));
 	if (LOAD(&e->tx_path) == HUT_PATH_DRAIN)
 		ev |= POLLOUT; /* whoever waits, for whatever, goes on with what is owed */

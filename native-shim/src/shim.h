@@ -240,6 +240,13 @@ static inline bool conn_is_open(const struct ring *r, uint32_t round)
 	return HUT_TURN_STATE(LOAD_ACQ(&r->dir->turn)) == HUT_STATE(round, HUT_TURN_OPEN);
 }
 
+/* Nobody reads our ring any more: what is sent goes by TCP, whatever the path, and the kernel knows what becomes of it. */
+static inline bool conn_tx_unread(const struct conn *c)
+{
+	return (LOAD(&c->end->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR)) ||
+	       UNLIKELY(LOAD(&c->tx.dir->cons_mark) & HUT_MARK_GONE);
+}
+
 static inline uint32_t conn_state(const struct conn *c)
 {
 	uint32_t state = c->end ? LOAD_ACQ(&c->end->state) : (uint32_t)HUT_END_FREE;
