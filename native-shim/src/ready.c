@@ -147,8 +147,8 @@ void conn_check_socket(struct conn *c, int fd)
 		conn_rx_ended(c, fd);
 	} else if (lock_rx(e)) {
 		/* Not in a round that another thread has brought us to meanwhile. */
-		bool wrong = e->rx_round == round && e->rx_path == HUT_PATH_RING && (e->flags & HUT_ENDF_ARMED) && e->rx_end == HUT_NO_SPLIT &&
-			     conn_turn_is(&c->rx, e->rx_round, HUT_TURN_OPEN);
+		bool wrong = e->rx_round == round && e->rx_path == HUT_PATH_RING && (e->flags & HUT_ENDF_ARMED) &&
+			     e->rx_end == HUT_NO_SPLIT && !conn_turn_is(&c->rx, round, HUT_TURN_ENDED);
 
 		unlock_rx(e);
 		if (wrong)
