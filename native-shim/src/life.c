@@ -112,7 +112,8 @@ static struct conn *detach(int fd)
 		life_last_close(c, fd);
 		epset_conn_gone(c, false);
 	} else if (UNLIKELY(c->keep_fd >= 0)) {
-		conn_wake_self(c); /* sleeps by the old number end */
+		if (atomic_load(&c->callers)) /* they go on by the new number; a poll learns of it with the next event */
+			conn_wake_self(c);
 		if (!atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters))
 			life_unkeep(c);
 	}

@@ -80,8 +80,10 @@ static void prepare_sleep(struct poll_job *j)
 		struct pollfd *u = &j->user[i];
 		int fd = fd_at(j, i);
 
-		if (fd < 0)
+		if (fd < 0) {
+			j->work[i] = *u; /* perhaps plain TCP since the scan: the kernel is asked */
 			continue;
+		}
 		j->deadline = wait_sooner(j->deadline, conn_young_ns(c));
 		if (u->events & POLLOUT)
 			j->deadline = wait_sooner(j->deadline, conn_stall_ns(c));
@@ -118,7 +120,7 @@ static bool after_sleep(struct poll_job *j)
 		struct conn *c = j->conns[i];
 		int fd = fd_at(j, i);
 
-		if (j->work[i].revents && !(c && conn_state(c) == HUT_END_CHANNEL))
+		if (j->work[i].revents && !(fd >= 0 && conn_state(c) == HUT_END_CHANNEL))
 			raw = true;
 		if (fd < 0)
 			continue;

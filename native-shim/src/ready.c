@@ -2,6 +2,8 @@
 /*
  * ready.c - what a connection is ready for, and what a sleeper must ask the kernel and the peer
  */
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -29,6 +31,22 @@ static bool peer_died(struct conn *c)
 	return true;
 }
 
+/* After our own SHUT_RD the socket says "end of file" to every question but this one. */
+static bool peer_shut(struct conn *c, int fd)
+{
+	enum { TIME_WAIT = 6, CLOSED = 7, CLOSE_WAIT = 8, LAST_ACK = 9, CLOSING = 11 };
+	struct tcp_info ti;
+
+	if (!(LOAD(&c->end->flags) & HUT_ENDF_RDSHUT))
+		return true;
+	if (!raw_begin(c, fd))
+		return false;
+	conn_established(fd, &ti); /* zero, which is no state, if the kernel does not say */
+	raw_end(c);
+	return ti.tcpi_state == TIME_WAIT || ti.tcpi_state == CLOSED || ti.tcpi_state == CLOSE_WAIT ||
+	       ti.tcpi_state == LAST_ACK || ti.tcpi_state == CLOSING;
+}
+
 /*
  * The peer's bytes still come by TCP, whose own calls tell of their end; but our writer is on the ring and must learn
  * that nobody reads it any more.
@@ -40,7 +58,7 @@ static void check_from_tcp(struct conn *c, int fd)
 
 	if (LOAD(&c->end->tx_path) != HUT_PATH_RING || (flags & HUT_ENDF_PEERGONE) || !raw_begin(c, fd))
 		return;
-	bool any = poll_now(&p, 1) > 0;
+	bool any = poll_now(&p, 1) > 0 && ((p.revents & (POLLERR | POLLHUP)) || peer_shut(c, fd));
 
 	raw_end(c);
 	if (!any)
@@ -50,7 +68,7 @@ static void check_from_tcp(struct conn *c, int fd)
 	if (!(flags & HUT_ENDF_RDHUP))
 		atomic_fetch_add(&c->edges, 1);
 	conn_set_flags(c->end, HUT_ENDF_RDHUP | (half ? HUT_ENDF_HALF : 0));
-	if (!half && !(p.revents & POLLERR) && !(flags & HUT_ENDF_RDSHUT) && peer_died(c))
+	if (!half && !(p.revents & POLLERR) && peer_died(c))
 		conn_set_flags(c->end, HUT_ENDF_RESET | HUT_ENDF_ERR);
 	if ((p.revents & (POLLERR | POLLHUP)) || !half || (LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE)) {
 		conn_set_flags(c->end, HUT_ENDF_PEERGONE);
@@ -58,7 +76,12 @@ static void check_from_tcp(struct conn *c, int fd)
 	}
 }
 
-/* The peer has half-closed: only a reset, or its mark, tells that it reads no more either. */
+static void saw_fin(struct conn *c, int fd);
+
+/*
+ * The peer has half-closed: only a reset, or its mark, tells that it reads no more either.  Or we have shut our receiving
+ * side: only TCP's state tells of its FIN.
+ */
 static void check_half_closed(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
@@ -74,6 +97,8 @@ static void check_half_closed(struct conn *c, int fd)
 	}
 	if (!raw_begin(c, fd))
 		return;
+	if (!(LOAD(&e->flags) & HUT_ENDF_HALF))
+		saw_fin(c, fd);
 	if (poll_now(&p, 1) > 0 && (p.revents & POLLERR) &&
 	    REAL(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err) {
 		c->err = err;
@@ -90,20 +115,23 @@ static void saw_error(struct conn *c, int err)
 	atomic_fetch_add(&c->edges, 1);
 }
 
-static void saw_fin(struct conn *c)
+static void saw_fin(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
 	/* Rule 16.  Acquire: the mark was set before the FIN was sent. */
 	bool half = LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_HALF_CLOSE;
 	bool gone = LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE;
+	bool shut = peer_shut(c, fd);
 	uint32_t bits = HUT_ENDF_FIN;
 
-	if (!half && !(e->flags & HUT_ENDF_RDSHUT) && peer_died(c))
+	if (!half && shut && peer_died(c))
 		bits |= HUT_ENDF_RESET | HUT_ENDF_ERR;
 	if (half)
 		bits |= HUT_ENDF_HALF;
-	if (gone || (!half && !(e->flags & HUT_ENDF_RDSHUT)))
+	if (gone || (!half && shut))
 		bits |= HUT_ENDF_PEERGONE;
+	if ((LOAD(&e->flags) & bits) == bits)
+		return;
 	conn_set_flags(e, bits);
 	atomic_fetch_add(&c->edges, 1);
 }
@@ -119,7 +147,7 @@ void conn_check_socket(struct conn *c, int fd)
 	if (LOAD(&e->flags) & HUT_ENDF_ERR)
 		return;
 	if (LOAD(&e->flags) & HUT_ENDF_FIN) {
-		if (LOAD(&e->flags) & HUT_ENDF_HALF)
+		if (LOAD(&e->flags) & (HUT_ENDF_HALF | HUT_ENDF_RDSHUT))
 			check_half_closed(c, fd);
 		return;
 	}
@@ -141,14 +169,14 @@ void conn_check_socket(struct conn *c, int fd)
 	if (n < 0) {
 		saw_error(c, err);
 	} else if (n == 0) {
-		saw_fin(c);
+		saw_fin(c, fd);
 	} else if (conn_turn_is(&c->rx, round, HUT_TURN_ENDED)) {
 		/* Lawful only after the peer has ended its ring, which it says before it sends. */
 		conn_rx_ended(c, fd);
 	} else if (lock_rx(e)) {
 		/* Not in a round that another thread has brought us to meanwhile. */
-		bool wrong = e->rx_round == round && e->rx_path == HUT_PATH_RING && (e->flags & HUT_ENDF_ARMED) && e->rx_end == HUT_NO_SPLIT &&
-			     conn_turn_is(&c->rx, e->rx_round, HUT_TURN_OPEN);
+		bool wrong = e->rx_round == round && e->rx_path == HUT_PATH_RING && (e->flags & HUT_ENDF_ARMED) &&
+			     e->rx_end == HUT_NO_SPLIT && !conn_turn_is(&c->rx, round, HUT_TURN_ENDED);
 
 		unlock_rx(e);
 		if (wrong)
@@ -187,8 +215,8 @@ uint64_t conn_stall_ns(struct conn *c)
 
 	if (conn_state(c) != HUT_END_CHANNEL || LOAD(&c->end->tx_path) != HUT_PATH_RING || !c->full_ns)
 		return NS_FOREVER;
-	/* A peer that has half-closed and is killed does not say so. */
-	if (LOAD(&c->end->flags) & HUT_ENDF_HALF)
+	/* A peer that has half-closed and is killed does not say so, and with our receiving side shut no event does. */
+	if (LOAD(&c->end->flags) & (HUT_ENDF_HALF | HUT_ENDF_RDSHUT))
 		return now_ns() + HALF_CLOSED_NS / 4;
 	/* With the overflow full as well there is nothing to look for until the reader rings. */
 	if (overflow_room(c) < ring_worth(&c->tx))
@@ -223,7 +251,7 @@ static short ring_out_ready(struct conn *c, int fd)
 	bool enough;
 	ssize_t n;
 
-	if (LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR | HUT_ENDF_WRSHUT))
+	if (LOAD(&e->flags) & (HUT_ENDF_ERR | HUT_ENDF_WRSHUT))
 		return POLLOUT;
 	if (!lock_tx(e))
 		return 0;
@@ -293,7 +321,8 @@ short conn_ready(struct conn *c, int fd, short want)
 	if (UNLIKELY(LOAD(&e->rx_path) == HUT_PATH_TCP && conn_rx_due(c)))
 		conn_progress_rx(c, fd);
 	/* What the ring cannot tell: at once for who asks for it, else now and then. */
-	if (LOAD(&e->rx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & HUT_ENDF_FIN) &&
+	if (((LOAD(&e->rx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & HUT_ENDF_FIN)) ||
+	     UNLIKELY((LOAD(&e->flags) & (HUT_ENDF_RDSHUT | HUT_ENDF_PEERGONE)) == HUT_ENDF_RDSHUT)) &&
 	    ((want & POLLRDHUP) || (LOAD(&c->rx.dir->prod_mark) & HUT_MARK_SHUT) ||
 	     now_coarse_ns() - c->check_ns >= CHECK_NS))
 		conn_check_socket(c, fd);
@@ -305,10 +334,10 @@ short conn_ready(struct conn *c, int fd, short want)
 		if ((want & in) && (conn_rx_told(c) || (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_tell(c))))
 			got |= (short)(want & in);
 	}
-	if (LOAD(&e->tx_path) == HUT_PATH_RING) {
+	if (LOAD(&e->tx_path) == HUT_PATH_RING && !conn_tx_unread(c)) {
 		if ((want & out) && ring_out_ready(c, fd))
 			got |= (short)(want & out);
-	} else if (LOAD(&e->tx_path) == HUT_PATH_TCP) {
+	} else if (LOAD(&e->tx_path) != HUT_PATH_DRAIN) {
 		p.events |= (short)(want & out);
 	}
 	/* Errors and a hang-up are told whatever is asked for. */
@@ -340,7 +369,7 @@ short conn_sock_events(struct conn *c, short want)
 		if (LOAD(&e->tx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP)))
 			ev |= POLLRDHUP;
 	}
-	if (LOAD(&e->tx_path) != HUT_PATH_RING)
+	if (LOAD(&e->tx_path) != HUT_PATH_RING || conn_tx_unread(c))
 		ev |= (short)(want & (POLLOUT | POLLWRNORM));
 	if (LOAD(&e->tx_path) == HUT_PATH_DRAIN)
 		ev |= POLLOUT; /* whoever waits, for whatever, goes on with what is owed */

@@ -58,7 +58,8 @@ static ssize_t ring_end(struct conn *c, int fd)
 		raw_end(c);
 		return n;
 	}
-	if (!(LOAD_ACQ(&e->flags) & HUT_ENDF_FIN) && !c->err) {
+	/* An error means the end too: it may have been told by a send, before the ring was reached. */
+	if (!(LOAD_ACQ(&e->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR)) && !c->err) {
 		errno = EAGAIN;
 		return -1;
 	}
@@ -368,18 +369,26 @@ static ssize_t recv_nothing(struct conn *c, int fd, int flags)
 	return 0;
 }
 
-/* PEEK|WAITALL: no event tells of "more", so it looks again now and then.  True: that was all. */
-static bool peeked_all(struct conn *c, int fd, ssize_t n, size_t want, int flags, uint64_t deadline)
+/* The stream has come to its end: nothing follows what is there. */
+static bool no_more(struct conn *c, int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
 
-	if (!(flags & MSG_WAITALL) || (size_t)n == want || !io_blocks(c, flags))
-		return true;
-	if ((LOAD(&c->end->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR | HUT_ENDF_RDSHUT)) || now_ns() >= deadline)
+	if (LOAD(&c->end->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR | HUT_ENDF_RDSHUT))
 		return true;
 	conn_check_socket(c, fd);
-	if (LOAD(&c->end->rx_path) == HUT_PATH_TCP && poll_now(&p, 1) > 0)
+	/* Also while TCP still has bytes before S, or some for after the ring's: their end is the stream's. */
+	return (LOAD(&c->end->rx_path) != HUT_PATH_RING || LOAD(&c->end->rx_end) != HUT_NO_SPLIT) && poll_now(&p, 1) > 0;
+}
+
+/* PEEK|WAITALL: no event tells of "more", so it looks again now and then.  True: that was all. */
+static bool peeked_all(struct conn *c, int fd, ssize_t n, size_t want, int flags, uint64_t deadline, bool *last)
+{
+	if (!(flags & MSG_WAITALL) || (size_t)n == want || !io_blocks(c, flags) || *last || now_ns() >= deadline)
 		return true;
+	*last = no_more(c, fd);
+	if (*last)
+		return false; /* what came before the end may be newer than our look */
 	return REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS }, NULL) < 0;
 }
 
@@ -411,7 +420,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 	size_t want = io_total(m), done = 0;
 	uint64_t deadline = NS_FOREVER, until = 0;
 	struct waiting w WAITING = { 0 };
-	bool timed = false;
+	bool timed = false, last = false;
 
 	signals_clear();
 	if ((flags & ~RECV_FLAGS) || want > SSIZE_MAX) {
@@ -447,7 +456,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 			}
 			if (more_soon(c, fd, (size_t)n, want, flags, &until))
 				continue;
-			if (peeked_all(c, fd, n, want, flags, deadline))
+			if (peeked_all(c, fd, n, want, flags, deadline, &last))
 				return io_finish(c, 0, n);
 			continue;
 		}

@@ -88,8 +88,7 @@ static ssize_t send_locked(struct conn *c, int fd, const struct cursor *k, size_
 		errno = EPIPE;
 		return -1;
 	}
-	/* Nobody reads the ring: the kernel knows what TCP does then. */
-	if ((e->flags & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR)) || UNLIKELY(LOAD(&c->tx.dir->cons_mark) & HUT_MARK_GONE))
+	if (conn_tx_unread(c))
 		return tcp_send(c, fd, k, want, flags);
 	switch (e->tx_path) {
 	case HUT_PATH_RING:

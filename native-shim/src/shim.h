@@ -112,6 +112,7 @@ struct conn {
 	_Atomic int rx_waiters; /* threads waiting, by direction (rule 13) */
 	_Atomic int tx_waiters;
 	_Atomic uint64_t sleepers; /* view << 32 | asleep with an older view << 16 | asleep with this view, see conn_changed() */
+	_Atomic int callers;    /* threads in a sleeping recv or send */
 	_Atomic int raw;        /* short calls under way on the socket by its number */
 	uint32_t ref;
 	uint32_t pool_slot;
@@ -252,6 +253,13 @@ void unlock_tx(struct hut_end *e);
 static inline bool conn_is_open(const struct ring *r, uint32_t round)
 {
 	return HUT_TURN_STATE(LOAD_ACQ(&r->dir->turn)) == HUT_STATE(round, HUT_TURN_OPEN);
+}
+
+/* Nobody reads our ring any more: what is sent goes by TCP, whatever the path, and the kernel knows what becomes of it. */
+static inline bool conn_tx_unread(const struct conn *c)
+{
+	return (LOAD(&c->end->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_ERR)) ||
+	       UNLIKELY(LOAD(&c->tx.dir->cons_mark) & HUT_MARK_GONE);
 }
 
 static inline uint32_t conn_state(const struct conn *c)

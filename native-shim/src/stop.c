@@ -173,7 +173,13 @@ static void stop_tx(struct conn *c, int fd, bool closing)
 	/* The reader may have taken the round up just now. */
 	if (e->tx_path == HUT_PATH_RING)
 		end_round(c, closing);
+	bool wrong = e->tx_path == HUT_PATH_RING && !conn_turn_is(&c->tx, e->tx_round, HUT_TURN_STOPPED);
+
 	unlock_tx(e);
+	if (wrong) { /* a turn that no reader could have made, and no way back to TCP */
+		conn_poison(c, fd);
+		return;
+	}
 	conn_tx_stopped(c, fd); /* or it was the reader who stopped */
 }
 

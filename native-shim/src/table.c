@@ -375,6 +375,7 @@ static void drop_pins(struct conn *c, void *arg)
 	atomic_store(&c->pins, atomic_load(&c->nfds));
 	atomic_store(&c->rx_waiters, 0);
 	atomic_store(&c->tx_waiters, 0);
+	atomic_store(&c->callers, 0);
 	atomic_store(&c->sleepers, 0);
 	atomic_store(&c->raw, 0);
 	c->inherited = true;

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "real.h"
+#include "conn.h"
 #include "wait.h"
 
 static void relax(void)
@@ -21,22 +22,30 @@ static void relax(void)
 #endif
 }
 
-/* One look at the cursors, without locks: is it worth asking conn_ready()? */
+/*
+ * One look at the cursors, without locks: is it worth asking conn_ready()?  Only for what the next try takes in: a word
+ * that stays as it is must not keep a waiter going round.
+ */
 static bool stirred(const struct conn *c, short want)
 {
 	const struct hut_end *e = c->end;
+	uint64_t head;
 
-	if ((want & POLLIN) && (LOAD(&c->rx.dir->tail) != LOAD(&e->rx_head) || !conn_is_open(&c->rx, LOAD(&e->rx_round))))
+	if ((want & POLLIN) && (LOAD(&c->rx.dir->tail) != LOAD(&e->rx_head) ||
+				conn_turn_is(&c->rx, LOAD(&e->rx_round), HUT_TURN_ENDED)))
 		return true;
-	return (want & POLLOUT) &&
-	       (LOAD(&c->tx.dir->head) != LOAD(&e->tx_head) || !conn_is_open(&c->tx, LOAD(&e->tx_round)));
+	if (!(want & POLLOUT))
+		return false;
+	head = LOAD(&c->tx.dir->head);
+	return (head > LOAD(&e->tx_start) && head != LOAD(&e->tx_head)) ||
+	       conn_turn_is(&c->tx, LOAD(&e->tx_round), HUT_TURN_STOPPED);
 }
 
 static bool can_spin(const struct conn *c, short want)
 {
 	return conn_state(c) == HUT_END_CHANNEL && (want & (POLLIN | POLLOUT)) &&
 	       !((want & POLLIN) && LOAD(&c->end->rx_path) != HUT_PATH_RING) &&
-	       !((want & POLLOUT) && LOAD(&c->end->tx_path) != HUT_PATH_RING);
+	       !((want & POLLOUT) && (LOAD(&c->end->tx_path) != HUT_PATH_RING || conn_tx_unread(c)));
 }
 
 /*
@@ -182,6 +191,7 @@ void wait_begin(struct waiting *w, struct conn *c, short want)
 		return;
 	w->want = want;
 	wait_count(c, want, 1);
+	atomic_fetch_add(&c->callers, 1);
 	w->c = c;
 }
 
@@ -189,8 +199,10 @@ void wait_end(struct waiting *w)
 {
 	int saved = errno;
 
-	if (w->c)
+	if (w->c) {
+		atomic_fetch_sub(&w->c->callers, 1);
 		wait_count(w->c, w->want, -1);
+	}
 	errno = saved;
 }
 
