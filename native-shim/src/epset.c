@@ -385,12 +385,40 @@ void ep_stop_foreign(struct epset *s)
 	stop_all(s, HUT_R_SHARED, false);
 }
 
+/*
+ * Programs put sets into sets that they hardly ever wait for (UCX does, below MPICH): only the wait itself needs the
+ * inner set's connections on TCP.
+ */
+void epset_nest(struct epset *inner, struct epset *outer)
+{
+	if (!outer || (inner->nested_in && inner->nested_in != outer) || outer->watched) {
+		epset_watch(inner);
+		return;
+	}
+	inner->nested_in = outer;
+	outer->has_inner = true;
+}
+
+void epset_watch_inner(struct epset *outer)
+{
+	if (LIKELY(!outer->has_inner))
+		return;
+	outer->has_inner = false;
+	for (int fd = 0, last = table_last_used(); fd <= last; fd++) {
+		struct epset *s = epset_get(fd);
+
+		if (s && s->nested_in == outer)
+			epset_watch(s);
+	}
+}
+
 /* Whoever waits on the set itself knows only what the kernel knows. */
 void epset_watch(struct epset *s)
 {
 	if (LIKELY(s->watched))
 		return;
 	s->watched = true;
+	epset_watch_inner(s);
 	stop_all(s, HUT_R_OPTION, true);
 	if (!ep_lock())
 		return;

@@ -428,6 +428,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 	bool spun = false, again;
 
 	signals_clear();
+	epset_watch_inner(s);
 	if (s->owner != hut_pid)
 		ep_stop_foreign(s);
 	if (timeout && !poll_only)

@@ -173,6 +173,7 @@ void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg);
 struct epset *epset_get(int fd);
 void epset_set(int fd, struct epset *s);
 int table_epset_fd(const struct epset *s);  /* any descriptor of the set, or -1 */
+int table_last_used(void);                  /* no descriptor above it was ever tracked */
 unsigned int table_high(void);              /* as many descriptors as the process may have */
 bool table_is_hidden(int fd);
 int table_hide(int fd);                     /* moves fd to the top of the table; returns the new number */
@@ -310,6 +311,8 @@ void epset_activity(struct conn *c);               /* bytes moved: sets must loo
 void epset_young(struct conn *c);                  /* connected: to be tended until it has a doorbell */
 void epset_drop(int epfd);
 void epset_alias(int fd, struct epset *s);
+void epset_nest(struct epset *inner, struct epset *outer); /* outer NULL: a set that we do not know */
+void epset_watch_inner(struct epset *outer);       /* somebody is going to wait for `outer` */
 void epset_watch(struct epset *s);                  /* something waits on the set itself: its connections go to TCP */
 void epset_fork(bool before);                      /* holds the lock over fork() */
 

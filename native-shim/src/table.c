@@ -291,6 +291,11 @@ void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg)
 	}
 }
 
+int table_last_used(void)
+{
+	return (int)atomic_load(&used_high) - 1;
+}
+
 struct epset *epset_get(int fd)
 {
 	uintptr_t v = slot_of(fd);
