@@ -335,6 +335,8 @@ short conn_ready(struct conn *c, int fd, short want)
 	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
 		if (want & in)
 			got |= (short)(ring_in_ready(c, fd) & want);
+		if (UNLIKELY(LOAD(&e->rx_end) != HUT_NO_SPLIT))
+			p.events |= (short)(want & POLLRDHUP);
 	} else {
 		uint64_t turn;
 
@@ -349,7 +351,7 @@ short conn_ready(struct conn *c, int fd, short want)
 		p.events |= (short)(want & out);
 	}
 	/* Errors and a hang-up are told whatever is asked for. */
-	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING) && raw_begin(c, fd)) {
+	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING || LOAD(&e->rx_end) != HUT_NO_SPLIT) && raw_begin(c, fd)) {
 		if (poll_now(&p, 1) > 0)
 			got |= p.revents;
 		raw_end(c);
