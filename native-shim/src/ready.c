@@ -170,9 +170,10 @@ void conn_check_socket(struct conn *c, int fd)
 		saw_error(c, err);
 	} else if (n == 0) {
 		saw_fin(c, fd);
-	} else if (conn_turn_is(&c->rx, round, HUT_TURN_ENDED)) {
+	} else if (LOAD(&e->rx_end) != HUT_NO_SPLIT || conn_turn_is(&c->rx, round, HUT_TURN_ENDED)) {
 		/* Lawful only after the peer has ended its ring, which it says before it sends. */
 		conn_rx_ended(c, fd);
+		check_from_tcp(c, fd); /* the end of the stream is behind them */
 	} else if (lock_rx(e)) {
 		/* Not in a round that another thread has brought us to meanwhile. */
 		bool wrong = e->rx_round == round && e->rx_path == HUT_PATH_RING && (e->flags & HUT_ENDF_ARMED) &&
@@ -213,7 +214,7 @@ uint64_t conn_stall_ns(struct conn *c)
 {
 	uint64_t due;
 
-	if (conn_state(c) != HUT_END_CHANNEL || LOAD(&c->end->tx_path) != HUT_PATH_RING || !c->full_ns)
+	if (conn_state(c) != HUT_END_CHANNEL || LOAD(&c->end->tx_path) != HUT_PATH_RING || !c->full_ns || conn_tx_unread(c))
 		return NS_FOREVER;
 	/* A peer that has half-closed and is killed does not say so, and with our receiving side shut no event does. */
 	if (LOAD(&c->end->flags) & (HUT_ENDF_HALF | HUT_ENDF_RDSHUT))
@@ -242,7 +243,11 @@ ssize_t conn_tx_room(struct conn *c)
 /* A half-closed peer that takes nothing for long may have been killed: TCP would find out, so TCP it is. */
 bool conn_half_closed_stall(const struct conn *c)
 {
-	return c->full_ns && LOAD(&c->tx.dir->head) == c->stall_head && now_ns() - c->stall_ns >= HALF_CLOSED_NS;
+	uint64_t head = LOAD(&c->tx.dir->head);
+
+	if (head < c->end->tx_start)
+		head = c->end->tx_start; /* it has not come to the ring */
+	return c->full_ns && head == c->stall_head && now_ns() - c->stall_ns >= HALF_CLOSED_NS;
 }
 
 static short ring_out_ready(struct conn *c, int fd)
@@ -290,9 +295,10 @@ static short state_bits(struct conn *c)
 	uint32_t f = LOAD(&c->end->flags);
 	short got = 0;
 
-	if (f & HUT_ENDF_FIN)
+	/* To the kernel our own SHUT_RD is the same as the peer's FIN. */
+	if (f & (HUT_ENDF_FIN | HUT_ENDF_RDSHUT))
 		got |= POLLRDHUP;
-	if ((f & HUT_ENDF_FIN) && (f & HUT_ENDF_WRSHUT))
+	if ((f & (HUT_ENDF_FIN | HUT_ENDF_RDSHUT)) && (f & HUT_ENDF_WRSHUT))
 		got |= POLLHUP;
 	if (f & HUT_ENDF_ERR)
 		got |= POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLHUP;
@@ -329,6 +335,8 @@ short conn_ready(struct conn *c, int fd, short want)
 	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
 		if (want & in)
 			got |= (short)(ring_in_ready(c, fd) & want);
+		if (UNLIKELY(LOAD(&e->rx_end) != HUT_NO_SPLIT))
+			p.events |= (short)(want & POLLRDHUP);
 	} else {
 		p.events |= (short)(want & (in | POLLPRI | POLLRDHUP));
 		if ((want & in) && (conn_rx_told(c) || (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_tell(c))))
@@ -341,7 +349,7 @@ short conn_ready(struct conn *c, int fd, short want)
 		p.events |= (short)(want & out);
 	}
 	/* Errors and a hang-up are told whatever is asked for. */
-	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING) && raw_begin(c, fd)) {
+	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING || LOAD(&e->rx_end) != HUT_NO_SPLIT) && raw_begin(c, fd)) {
 		if (poll_now(&p, 1) > 0)
 			got |= p.revents;
 		raw_end(c);
@@ -366,9 +374,11 @@ short conn_sock_events(struct conn *c, short want)
 			ev |= (short)(want & POLLIN); /* drained by another thread just now, TCP is next */
 	} else {
 		ev |= (short)(want & (POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP));
-		if (LOAD(&e->tx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP)))
-			ev |= POLLRDHUP;
 	}
+	/* The end of TCP's bytes is news for a writer on the ring; not if our own SHUT_RD makes it look so. */
+	if ((LOAD(&e->rx_path) != HUT_PATH_RING || e->rx_end != HUT_NO_SPLIT) && LOAD(&e->tx_path) == HUT_PATH_RING &&
+	    !(LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP | HUT_ENDF_FIN | HUT_ENDF_RDSHUT)))
+		ev |= POLLRDHUP;
 	if (LOAD(&e->tx_path) != HUT_PATH_RING || conn_tx_unread(c))
 		ev |= (short)(want & (POLLOUT | POLLWRNORM));
 	if (LOAD(&e->tx_path) == HUT_PATH_DRAIN)

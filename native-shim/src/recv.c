@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "real.h"
+#include "conn.h"
 #include "io.h"
 
 #define SOON_NS (100 * NS_PER_MS) /* longer than a sender is kept from its next call, as a rule */
@@ -56,7 +57,10 @@ static ssize_t ring_end(struct conn *c, int fd)
 			return ended(c);
 		n = syscall(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
 		raw_end(c);
-		return n;
+		if (n <= 0)
+			return n;
+		/* Bytes of TCP: lawful only when the writer has just ended the ring. */
+		return conn_turn_is(&c->rx, e->rx_round, HUT_TURN_ENDED) ? IO_AGAIN : IO_POISONED;
 	}
 	/* An error means the end too: it may have been told by a send, before the ring was reached. */
 	if (!(LOAD_ACQ(&e->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR)) && !c->err) {

@@ -168,7 +168,8 @@ static void stop_tx(struct conn *c, int fd, bool closing)
 		return;
 	if (e->tx_path == HUT_PATH_RING && !end_round(c, closing) &&
 	    conn_move(&c->tx, HUT_TURN(e->tx_round, HUT_TURN_OPEN, 0),
-		      HUT_TURN(e->tx_round, HUT_TURN_OWED, e->tx_start)))
+		      HUT_TURN(e->tx_round, HUT_TURN_OWED, e->tx_start)) &&
+	    e->tx_head == e->tx_start) /* not so: taken without taking the round up, and overwritten since */
 		owe(c, e->tx_start);
 	/* The reader may have taken the round up just now. */
 	if (e->tx_path == HUT_PATH_RING)
