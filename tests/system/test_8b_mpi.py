@@ -78,7 +78,8 @@ class MpichTest(PairTest):
             line = ("mpiexec.hydra", "-launcher", "rsh", "-launcher-exec", way.file("launch"), "-hosts", "VM1,VM2",
                     "-np", 2, *settings, EXAMPLES + "/mpich/c/" + program, *arguments)
             return self.results_of(way, lambda: way.start_plain(VM1, *line))
-        self.twice(run, program)
+        # UCX sleeps on a set that holds its sets, which keeps their connections on TCP (docs/known-limits.md).
+        self.twice(run)
 
     def test_mixed_sizes(self):
         self.case("mixed", 100)
