@@ -214,10 +214,11 @@ uint64_t conn_stall_ns(struct conn *c)
 {
 	uint64_t due;
 
-	if (conn_state(c) != HUT_END_CHANNEL || LOAD(&c->end->tx_path) != HUT_PATH_RING || !c->full_ns || conn_tx_unread(c))
+	if (conn_state(c) != HUT_END_CHANNEL || LOAD(&c->end->tx_path) != HUT_PATH_RING || !c->full_ns)
 		return NS_FOREVER;
-	/* A peer that has half-closed and is killed does not say so, and with our receiving side shut no event does. */
-	if (LOAD(&c->end->flags) & (HUT_ENDF_HALF | HUT_ENDF_RDSHUT))
+	/* A peer that has half-closed and is killed does not say so, and with our receiving side shut no event does.  One
+	   that nobody reads waits for TCP, but the mark that says so may come and go as the peer likes. */
+	if ((LOAD(&c->end->flags) & (HUT_ENDF_HALF | HUT_ENDF_RDSHUT)) || conn_tx_unread(c))
 		return now_ns() + HALF_CLOSED_NS / 4;
 	/* With the overflow full as well there is nothing to look for until the reader rings. */
 	if (overflow_room(c) < ring_worth(&c->tx))

@@ -440,7 +440,8 @@ void conn_leave(struct conn *c, int fd, uint32_t reason)
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
 	d = c->rx.dir;
-	conn_progress(c, fd);
+	if (!conn_progress(c, fd))
+		return; /* plain TCP, with nothing left anywhere */
 	conn_mark_never(c, reason);
 	__atomic_fetch_or(&d->cons_mark, HUT_MARK_LEFT, __ATOMIC_SEQ_CST);
 	stop(c, fd, reason);
