@@ -141,6 +141,12 @@ public final class Abi {
   /** {@code enum hut_end_flags}: on TCP for the time being: switched off at run time. */
   public static final int ENDF_PAUSED = 4096;
 
+  /** {@code enum hut_end_flags}: an image that is none of ours holds the socket too, by exec. */
+  public static final int ENDF_HANDED = 8192;
+
+  /** {@code enum hut_end_flags}: the peer died over unread bytes, of which the kernel knows not. */
+  public static final int ENDF_RESET = 16384;
+
   /** {@code enum hut_member_flags}: listed by this VM's own host agent. */
   public static final int MEMBER_CORESIDENT = 1;
 
