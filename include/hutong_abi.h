@@ -197,7 +197,8 @@ enum hut_end_flags {
 	HUT_ENDF_POISONED = 1024, /* reset by us, see reason 21 */
 	HUT_ENDF_HALF = 2048,   /* the FIN was a half-close: the peer may still read */
 	HUT_ENDF_PAUSED = 4096, /* on TCP for the time being: switched off at run time */
-	HUT_ENDF_RESET = 8192,  /* the peer died over bytes of ours: TCP would have been reset, the kernel knows of nothing */
+	HUT_ENDF_HANDED = 8192, /* an image that is none of us holds the socket too, by exec: our close is not the last */
+	HUT_ENDF_RESET = 16384, /* the peer died over bytes of ours: TCP would have been reset, the kernel knows of nothing */
 };
 
 struct hut_pool {

@@ -21,6 +21,7 @@ STREAM_SECONDS = 3
 RR_WARM_UP_MS, RR_MS = 300, 1500
 CONNECTIONS = 8000
 IDLE_COUNT, IDLE_SECONDS = 100, 5
+MANY, MANY_WARM_UP_MS, MANY_MS, LOOP_MS = 1000, 3000, 2000, 2000
 HEAT = ("256", "10000")
 
 
@@ -74,10 +75,17 @@ class Run:
 
     def ring_bytes(self):
         """Bytes that the shims of this run took from rings and put into them."""
+        return self._sum(r"\bring_(?:in|out)=([0-9]+)")
+
+    def _sum(self, pattern):
         if not self.accelerated or not os.path.exists(self._stats):
             return 0
         with open(self._stats, encoding="ascii", errors="replace") as f:
-            return sum(int(n) for n in re.findall(r"\bring_(?:in|out)=([0-9]+)", f.read()))
+            return sum(int(n) for n in re.findall(pattern, f.read()))
+
+    def connections_on_ring(self):
+        """How many ends of connections were on a ring, in all programs that have ended."""
+        return self._sum(r"\bconns_ring=([0-9]+)")
 
     def sample(self, value, *outcomes, **facts):
         return Sample(value, sum(o.cpu_seconds for o in outcomes), self.ring_bytes(), facts)
@@ -176,6 +184,62 @@ def connections(server_node, count=CONNECTIONS):
     return run
 
 
+def many(size):
+    """MANY connections between two processes, a message on each in turn: messages a second, or Gbit/s when large."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            port = it.port()
+            with it.start(VM2, BIN + "/many", "server", port, MANY) as server:
+                server.await_listening(port)
+                with it.start(VM1, BIN + "/many", "client", VM2.ipv4, port, MANY, MANY_WARM_UP_MS, MANY_MS,
+                              size) as client:
+                    asked = client.expect(120)
+                served = server.expect(60)
+            used = [asked.output, served.output]
+            return it.sample(_number(r"\brate=([0-9.]+)" if size == 64 else r"\bgbit=([0-9.]+)", asked.output), asked, served,
+                             kib_each=sum(_number(r"\bpss_kib=([0-9]+)", o) for o in used) / MANY,
+                             fds_each=sum(_number(r"\bfds=([0-9]+)", o) for o in used) / MANY)
+    return run
+
+
+def closed_loop(accelerated):
+    """
+    MANY connections between two processes. The value is the connections set up a second; the facts are rates in sum
+    and of single connections, and what each connection costs while all rest.
+    """
+    with Run(accelerated) as it:
+        port = it.port()
+        before = _agent_memory()
+        with it.start(VM2, BIN + "/conns", "server", port, MANY) as server:
+            server.await_listening(port)
+            with it.start(VM1, BIN + "/conns", "client", VM2.ipv4, port, MANY, LOOP_MS) as client:
+                client.await_output("rest", 120)
+                agents_kib = (_agent_memory() - before) / MANY
+                asked = client.expect(60)
+            served = server.expect(30)
+        facts = {"on_ring": it.connections_on_ring() / 2, "agents_kib": agents_kib}
+        for phase, scale in (("rr", 1), ("stream", 8 / 1e3)):
+            line = re.search(r"^%s rate=(\S+) least=(\S+) median=(\S+)" % phase, asked.output, re.MULTILINE)
+            if line is None:
+                raise ProgramError("no phase '%s' in: %s" % (phase, asked.output))
+            for name, value in zip(("sum", "least", "median"), line.groups()):
+                facts[phase + "_" + name] = float(value) * scale * (1 if name == "sum" or phase == "rr" else 1000)
+        for name in ("pss", "fds"):
+            facts[name] = sum(_number(r"rest .*\b%s=([-0-9.]+)" % name, o.output) for o in (asked, served))
+        return it.sample(_number(r"connect rate=([0-9.]+)", asked.output), asked, served, **facts)
+
+
+def _agent_memory():
+    """Proportional memory (KiB) of the three agents on the host of VM1 and VM2."""
+    total = 0
+    for node in (PC1, VM1, VM2):
+        record = agents.record(node)
+        if record:
+            with open("/proc/%d/smaps_rollup" % record.pid, encoding="ascii") as f:
+                total += int(_number(r"Pss: +([0-9]+) kB", f.read()))
+    return total
+
+
 def idle(accelerated):
     """CPU ticks (1/100 s) that both programs use while all their connections rest."""
     with Run(accelerated) as it:
@@ -205,8 +269,20 @@ def _agent_ticks():
 
 
 @dataclass(frozen=True)
+class Part:
+    """A further row of a case: one of its samples' facts."""
+
+    fact: str
+    unit: str
+    about: str
+
+
+@dataclass(frozen=True)
 class Case:
-    """A row of the table. `wire`: what carries the accelerated runs; `least_pairs`: fewer would say nothing."""
+    """
+    A row of the table, and more rows from the same runs (`parts`). `on_ring`: an accelerated run without a byte in a
+    ring is a failure; `least_pairs`: fewer would say nothing.
+    """
 
     name: str
     unit: str
@@ -216,6 +292,7 @@ class Case:
     on_ring: bool = True
     least_pairs: int = 1
     interval: bool = False
+    parts: tuple = ()
 
 
 INTRA = (
@@ -231,6 +308,26 @@ INTRA = (
     Case("connrate-external", "1/s", connections(PC1, 2 * CONNECTIONS),
          "connections a second to a non-member, against no shim", "64 B", on_ring=False, least_pairs=20, interval=True),
     Case("idle-cpu", "ticks", idle, "CPU of 100 idle connections in 5 s", "-"),
+)
+
+# Many connections at a time: `bench conns`.
+CONNS = (
+    Case("conns-64", "1/s", many(64), "1,000 connections, 64-byte requests on all in turn", "64 B"),
+    Case("conns-1k", "Gbit/s", many(1024), "1,000 connections, 1 KiB on all in turn", "1 KiB"),
+    Case("conns-16k", "Gbit/s", many(16384), "1,000 connections, 16 KiB on all in turn", "16 KiB"),
+    # One run gives all the rows: rates in sum and of single connections, and what a connection costs.
+    Case("conns-loop", "1/s", closed_loop, "1,000 connections, set up one after the other", "64 B and 16 KiB", parts=(
+        Part("rr_sum", "1/s", "64-byte round trips, one under way on each: in sum"),
+        Part("rr_median", "1/s", "  of one connection (median)"),
+        Part("rr_least", "1/s", "  of the slowest connection"),
+        Part("stream_sum", "Gbit/s", "16 KiB messages, one under way on each: in sum"),
+        Part("stream_median", "Mbit/s", "  of one connection (median)"),
+        Part("stream_least", "Mbit/s", "  of the slowest connection"),
+        Part("pss", "KiB", "memory a connection, both programs (PSS)"),
+        Part("agents_kib", "KiB", "memory a connection, the three agents (PSS)"),
+        Part("fds", "", "descriptors a connection, both ends"),
+        Part("on_ring", "", "connections on a ring"),
+    )),
 )
 
 # The next transport's ground: as yet these run on TCP whatever is preloaded, and are labelled so.

@@ -21,10 +21,11 @@ def congestion_control():
 def measure_pairs(case, pairs, progress):
     """
     Runs `pairs` pairs, the order swapped in each: a drift of the machine hits both sides alike. Returns the result
-    row. A run on "Hutong" that moved no byte through a ring is a failure, not a result.
+    rows: one, and one for each part of the case. A run on "Hutong" that moved no byte through a ring is a failure, not
+    a result.
     """
     samples = {False: [], True: []}
-    row = {"case": case.name, "unit": case.unit, "tcp": None, "hutong": None, "ratio": None}
+    row = _empty_row(case.name, case.unit, case.about)
     for number in range(max(pairs, case.least_pairs)):
         for accelerated in ((False, True), (True, False))[number % 2]:
             progress(case, number, accelerated)
@@ -32,16 +33,29 @@ def measure_pairs(case, pairs, progress):
                 sample = case.run(accelerated)
             except (ProgramError, LabError, ValueError, KeyError) as e:
                 row["failed"] = "%s: %s" % ("Hutong" if accelerated else "TCP", e)
-                return row
+                return [row]
             if accelerated and case.on_ring and sample.ring_bytes == 0:
                 row["failed"] = "not accelerated: no byte went through a ring"
-                return row
+                return [row]
             samples[accelerated].append(sample)
     different = {s.facts.get("result") for s in samples[False] + samples[True]}
     if len(different) > 1:
         row["failed"] = "the program's results differ between runs"
-        return row
+        return [row]
     fill(row, case, samples)
+    return [row] + [part_row(case, part, samples) for part in case.parts]
+
+
+def _empty_row(name, unit, about):
+    return {"case": name, "about": about, "unit": unit, "tcp": None, "hutong": None, "ratio": None}
+
+
+def part_row(case, part, samples):
+    """A row from one fact of the samples."""
+    row = _empty_row("%s.%s" % (case.name, part.fact), part.unit, part.about)
+    tcp, hutong = ([s.facts[part.fact] for s in samples[accelerated]] for accelerated in (False, True))
+    row.update(tcp=median(tcp), hutong=median(hutong), tcp_values=tcp, hutong_values=hutong, pairs=len(tcp),
+               ratio=stats.median_or_none(stats.ratio(h, t) for t, h in zip(tcp, hutong)), write_size=case.write_size)
     return row
 
 
@@ -56,7 +70,7 @@ def fill(row, case, samples):
         write_size=case.write_size, ring_bytes=sum(s.ring_bytes for s in hutong))
     if case.interval and all(r is not None for r in ratios):
         row["ratio_low"], row["ratio_high"] = stats.bootstrap_interval(ratios)
-    for name in ("p99", "agent_ticks"):
+    for name in ("p99", "agent_ticks", "kib_each", "fds_each"):
         if all(name in s.facts for s in tcp + hutong):
             row["tcp_" + name] = median(s.facts[name] for s in tcp)
             row["hutong_" + name] = median(s.facts[name] for s in hutong)
@@ -64,7 +78,7 @@ def fill(row, case, samples):
 
 def measure_tcp(case, runs, progress):
     """Runs a case on TCP only (between hosts)."""
-    row = {"case": case.name, "unit": case.unit, "tcp": None, "hutong": None, "ratio": None, "path": "TCP"}
+    row = dict(_empty_row(case.name, case.unit, case.about), path="TCP")
     samples = []
     for number in range(runs):
         progress(case, number, False)
@@ -80,8 +94,10 @@ def measure_tcp(case, runs, progress):
 
 def measure(chosen, pairs, progress):
     """All chosen cases, one after the other; rows in order."""
-    return [measure_tcp(c, pairs, progress) if c in cases.INTER else measure_pairs(c, pairs, progress)
-            for c in chosen]
+    rows = []
+    for case in chosen:
+        rows += [measure_tcp(case, pairs, progress)] if case in cases.INTER else measure_pairs(case, pairs, progress)
+    return rows
 
 
 def show_progress(case, number, accelerated):
@@ -97,20 +113,22 @@ def _figure(value):
 
 def table(rows):
     """The rows as text."""
-    by_name = {c.name: c for c in cases.INTRA + cases.INTER}
     lines = ["%-52s %-7s %10s %10s %8s %9s %9s" % ("", "unit", "TCP", "Hutong", "ratio", "TCP cpu", "Htg cpu")]
     for row in rows:
-        about = by_name[row["case"]].about
         if "failed" in row:
-            lines.append("%-52s FAILED: %s" % (about, row["failed"].splitlines()[0][:160]))
+            lines.append("%-52s FAILED: %s" % (row["about"], row["failed"].splitlines()[0][:160]))
             continue
-        lines.append("%-52s %-7s %10s %10s %8s %8ss %9s" % (
-            about, row["unit"], _figure(row["tcp"]), "(TCP)" if row.get("path") == "TCP" else _figure(row["hutong"]),
-            "-" if row["ratio"] is None else "%.3f" % row["ratio"], "%.2f" % row["tcp_cpu"],
-            "%.2fs" % row["hutong_cpu"] if "hutong_cpu" in row else "-"))
+        cpu = ["%.2fs" % row[name] if name in row else "-" for name in ("tcp_cpu", "hutong_cpu")]
+        lines.append("%-52s %-7s %10s %10s %8s %9s %9s" % (
+            row["about"], row["unit"], _figure(row["tcp"]),
+            "(TCP)" if row.get("path") == "TCP" else _figure(row["hutong"]),
+            "-" if row["ratio"] is None else "%.3f" % row["ratio"], *cpu))
         if "ratio_low" in row:
             lines.append("%52s 95 %% interval of the ratio: %.4f to %.4f (%d pairs)"
                          % ("", row["ratio_low"], row["ratio_high"], row["pairs"]))
+        if "hutong_kib_each" in row:
+            lines.append("%52s per connection, both ends: %.1f KiB and %.2f descriptors (TCP), %.1f KiB and %.2f (Hutong)"
+                         % ("", row["tcp_kib_each"], row["tcp_fds_each"], row["hutong_kib_each"], row["hutong_fds_each"]))
         if "hutong_agent_ticks" in row:
             lines.append("%52s agents in the same time: %s ticks (TCP), %s (Hutong)"
                          % ("", _figure(row["tcp_agent_ticks"]), _figure(row["hutong_agent_ticks"])))
@@ -136,20 +154,21 @@ def write_json(path, rows, pairs):
 
 def choose(name):
     """The cases that a name on the command line stands for."""
-    if name in ("intra", "inter"):
-        return cases.INTRA if name == "intra" else cases.INTER
-    known = {c.name: c for c in cases.INTRA + cases.INTER}
+    groups = {"intra": cases.INTRA, "conns": cases.CONNS, "inter": cases.INTER}
+    if name in groups:
+        return groups[name]
+    known = {c.name: c for group in groups.values() for c in group}
     chosen = [known[n] for n in name.split(",") if n in known]
     unknown = [n for n in name.split(",") if n not in known]
     if unknown:
-        raise UsageError("unknown case '%s' (known: intra, inter, %s)" % (unknown[0], ", ".join(known)))
+        raise UsageError("unknown case '%s' (known: intra, conns, inter, %s)" % (unknown[0], ", ".join(known)))
     return chosen
 
 
 def main(name, pairs, json_file):
     """Runs the command; exit status 1 when a row failed."""
     if name == "list":
-        for case in cases.INTRA + cases.INTER:
+        for case in cases.INTRA + cases.CONNS + cases.INTER:
             print("%-20s %-7s %s" % (case.name, case.unit, case.about))
         return 0
     chosen = choose(name)

@@ -107,15 +107,21 @@ def start(node):
         if os.path.exists(stale):
             os.unlink(stale)
     write_config(node)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        _daemon(node, arguments, write)
-    os.close(write)
-    os.waitpid(pid, 0)
-    with os.fdopen(read, "rb") as f:
-        problem = f.read().decode()
+    # Whoever stops us in between would find no record yet, and leave an agent behind.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    try:
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(read)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            _daemon(node, arguments, write)
+        os.close(write)
+        os.waitpid(pid, 0)
+        with os.fdopen(read, "rb") as f:
+            problem = f.read().decode()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if problem:
         raise LabError("cannot start the agent of %s: %s" % (node.name, problem))
 

@@ -86,6 +86,47 @@ bool conn_has_bell(const struct conn *c)
 	return c->bell >= 0;
 }
 
+/* ---- who sleeps with which view of the paths ---- */
+
+#define VIEW(s) ((uint32_t)((s) >> 32))
+#define OLDER 0x10000u
+#define COUNTS 0xffffu
+
+uint32_t conn_sleep(struct conn *c)
+{
+	return VIEW(atomic_fetch_add(&c->sleepers, 1));
+}
+
+void conn_awake(struct conn *c, uint32_t view)
+{
+	uint64_t s = atomic_load(&c->sleepers);
+
+	while (!atomic_compare_exchange_weak(&c->sleepers, &s, s - (VIEW(s) == view ? 1 : OLDER)))
+		;
+}
+
+bool conn_oversleeps(struct conn *c)
+{
+	return atomic_load(&c->sleepers) >> 16 & COUNTS;
+}
+
+/*
+ * A path has changed.  A thread that sleeps asks the kernel what was right for the old one: it is rung, and whoever
+ * wakes up first leaves the ring in place until all that slept have looked.
+ */
+void conn_changed(struct conn *c)
+{
+	uint64_t s = atomic_load(&c->sleepers), older;
+
+	do
+		older = (s >> 16 & COUNTS) + (s & COUNTS);
+	while (!atomic_compare_exchange_weak(&c->sleepers, &s, (uint64_t)(VIEW(s) + 1) << 32 | older << 16));
+	if (older)
+		conn_wake_self(c);
+	atomic_store(&c->nudge, true);
+	atomic_fetch_add(&c->edges, 1);
+}
+
 void conn_ring_peer(struct conn *c)
 {
 	bell_ring(c->peer_bell);
@@ -285,11 +326,18 @@ static bool try_register(struct conn *c, int fd)
 	}
 	epset_bell_added(c, fd);
 	STORE(&e->reason, HUT_R_PEER_SILENT);
-	if (!control_register(c, fd)) {
+	switch (control_register(c, fd)) {
+	case REGISTER_BUSY: /* many at a time: the agent has not read the others yet */
+		STORE(&e->reason, HUT_R_YOUNG);
+		STORE_REL(&e->state, HUT_END_CANDIDATE);
+		c->arm_ns = now;
+		return true;
+	case REGISTER_FAILED:
 		conn_give_up(c, HUT_R_AGENT_DOWN);
 		return conn_forget(c);
+	default:
+		return true;
 	}
-	return true;
 }
 
 /* ---- the agent's answers; the control lock is held, so nothing here may wait or talk to the agent ---- */

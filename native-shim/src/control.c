@@ -125,6 +125,7 @@ bool control_slot(struct conn *c)
 		c->end = e;
 		c->pool_slot = (uint32_t)s;
 		c->own_pool = true;
+		c->inherited = false;
 		c->ref = (uint32_t)s | (++ref_gen << SLOT_BITS);
 		slot_conn[s] = c;
 	}
@@ -360,29 +361,30 @@ bool control_ready(void)
 	return LOAD(&welcomed);
 }
 
-bool control_register(struct conn *c, int fd)
+enum registered control_register(struct conn *c, int fd)
 {
 	struct hut_msg m = { .type = HUT_MSG_REGISTER, .version = HUT_ABI_VERSION };
 	socklen_t len = sizeof(m.cookie);
-	bool ok;
+	bool ok, busy;
 
 	if (REAL(getsockopt)(fd, SOL_SOCKET, SO_COOKIE, &m.cookie, &len))
-		return false;
+		return REGISTER_FAILED;
 	m.ref = c->ref;
 	m.fd = (uint32_t)fd;
 	m.slot = c->pool_slot;
 	c->end->cookie = m.cookie;
 	c->end->fd = (uint32_t)fd;
 	if (!ctl_lock())
-		return false;
+		return REGISTER_BUSY;
 	ok = session_open() && send_msg(&m, c->bell);
-	if (!ok && ctl_fd >= 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+	busy = !ok && ctl_fd >= 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ETOOMANYREFS);
+	if (!ok && !busy && ctl_fd >= 0) {
 		session_lost();
 		retry_at = 0; /* the agent may have been restarted: look at once */
 		ok = session_open() && send_msg(&m, c->bell);
 	}
 	ctl_unlock();
-	return ok;
+	return ok ? REGISTER_DONE : busy ? REGISTER_BUSY : REGISTER_FAILED;
 }
 
 void control_gone(struct conn *c, uint32_t reason)

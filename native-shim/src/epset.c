@@ -142,6 +142,7 @@ void ep_link_hot(struct epreg *r)
 void ep_make_hot(struct epreg *r)
 {
 	r->stir++;
+	r->idle = 0;
 	ep_link_hot(r);
 }
 
@@ -384,19 +385,45 @@ void ep_stop_foreign(struct epset *s)
 	stop_all(s, HUT_R_SHARED, false);
 }
 
+/*
+ * Programs put sets into sets that they hardly ever wait for (UCX does, below MPICH): only the wait itself needs the
+ * inner set's connections on TCP.
+ */
+void epset_nest(struct epset *inner, struct epset *outer)
+{
+	if (!outer || (inner->nested_in && inner->nested_in != outer) || outer->watched) {
+		epset_watch(inner);
+		return;
+	}
+	inner->nested_in = outer;
+	outer->has_inner = true;
+}
+
+void epset_watch_inner(struct epset *outer)
+{
+	if (LIKELY(!outer->has_inner))
+		return;
+	outer->has_inner = false;
+	for (int fd = 0, last = table_last_used(); fd <= last; fd++) {
+		struct epset *s = epset_get(fd);
+
+		if (s && s->nested_in == outer)
+			epset_watch(s);
+	}
+}
+
 /* Whoever waits on the set itself knows only what the kernel knows. */
 void epset_watch(struct epset *s)
 {
 	if (LIKELY(s->watched))
 		return;
 	s->watched = true;
+	epset_watch_inner(s);
 	stop_all(s, HUT_R_OPTION, true);
 	if (!ep_lock())
 		return;
 	for (struct epreg *r = s->regs; r; r = r->next_in_set) {
-		uint64_t turn;
-
-		if (conn_state(r->conn) == HUT_END_CHANNEL && conn_rx_unclaimed(r->conn, &turn))
+		if (conn_state(r->conn) == HUT_END_CHANNEL && conn_rx_unclaimed(r->conn))
 			conn_wake_self(r->conn); /* see left_over() */
 	}
 	ep_unlock();
@@ -500,11 +527,10 @@ void epset_activity(struct conn *c)
 {
 	struct epreg *r = c->regs;
 	bool wake = false;
-	uint64_t turn;
 
 	if (LIKELY(!r))
 		return;
-	if (UNLIKELY(r->set && r->set->watched) && !conn_rx_unclaimed(c, &turn))
+	if (UNLIKELY(r->set && r->set->watched) && !conn_rx_unclaimed(c))
 		bell_drain(c->bell); /* see left_over() */
 	/* The usual case, one set that nobody sleeps in: nothing to do. */
 	if (r->hot && !r->next_in_conn && r->set && !atomic_load(&r->set->sleepers))
@@ -519,7 +545,8 @@ void epset_activity(struct conn *c)
 	if (wake) {
 		/* Somebody sleeps for this connection and nobody else will arm it. */
 		conn_arm_waits(c, POLLIN | POLLOUT);
-		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || !conn_is_open(&c->rx, LOAD(&c->end->rx_round)))
+		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || !conn_is_open(&c->rx, LOAD(&c->end->rx_round)) ||
+		    atomic_exchange(&c->nudge, false))
 			epset_nudge(c);
 	}
 }

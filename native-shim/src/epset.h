@@ -6,6 +6,8 @@
 #include "shim.h"
 
 #define BATCH 64
+#define HOT_FEW 16   /* so many connections of a set are looked at from memory, however idle */
+#define IDLE_LOOKS 2
 #define TAG_SOCKET 0x800000u
 #define TAG_ONESHOT 0x400000u
 #define TAG_LIFE(r) (((r)->life & 0x3fu) << 16)
@@ -19,6 +21,8 @@ struct epset {
 	_Atomic int sleepers;
 	_Atomic bool young; /* may hold connections without a doorbell */
 	bool watched;       /* something waits on the set itself (poll, another set): only the kernel's registrations count */
+	struct epset *nested_in; /* a set that this one was put into */
+	bool has_inner;     /* sets were put into this one, and nobody has waited for it since */
 	bool kernel_first;  /* the last answer was full of ours: the kernel's turn */
 	bool stalled;       /* somebody waits for room in a ring whose reader may be away (rule 9) */
 	int hot_count;

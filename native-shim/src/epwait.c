@@ -12,6 +12,7 @@ struct look {
 	int fd;
 	short want;
 	short got;
+	uint32_t idle;
 	uint32_t stir, life, mods;
 };
 
@@ -30,7 +31,7 @@ static int hot_batch(struct epset *s, struct look *l, int max)
 		ep_link_hot(r);
 		if (!c)
 			continue;
-		l[n++] = (struct look){ .reg = r, .conn = c, .stir = r->stir, .life = r->life, .mods = r->mods,
+		l[n++] = (struct look){ .reg = r, .conn = c, .idle = r->idle, .stir = r->stir, .life = r->life, .mods = r->mods,
 					.fd = LIKELY(table_peek(r->fd) == c) ? r->fd : table_fd_of(c),
 					.want = (short)(r->events & (POLLIN | POLLPRI | POLLOUT | POLLRDNORM |
 								     POLLWRNORM | POLLRDHUP)) };
@@ -90,20 +91,44 @@ static bool due(struct epreg *r, short got)
 	return true;
 }
 
+/*
+ * Lock held.  Looking from memory pays for a few connections; among many, those that have been idle some times leave the
+ * list, armed, and their peers ring: what a wait costs does not grow with the connections that rest.
+ */
+static void cool(const struct look *l, bool crowded)
+{
+	struct epreg *r = l->reg;
+
+	if (r->idle < IDLE_LOOKS)
+		r->idle++;
+	else if (crowded && l->idle >= IDLE_LOOKS && r->stir == l->stir &&
+		 (!(l->want & POLLOUT) || conn_stall_ns(l->conn) == NS_FOREVER))
+		ep_unlink_hot(r);
+}
+
 static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int batch)
 {
 	struct look l[BATCH];
 	int n = hot_batch(s, l, batch), out = 0;
 	const struct look *level = NULL;
+	bool crowded = s->hot_count > HOT_FEW;
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
+		if (crowded && l[i].idle >= IDLE_LOOKS)
+			conn_arm_waits(l[i].conn, l[i].want);
 		look_at(&l[i]);
+	}
 	if (n && ep_lock()) {
 		for (int i = 0; i < n && out < max; i++) {
 			struct epreg *r = l[i].reg;
 
-			if (!still(s, &l[i]) || !due(r, l[i].got))
+			if (!still(s, &l[i]))
 				continue;
+			if (!due(r, l[i].got)) {
+				cool(&l[i], crowded);
+				continue;
+			}
+			r->idle = 0;
 			ev[out].events = (uint32_t)(unsigned short)l[i].got & (r->events | EPOLLERR | EPOLLHUP);
 			ev[out++].data.u64 = r->data;
 			if (r->events & EPOLLONESHOT) {
@@ -163,9 +188,8 @@ static bool left_over(struct epset *s, struct conn *c, struct epoll_event *ev)
 {
 	int fd = table_fd_of(c);
 	bool told = false;
-	uint64_t turn;
 
-	if (fd < 0 || conn_state(c) != HUT_END_CHANNEL || !conn_rx_unclaimed(c, &turn) || !ep_lock())
+	if (fd < 0 || conn_state(c) != HUT_END_CHANNEL || !conn_rx_tell(c) || !ep_lock())
 		return false;
 	for (struct epreg *r = c->regs; r && !told; r = r->next_in_conn) {
 		told = r->set == s && !r->hidden && !r->disabled && (r->events & EPOLLIN);
@@ -365,6 +389,18 @@ static int kernel_now(struct epset *s, int epfd, struct epoll_event *ev, int hav
 	return have + k;
 }
 
+/* A doorbell that is in the set, for signals_sleep(). */
+static int some_bell(struct epset *s)
+{
+	int bell = -1;
+
+	if (ep_lock()) {
+		bell = s->regs ? s->regs->conn->bell : -1;
+		ep_unlock();
+	}
+	return bell;
+}
+
 /* No connection of ours is in the set yet; another thread may add one while we sleep. */
 static int wait_alone(struct epset *s, int epfd, struct epoll_event *ev, int max, uint64_t deadline, bool poll_only,
 		      const struct timespec *timeout, const sigset_t *mask, bool *again)
@@ -391,6 +427,8 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 	bool poll_only = timeout && !timeout->tv_sec && !timeout->tv_nsec;
 	bool spun = false, again;
 
+	signals_clear();
+	epset_watch_inner(s);
 	if (s->owner != hut_pid)
 		ep_stop_foreign(s);
 	if (timeout && !poll_only)
@@ -443,7 +481,11 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 			due_at = deadline;
 		if (young < due_at)
 			due_at = young;
-		k = kernel_wait(epfd, ev, max, due_at, mask);
+		k = -1;
+		errno = EINTR;
+		if (signals_sleep(some_bell(s)))
+			k = kernel_wait(epfd, ev, max, due_at, mask);
+		signals_woke();
 		atomic_fetch_sub(&s->sleepers, 1);
 		reheat_stalled(s);
 		if (k < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fork.c - begin and end of processes: fork in all its forms, exit, the library's own start (rules 10 and 18). */
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 static pid_t unwiped;
 pid_t *hut_pid_word = &unwiped;
-static const char *stats_file;
+static char stats_file[PATH_MAX]; /* a copy: programs that set their title write over the environment */
 static struct {
 	_Atomic uint64_t conns, ring_in, ring_out, tcp_in, tcp_out;
 } stats;
@@ -33,9 +34,8 @@ void stats_add(const struct conn *c)
 
 static void stats_one(int fd, struct conn *c, void *arg)
 {
-	(void)fd;
 	(void)arg;
-	if (c->end && !c->inherited)
+	if (c->end && !c->inherited && table_fd_of(c) == fd)
 		stats_add(c);
 }
 
@@ -44,7 +44,7 @@ void stats_write(void)
 	char line[300];
 	int fd, n;
 
-	if (!stats_file || life_in_vfork_child())
+	if (!*stats_file || life_in_vfork_child())
 		return;
 	table_each(stats_one, NULL);
 	n = snprintf(line, sizeof(line), "%d %s conns_ring=%llu ring_in=%llu ring_out=%llu tcp_in=%llu tcp_out=%llu\n",
@@ -60,11 +60,21 @@ void stats_write(void)
 
 /* ---- fork ---- */
 
-static void hold_one(int fd, struct conn *c, void *arg)
+/* The control lock is held, so that no connection gets or loses its end between here and the child. */
+static void hold_one(struct conn *c, void *arg)
 {
 	(void)arg;
-	/* Once a connection, not once a descriptor. */
-	if (c->end && table_fd_of(c) == fd)
+	c->held = c->end != NULL;
+	if (c->held)
+		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
+}
+
+/* A child that nobody has counted counts itself. */
+static void hold_late(struct conn *c, void *arg)
+{
+	bool all = *(bool *)arg;
+
+	if (c->end && (all || !c->held))
 		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
 }
 
@@ -75,7 +85,7 @@ static void fork_prepare(void)
 	epset_fork(true);
 	control_fork(true);
 	table_held = table_lock();
-	table_each(hold_one, NULL);
+	table_conns(hold_one, NULL);
 }
 
 static void fork_parent(void)
@@ -86,7 +96,7 @@ static void fork_parent(void)
 	epset_fork(false);
 }
 
-static void fork_child(void)
+static void child_begins(bool late)
 {
 	hut_pid = (pid_t)syscall(SYS_getpid);
 	memset(&stats, 0, sizeof(stats));
@@ -94,6 +104,12 @@ static void fork_child(void)
 	control_fork(false);
 	control_after_fork_child();
 	epset_fork(false);
+	table_conns(hold_late, &late);
+}
+
+static void fork_child(void)
+{
+	child_begins(false);
 }
 
 /*
@@ -105,8 +121,7 @@ void fork_late_child(void)
 {
 	int saved = errno;
 
-	fork_child();
-	table_each(hold_one, NULL);
+	child_begins(true);
 	errno = saved;
 }
 
@@ -115,12 +130,15 @@ void fork_late_child(void)
 static void exit_one(int fd, struct conn *c, void *arg)
 {
 	(void)arg;
-	if (!c->end || table_fd_of(c) != fd)
-		return;
-	if (c->inherited)
-		__atomic_fetch_sub(&c->end->holders, 1, __ATOMIC_ACQ_REL); /* the parent is alone with it again */
-	else
+	if (c->end && !c->inherited && table_fd_of(c) == fd)
 		life_last_close(c, fd);
+}
+
+static void let_go_one(struct conn *c, void *arg)
+{
+	(void)arg;
+	if (c->end && c->inherited)
+		__atomic_fetch_sub(&c->end->holders, 1, __ATOMIC_ACQ_REL); /* the parent is alone with it again */
 }
 
 /* Once, by exit() or _exit(). */
@@ -133,6 +151,7 @@ static void leave(void)
 		return;
 	stats_write();
 	table_each(exit_one, NULL);
+	table_conns(let_go_one, NULL);
 }
 
 void fork_child_exits(void)
@@ -156,7 +175,10 @@ __attribute__((constructor(101))) static void begin(void)
 		hut_pid_word = word;
 	hut_pid = (pid_t)syscall(SYS_getpid);
 	hut_log_init(env_true("HUTONG_LOG"));
-	stats_file = secure_getenv("HUTONG_STATS");
+	const char *file = secure_getenv("HUTONG_STATS");
+
+	if (file && strlen(file) < sizeof(stats_file))
+		strcpy(stats_file, file);
 	if (!table_init() || env_true("HUTONG_OFF"))
 		return;
 	const char *n = secure_getenv("HUTONG_CHAOS");

@@ -268,7 +268,7 @@ HUT_EXPORT int fcntl64(int fd, int cmd, ...) __attribute__((alias("fcntl")));
 static int readable(struct conn *c, int kernel)
 {
 	struct hut_end *e = c->end;
-	uint64_t at = e->tcp_in + e->ring_in, turn;
+	uint64_t at = e->tcp_in + e->ring_in;
 	ssize_t ring;
 
 	switch (e->rx_path) {
@@ -279,11 +279,14 @@ static int readable(struct conn *c, int kernel)
 		return (int)ring + (e->rx_head + (uint64_t)ring == e->rx_end ? kernel : 0);
 	case HUT_PATH_SWITCH:
 		ring = ring_avail(&c->rx, e);
-		return kernel + (ring > 0 && (uint64_t)kernel >= e->rx_start - at ? (int)ring : 0);
+		kernel += ring > 0 && (uint64_t)kernel >= e->rx_start - at ? (int)ring : 0;
+		break;
 	default:
-		ring = e->flags & HUT_ENDF_STOPPED ? (ssize_t)conn_rx_unclaimed(c, &turn) : 0;
-		return kernel > ring ? kernel : (int)ring; /* the same bytes, if both see them */
+		conn_rx_tell(c);
 	}
+	/* The same bytes, if the kernel has some of them already. */
+	ring = (ssize_t)conn_rx_told(c);
+	return kernel > ring ? kernel : (int)ring;
 }
 
 static void count_readable(struct conn *c, int fd, int *n)

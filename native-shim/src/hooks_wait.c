@@ -207,7 +207,7 @@ HUT_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 
 	stir(); /* what is asked for has changed: see wait_may_skip_kernel() */
 	if (UNLIKELY(op == EPOLL_CTL_ADD && (inner = epset_get(fd)) != NULL))
-		epset_watch(inner);
+		epset_nest(inner, s);
 	if (LIKELY(!s || !table_peek(fd)))
 		return REAL(epoll_ctl)(epfd, op, fd, ev);
 	return epset_ctl(s, epfd, op, fd, ev);

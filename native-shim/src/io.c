@@ -24,7 +24,7 @@ void io_advance(struct cursor *k, size_t n)
 }
 
 /* The next at most `limit` bytes from the cursor as an iovec array; returns entries used. */
-static size_t slice(const struct cursor *k, size_t limit, struct iovec *out, size_t max)
+size_t io_slice(const struct cursor *k, size_t limit, struct iovec *out, size_t max)
 {
 	size_t n = 0, at = k->at;
 
@@ -79,7 +79,7 @@ void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *
 	size_t sum = 0;
 
 	m->msg_iov = few;
-	m->msg_iovlen = slice(k, limit, few, IOV_STACK);
+	m->msg_iovlen = io_slice(k, limit, few, IOV_STACK);
 	for (size_t i = 0; i < m->msg_iovlen; i++)
 		sum += few[i].iov_len;
 	*all = sum >= limit;

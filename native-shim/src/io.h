@@ -22,6 +22,7 @@ struct cursor {
 
 size_t io_total(const struct msghdr *m);
 void io_advance(struct cursor *k, size_t n);
+size_t io_slice(const struct cursor *k, size_t limit, struct iovec *out, size_t max);
 bool io_blocks(const struct conn *c, int flags);
 uint64_t io_deadline(uint64_t timeo);
 bool io_bad_address(const struct msghdr *m);

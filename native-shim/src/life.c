@@ -40,7 +40,8 @@ void life_last_close(struct conn *c, int fd)
 	if (!e)
 		return;
 	c->closing = fd;
-	if (conn_state(c) == HUT_END_CHANNEL && LOAD(&e->holders) == 1 && !(LOAD(&e->flags) & HUT_ENDF_ERR)) {
+	if (conn_state(c) == HUT_END_CHANNEL && LOAD(&e->holders) == 1 &&
+	    !(LOAD(&e->flags) & (HUT_ENDF_ERR | HUT_ENDF_HANDED))) {
 		conn_before_fin(c, fd, true);
 		if (conn_state(c) == HUT_END_CHANNEL && unread(c)) {
 			struct linger hard = { 1, 0 };
@@ -111,7 +112,8 @@ static struct conn *detach(int fd)
 		life_last_close(c, fd);
 		epset_conn_gone(c, false);
 	} else if (UNLIKELY(c->keep_fd >= 0)) {
-		conn_wake_self(c); /* sleeps by the old number end */
+		if (atomic_load(&c->callers)) /* they go on by the new number; a poll learns of it with the next event */
+			conn_wake_self(c);
 		if (!atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters))
 			life_unkeep(c);
 	}
@@ -173,61 +175,52 @@ static bool goes_over(int fd)
 	return f >= 0 && !(f & FD_CLOEXEC);
 }
 
-static void before_exec_one(int fd, struct conn *c, void *arg)
-{
-	bool vforked = *(bool *)arg;
-
-	if (!c->end)
-		return;
-	if (goes_over(fd)) {
-		conn_leave(c, fd, HUT_R_EXEC);
-		/* The new image holds the socket and is not one of us: it never comes back to the ring. */
-		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
-	} else if (c->inherited) {
-		__atomic_fetch_sub(&c->end->holders, 1, __ATOMIC_ACQ_REL);
-	} else if (!vforked && conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd) &&
-		   (LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_LEFT)) {
-		conn_settle_debt(c, fd); /* exec closes it as a kill would; the peer takes from the ring what it can */
-	}
-}
-
-void life_before_exec(void)
-{
-	bool vforked = life_in_vfork_child();
-	int saved = errno;
-
-	table_each(before_exec_one, &vforked);
-	if (!vforked)
-		stats_write();
-	errno = saved;
-}
-
-static void exec_failed_one(int fd, struct conn *c, void *arg)
-{
-	(void)arg;
-	if (!c->end)
-		return;
-	if (goes_over(fd))
-		__atomic_fetch_sub(&c->end->holders, 1, __ATOMIC_ACQ_REL);
-	else if (c->inherited)
-		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
-}
-
-void life_exec_failed(void)
-{
-	int saved = errno;
-
-	table_each(exec_failed_one, NULL);
-	errno = saved;
-}
-
-static void before_spawn_one(int fd, struct conn *c, void *arg)
+/* The new image gets the socket and is none of us: the connection never comes back to the ring. */
+static void hand_over_one(int fd, struct conn *c, void *arg)
 {
 	(void)arg;
 	if (!c->end || !goes_over(fd))
 		return;
 	conn_leave(c, fd, HUT_R_EXEC);
-	__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
+	__atomic_fetch_or(&c->end->flags, HUT_ENDF_HANDED, __ATOMIC_ACQ_REL);
+}
+
+/* exec closes it as a kill would; the peer takes from the ring what it can. */
+static void settle_one(int fd, struct conn *c, void *arg)
+{
+	(void)arg;
+	if (c->end && !c->inherited && !goes_over(fd) && conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd) &&
+	    (LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_LEFT))
+		conn_settle_debt(c, fd);
+}
+
+/* Once a connection, not once a descriptor. */
+static void hold_one(struct conn *c, void *arg)
+{
+	if (c->end && c->inherited)
+		__atomic_fetch_add(&c->end->holders, *(int *)arg, __ATOMIC_ACQ_REL);
+}
+
+void life_before_exec(void)
+{
+	int saved = errno, less = -1;
+
+	table_each(hand_over_one, NULL);
+	if (!life_in_vfork_child()) {
+		table_each(settle_one, NULL);
+		table_conns(hold_one, &less);
+		stats_write();
+	}
+	errno = saved;
+}
+
+void life_exec_failed(void)
+{
+	int saved = errno, more = 1;
+
+	if (!life_in_vfork_child())
+		table_conns(hold_one, &more);
+	errno = saved;
 }
 
 /* posix_spawn, system, popen: their child runs inside libc, where we see nothing. */
@@ -236,6 +229,6 @@ void life_before_spawn(void)
 	int saved = errno;
 
 	if (!life_in_vfork_child())
-		table_each(before_spawn_one, NULL);
+		table_each(hand_over_one, NULL);
 	errno = saved;
 }

@@ -29,6 +29,7 @@ struct poll_job {
 	void *big;             /* memory of its own, or MAP_FAILED */
 	size_t big_size;
 	bool *counted;         /* raw waits noted, by entry */
+	uint32_t *view;        /* of conn_sleep(), by entry */
 	bool sleeping;         /* count_in() without its count_out() */
 	struct pollfd *user;
 	nfds_t n;
@@ -146,6 +147,7 @@ static void count_in(struct poll_job *j)
 			continue;
 		if (!j->slept)
 			wait_count(c, j->user[i].events, 1);
+		j->view[i] = conn_sleep(c);
 		counted[i] = !conn_has_bell(c);
 		if (counted[i])
 			__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
@@ -163,6 +165,7 @@ static void count_out(struct poll_job *j)
 
 		if (!c)
 			continue;
+		conn_awake(c, j->view[i]);
 		if (counted[i])
 			__atomic_fetch_sub(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 	}
@@ -244,12 +247,17 @@ static int poll_loop(struct poll_job *j, uint64_t deadline, const sigset_t *mask
 			count_out(j);
 			continue;
 		}
-		int n = REAL(ppoll)(j->work, j->n + j->bells, wait_until(wait_sooner(deadline, j->deadline), &ts), mask);
+		int n = -1;
+
+		errno = EINTR;
+		if (signals_sleep(j->bells ? j->work[j->n].fd : -1))
+			n = REAL(ppoll)(j->work, j->n + j->bells, wait_until(wait_sooner(deadline, j->deadline), &ts), mask);
+		signals_woke();
 		int saved = errno;
 
+		count_out(j);
 		if (n > 0)
 			stirred_raw = after_sleep(j);
-		count_out(j);
 		errno = saved;
 		if (n < 0)
 			return -1;
@@ -279,9 +287,11 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	struct pollfd work_stack[2 * POLL_STACK];
 	struct conn *conn_stack[POLL_STACK];
 	bool counted_stack[POLL_STACK];
-	size_t each = 2 * sizeof(struct pollfd) + sizeof(struct conn *) + sizeof(bool);
+	uint32_t view_stack[POLL_STACK];
+	size_t each = 2 * sizeof(struct pollfd) + sizeof(struct conn *) + sizeof(bool) + sizeof(uint32_t);
 	struct poll_job j __attribute__((cleanup(poll_end))) = {
-		.user = fds, .work = work_stack, .conns = conn_stack, .counted = counted_stack, .big = MAP_FAILED,
+		.user = fds, .work = work_stack, .conns = conn_stack, .counted = counted_stack,
+		.view = view_stack, .big = MAP_FAILED,
 		.big_size = n * each,
 	};
 	uint64_t deadline = NS_FOREVER;
@@ -298,7 +308,8 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 		}
 		j.conns = j.big;
 		j.work = (void *)(j.conns + n);
-		j.counted = (void *)(j.work + 2 * n);
+		j.view = (void *)(j.work + 2 * n);
+		j.counted = (void *)(j.view + n);
 	}
 	if (timeout)
 		deadline = timeout->tv_sec || timeout->tv_nsec ?
@@ -312,5 +323,6 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 		}
 	}
 	j.n = n;
+	signals_clear();
 	return poll_loop(&j, deadline, mask);
 }

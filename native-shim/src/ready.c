@@ -339,10 +339,8 @@ short conn_ready(struct conn *c, int fd, short want)
 		if (UNLIKELY(LOAD(&e->rx_end) != HUT_NO_SPLIT))
 			p.events |= (short)(want & POLLRDHUP);
 	} else {
-		uint64_t turn;
-
 		p.events |= (short)(want & (in | POLLPRI | POLLRDHUP));
-		if (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_unclaimed(c, &turn))
+		if ((want & in) && (conn_rx_told(c) || (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_tell(c))))
 			got |= (short)(want & in);
 	}
 	if (LOAD(&e->tx_path) == HUT_PATH_RING && !conn_tx_unread(c)) {

@@ -8,6 +8,9 @@
 #include "conn.h"
 #include "io.h"
 
+#define SOON_NS (100 * NS_PER_MS) /* longer than a sender is kept from its next call, as a rule */
+
+#define BINS 512
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)
 
 static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t limit, size_t total, int flags)
@@ -140,11 +143,30 @@ static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t 
 	return (ssize_t)n;
 }
 
-/* rx_lock held.  A peek that reaches the end of TCP's bytes goes on in the ring. */
-static ssize_t peek_on(struct conn *c, const struct cursor *k, size_t want, ssize_t n)
+/* A peek at what TCP has after its next `skip` bytes, which end in a bin. */
+static ssize_t tcp_peek_after(struct conn *c, int fd, const struct cursor *k, size_t skip, size_t limit)
 {
+	struct iovec iov[BINS + IOV_STACK];
+	struct msghdr m = { .msg_iov = iov };
+	char bin[16384];
+	ssize_t n;
+
+	if (skip > BINS * sizeof(bin) || !raw_begin(c, fd))
+		return 0;
+	for (size_t left = skip; left; left -= iov[m.msg_iovlen++].iov_len)
+		iov[m.msg_iovlen] = (struct iovec){ bin, left < sizeof(bin) ? left : sizeof(bin) };
+	m.msg_iovlen += io_slice(k, limit, iov + m.msg_iovlen, IOV_STACK);
+	n = syscall(SYS_recvmsg, fd, &m, MSG_PEEK | MSG_DONTWAIT);
+	raw_end(c);
+	return n > (ssize_t)skip ? n - (ssize_t)skip : 0;
+}
+
+/* rx_lock held.  A peek that reaches the end of TCP's bytes goes on in the ring, and after an ended ring in TCP again. */
+static ssize_t peek_on(struct conn *c, int fd, const struct cursor *k, size_t want, ssize_t n)
+{
+	struct hut_end *e = c->end;
 	struct cursor w = *k;
-	ssize_t avail = ring_avail(&c->rx, c->end);
+	ssize_t avail = ring_avail(&c->rx, e);
 	size_t more = want - (size_t)n;
 
 	io_advance(&w, (size_t)n);
@@ -152,6 +174,9 @@ static ssize_t peek_on(struct conn *c, const struct cursor *k, size_t want, ssiz
 		return n;
 	more = (size_t)avail < more ? (size_t)avail : more;
 	ring_copy_out(c, &w, 0, more);
+	io_advance(&w, more);
+	if ((size_t)n + more < want && e->rx_head + more == e->rx_end)
+		more += (size_t)tcp_peek_after(c, fd, &w, (size_t)n, want - (size_t)n - more);
 	return n + (ssize_t)more;
 }
 
@@ -170,9 +195,9 @@ static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_
 	if (n < 0 || (uint64_t)n < to_s)
 		return n;
 	if (flags & MSG_PEEK)
-		return peek_on(c, k, want, n);
+		return peek_on(c, fd, k, want, n);
 	STORE(&e->rx_path, HUT_PATH_RING);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	if (e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	return n;
@@ -181,13 +206,12 @@ static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_
 /* rx_lock held: bytes of a stopped round that its writer does not know of yet; 0: there are none. */
 static ssize_t unclaimed_recv(struct conn *c, const struct cursor *k, size_t want, int flags)
 {
-	uint64_t turn;
 	size_t n;
 
 	if (!(flags & MSG_PEEK))
 		return conn_rx_claim(c, want) ? IO_AGAIN : 0;
 	/* A look needs no claim: whoever carries them, the bytes are the same. */
-	n = conn_rx_unclaimed(c, &turn);
+	n = conn_rx_tell(c);
 	if (!n)
 		return 0;
 	struct hut_end at = { .rx_head = c->end->tcp_in + c->end->ring_in };
@@ -293,6 +317,24 @@ static bool look_at_socket(struct conn *c, int fd)
 	return atomic_load(&c->edges) != before;
 }
 
+/* The program has heard of more than came: the writer is sending it by TCP.  True: look again. */
+static bool more_soon(struct conn *c, int fd, size_t have, size_t want, int flags, uint64_t *until)
+{
+	size_t told = conn_state(c) == HUT_END_CHANNEL ? conn_rx_told(c) : 0;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	if (LIKELY(!told) || have >= want || ((flags & MSG_PEEK) && have >= told))
+		return false;
+	if (!*until)
+		*until = now_ns() + SOON_NS;
+	if (now_ns() >= *until) {
+		STORE(&c->told, 0); /* it keeps its bytes to itself: once is enough */
+		return false;
+	}
+	REAL(ppoll)(&p, flags & MSG_PEEK ? 0 : 1, &(struct timespec){ 0, flags & MSG_PEEK ? 20000 : (long)NS_PER_MS }, NULL);
+	return true;
+}
+
 /* The connection has become plain TCP: libc does the rest. */
 static ssize_t recv_plainly(const struct cursor *k, int fd, struct msghdr *whole, size_t done, size_t want, int flags)
 {
@@ -380,10 +422,11 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 {
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
 	size_t want = io_total(m), done = 0;
-	uint64_t deadline = NS_FOREVER;
+	uint64_t deadline = NS_FOREVER, until = 0;
 	struct waiting w WAITING = { 0 };
 	bool timed = false, last = false;
 
+	signals_clear();
 	if ((flags & ~RECV_FLAGS) || want > SSIZE_MAX) {
 		if (flags & MSG_OOB)
 			conn_never(fd, HUT_R_OPTION);
@@ -415,6 +458,8 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 				deadline = io_deadline(conn_timeo(c, fd, false));
 				timed = true;
 			}
+			if (more_soon(c, fd, (size_t)n, want, flags, &until))
+				continue;
 			if (peeked_all(c, fd, n, want, flags, deadline, &last))
 				return io_finish(c, 0, n);
 			continue;
@@ -425,7 +470,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 			if (done == want)
 				return io_finish(c, done, n);
 			/* Short only when the stream itself is empty: look beyond a boundary. */
-			if (crossed(c, path) || sliced)
+			if (crossed(c, path) || sliced || more_soon(c, fd, done, want, flags, &until))
 				continue;
 			if (!(flags & MSG_WAITALL) || !io_blocks(c, flags))
 				return io_finish(c, done, n);
@@ -436,7 +481,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 				c->err = errno; /* bytes first, the error at the next call */
 			return io_finish(c, done, n);
 		}
-		if (crossed(c, path) || look_at_socket(c, fd))
+		if (crossed(c, path) || more_soon(c, fd, done, want, flags, &until) || look_at_socket(c, fd))
 			continue;
 		if (!io_blocks(c, flags) || (done && !(flags & MSG_WAITALL))) {
 			errno = EAGAIN;

@@ -167,6 +167,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 	struct waiting w WAITING = { 0 };
 	bool timed = false;
 
+	signals_clear();
 	if ((flags & ~SEND_FLAGS) || !want || want > SSIZE_MAX || m->msg_controllen) {
 		if (want || m->msg_controllen)
 			conn_never(fd, HUT_R_OPTION);

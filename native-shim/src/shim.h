@@ -90,6 +90,7 @@ struct epreg {
 	uint64_t seen_rx;  /* edge-triggered: what the last event told of ... */
 	uint32_t seen_edges;
 	uint32_t seen_short;
+	uint32_t idle;     /* looks in a row that found nothing */
 	uint32_t stir;     /* counts what made it hot: a sleeper-to-be must not undo what came meanwhile */
 	uint32_t mods;     /* counts EPOLL_CTL_MOD: what was seen before it is not for what the registration is now */
 	uint32_t life;     /* counts uses of this object */
@@ -110,11 +111,14 @@ struct conn {
 	_Atomic uint32_t note_seen;
 	_Atomic int rx_waiters; /* threads waiting, by direction (rule 13) */
 	_Atomic int tx_waiters;
+	_Atomic uint64_t sleepers; /* view << 32 | asleep with an older view << 16 | asleep with this view, see conn_changed() */
+	_Atomic int callers;    /* threads in a sleeping recv or send */
 	_Atomic int raw;        /* short calls under way on the socket by its number */
 	uint32_t ref;
 	uint32_t pool_slot;
 	bool own_pool;   /* the slot is of this process's own pool, not of a parent's */
 	bool inherited;  /* came through fork */
+	bool held;       /* the fork that is under way has counted its child as a holder */
 	uint32_t family; /* AF_INET or AF_INET6 */
 	bool active;
 	bool nonblock;   /* before `end` exists */
@@ -129,10 +133,12 @@ struct conn {
 	uint64_t stall_head;
 	uint64_t full_ns;    /* since when the ring has been short of room */
 	uint64_t check_ns;   /* last look at the TCP socket's own state */
+	uint64_t told;       /* a stopped round's bytes before this offset were there to be seen: a read must find them */
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
+	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */
 	_Atomic bool sock_event; /* an epoll set was told of the socket itself */
 	_Atomic bool plain;  /* forgotten: its descriptors are plain TCP now, not closed */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */
@@ -162,10 +168,12 @@ struct conn *table_remove(int fd);          /* returns it pinned; nfds is alread
 struct conn *conn_by_index(uint32_t index); /* pinned, or NULL */
 void table_forget(struct conn *c);          /* every descriptor of it becomes plain TCP */
 int table_fd_of(struct conn *c);            /* any descriptor of it, or -1 */
+void table_conns(void (*fn)(struct conn *c, void *arg), void *arg); /* not pinned: for who holds the control lock, or is alone */
 void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg);
 struct epset *epset_get(int fd);
 void epset_set(int fd, struct epset *s);
 int table_epset_fd(const struct epset *s);  /* any descriptor of the set, or -1 */
+int table_last_used(void);                  /* no descriptor above it was ever tracked */
 unsigned int table_high(void);              /* as many descriptors as the process may have */
 bool table_is_hidden(int fd);
 int table_hide(int fd);                     /* moves fd to the top of the table; returns the new number */
@@ -190,7 +198,8 @@ bool control_enabled(void);
 bool control_slot(struct conn *c);                  /* gives c->end */
 bool control_adopt(struct conn *c);                 /* a forked child becomes the owner */
 void control_free_slot(struct conn *c);
-bool control_register(struct conn *c, int fd);
+enum registered { REGISTER_DONE, REGISTER_BUSY, REGISTER_FAILED };
+enum registered control_register(struct conn *c, int fd);
 void control_gone(struct conn *c, uint32_t reason);
 void control_poll(void);                            /* takes in what the agent sent */
 void control_after_fork_child(void);
@@ -208,10 +217,13 @@ void conn_stop(struct conn *c, int fd, uint32_t reason);
 void conn_never(int fd, uint32_t reason);           /* before a call that the shim cannot follow (rule 8) */
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
-void conn_poison(struct conn *c, int fd);
+void conn_poison_by(struct conn *c, int fd, const char *who);
+#define conn_poison(c, fd) conn_poison_by(c, fd, __func__)
 bool conn_end_of_tcp(struct conn *c);               /* TCP has ended: true when the ring has bytes that come first */
-size_t conn_rx_unclaimed(const struct conn *c, uint64_t *turn); /* bytes of a stopped round that may be claimed */
+size_t conn_rx_unclaimed(const struct conn *c);     /* bytes of a stopped round that may be claimed */
+size_t conn_rx_tell(struct conn *c);                /* the same, and the program hears of them */
 bool conn_rx_claim(struct conn *c, size_t want);    /* rx_lock held */
+size_t conn_rx_told(const struct conn *c);          /* bytes that come by TCP at once, and were seen in the ring before */
 void conn_rx_leave(struct conn *c);                 /* rx_lock held: the round is drained */
 void conn_ring_peer(struct conn *c);
 void conn_wake_self(struct conn *c);
@@ -229,6 +241,10 @@ short conn_sock_events(struct conn *c, short want); /* what a sleeper must ask t
 ssize_t conn_tx_room(struct conn *c);               /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
+void conn_changed(struct conn *c);                  /* an edge, and sleepers have to ask the kernel something else */
+uint32_t conn_sleep(struct conn *c);                /* before the sleeper finds out what to ask ... */
+void conn_awake(struct conn *c, uint32_t view);
+bool conn_oversleeps(struct conn *c);               /* somebody sleeps since before the last change */
 uint64_t conn_timeo(struct conn *c, int fd, bool send); /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
 bool lock_rx(struct hut_end *e);                    /* false: this very thread holds it (a signal handler's call) */
 void unlock_rx(struct hut_end *e);
@@ -295,6 +311,8 @@ void epset_activity(struct conn *c);               /* bytes moved: sets must loo
 void epset_young(struct conn *c);                  /* connected: to be tended until it has a doorbell */
 void epset_drop(int epfd);
 void epset_alias(int fd, struct epset *s);
+void epset_nest(struct epset *inner, struct epset *outer); /* outer NULL: a set that we do not know */
+void epset_watch_inner(struct epset *outer);       /* somebody is going to wait for `outer` */
 void epset_watch(struct epset *s);                  /* something waits on the set itself: its connections go to TCP */
 void epset_fork(bool before);                      /* holds the lock over fork() */
 
@@ -331,7 +349,9 @@ bool uring_in_use(void); /* uring.c; as it was within the last second */
 
 /* ---- signals.c ------------------------------------------------------------------------------ */
 
-void signals_clear(void);       /* before a sleep ... */
-bool signals_interrupted(void); /* ... and after EINTR: did a handler without SA_RESTART run in this thread? */
+void signals_clear(void);
+bool signals_sleep(int bell);
+void signals_woke(void);
+bool signals_interrupted(void); /* has a handler without SA_RESTART run in this thread since signals_clear()? */
 
 #endif /* HUTONG_SHIM_H */

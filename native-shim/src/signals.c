@@ -22,6 +22,7 @@ static struct {
 } marked[SIGNALS];
 
 static __thread volatile bool interrupted __attribute__((tls_model("initial-exec")));
+static __thread volatile int wake_fd __attribute__((tls_model("initial-exec"))) = -1;
 
 static void mark(int sig, siginfo_t *info, void *context)
 {
@@ -30,11 +31,33 @@ static void mark(int sig, siginfo_t *info, void *context)
 	if (call)
 		call(sig, info, context);
 	interrupted = true; /* last, since the handler may have waited itself */
+	if (wake_fd >= 0)
+		bell_ring(wake_fd);
 }
 
+/* A call begins that may sleep: what comes from now on interrupts it, also while it is awake. */
 void signals_clear(void)
 {
 	interrupted = false;
+}
+
+/*
+ * Between this and signals_woke() the thread sleeps, and `bell`, if it has one, is among what can end the sleep: a handler
+ * that runs just before the sleep ends it by the bell.  False: one has run already.
+ */
+bool signals_sleep(int bell)
+{
+	wake_fd = bell;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (LIKELY(!interrupted))
+		return true;
+	wake_fd = -1;
+	return false;
+}
+
+void signals_woke(void)
+{
+	wake_fd = -1;
 }
 
 bool signals_interrupted(void)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stop.c - each direction's way back to TCP (rules 7 and 8), what is owed then, and the reset of a broken connection. */
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "real.h"
@@ -25,7 +27,7 @@ static void owe(struct conn *c, uint64_t from)
 	e->tx_head = from;
 	e->ring_out -= e->tx_tail - from;
 	STORE(&e->tx_path, HUT_PATH_DRAIN);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	hut_log("fd %u: goes back to TCP at %llu, %llu owed", e->fd, (unsigned long long)from,
 		(unsigned long long)(e->tx_tail - from));
 }
@@ -57,7 +59,8 @@ void conn_tx_stopped(struct conn *c, int fd)
 		owe(c, stop);
 	}
 	unlock_tx(e);
-	conn_flush_debt(c, fd);
+	if (!conn_flush_debt(c, fd))
+		epset_activity(c);
 }
 
 /* tx_lock held.  False: TCP takes no more at present.  A broken connection owes nothing that TCP could carry. */
@@ -109,9 +112,11 @@ bool conn_flush_debt(struct conn *c, int fd)
 			REAL(shutdown)(fd, SHUT_WR);
 			raw_end(c);
 		}
-		atomic_fetch_add(&c->edges, 1);
+		conn_changed(c);
 	}
 	unlock_tx(e);
+	if (done)
+		epset_activity(c);
 	return done;
 }
 
@@ -150,7 +155,7 @@ static bool end_round(struct conn *c, bool closing)
 		return false;
 	STORE_REL(&c->tx.dir->prod_done, e->tx_round);
 	STORE(&e->tx_path, HUT_PATH_TCP);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	return true;
 }
 
@@ -215,7 +220,7 @@ void conn_rx_leave(struct conn *c)
 {
 	__atomic_fetch_and(&c->end->flags, ~(uint32_t)HUT_ENDF_ARMED, __ATOMIC_ACQ_REL);
 	STORE(&c->end->rx_path, HUT_PATH_TCP);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 }
 
 /* The peer's writer ends its ring at `end`: we drain it and go on with TCP. */
@@ -239,7 +244,8 @@ void conn_rx_ended(struct conn *c, int fd)
 		e->rx_end = end;
 		STORE(&e->reason, HUT_R_PEER_STOP);
 	}
-	if (e->rx_path == HUT_PATH_RING && e->rx_head == e->rx_end)
+	/* Also before S, where nothing was put into the ring: a peek would not see that TCP goes on. */
+	if (e->rx_path != HUT_PATH_TCP && e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	unlock_rx(e);
 }
@@ -251,10 +257,23 @@ static bool tail_from(const struct conn *c, uint64_t from, uint64_t *tail)
 	return *tail >= from && *tail - from <= (uint64_t)c->rx.small_size + c->rx.over_size;
 }
 
-static void stop_rx(struct conn *c)
+/* The ring's bytes are next, or only such that the kernel has come before them. */
+static bool all_there(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
-	uint64_t at, turn;
+	int queued = 0;
+
+	if (e->rx_path != HUT_PATH_SWITCH || !raw_begin(c, fd))
+		return e->rx_path == HUT_PATH_RING;
+	REAL(ioctl)(fd, SIOCINQ, &queued);
+	raw_end(c);
+	return e->rx_head <= e->tcp_in + e->ring_in + (uint64_t)queued; /* more: the writer is sending them again */
+}
+
+static void stop_rx(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	uint64_t at, turn, tail;
 
 	if (!lock_rx(e))
 		return;
@@ -266,6 +285,9 @@ static void stop_rx(struct conn *c)
 		    conn_move(&c->rx, turn, HUT_TURN(e->rx_round, HUT_TURN_STOPPED, at))) {
 			conn_set_flags(e, HUT_ENDF_STOPPED);
 			__atomic_fetch_and(&e->flags, ~(uint32_t)HUT_ENDF_ARMED, __ATOMIC_ACQ_REL);
+			/* Acquire, in tail_from(): what the writer puts from now on it takes back itself. */
+			if (all_there(c, fd) && tail_from(c, at, &tail))
+				STORE(&c->told, tail);
 			STORE(&e->rx_path, HUT_PATH_TCP);
 		}
 	}
@@ -280,7 +302,7 @@ static void take_on(struct conn *c, uint64_t at, uint64_t end)
 	e->rx_head = at;
 	e->rx_end = end;
 	STORE(&e->rx_path, HUT_PATH_RING);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 }
 
 /*
@@ -288,11 +310,11 @@ static void take_on(struct conn *c, uint64_t at, uint64_t end)
  * many there are.  The writer looks at `turn` after it has published, and we look at `tail` after we have moved `turn`;
  * full fences on both sides make one of us see the other.
  */
-size_t conn_rx_unclaimed(const struct conn *c, uint64_t *turn)
+static size_t unclaimed(const struct conn *c, uint64_t at, uint64_t *turn)
 {
 	const struct hut_end *e = c->end;
 	const struct hut_dir *d = c->rx.dir;
-	uint64_t at = LOAD(&e->tcp_in) + LOAD(&e->ring_in), tail;
+	uint64_t tail;
 
 	*turn = conn_turn(&c->rx);
 	if (LOAD(&e->rx_path) != HUT_PATH_TCP || !(LOAD(&e->flags) & HUT_ENDF_STOPPED) ||
@@ -300,6 +322,35 @@ size_t conn_rx_unclaimed(const struct conn *c, uint64_t *turn)
 	    LOAD_ACQ(&d->prod_round) != LOAD(&e->rx_round) || at < LOAD(&d->start) || !tail_from(c, at, &tail))
 		return 0;
 	return tail - at;
+}
+
+size_t conn_rx_unclaimed(const struct conn *c)
+{
+	uint64_t turn;
+
+	return unclaimed(c, LOAD(&c->end->tcp_in) + LOAD(&c->end->ring_in), &turn);
+}
+
+/* The same for a program that is going to hear of them. */
+size_t conn_rx_tell(struct conn *c)
+{
+	uint64_t at = LOAD(&c->end->tcp_in) + LOAD(&c->end->ring_in), turn;
+	size_t n = unclaimed(c, at, &turn);
+
+	if (n && at + n > LOAD(&c->told))
+		STORE(&c->told, at + n);
+	return n;
+}
+
+/*
+ * The program may know of bytes, by a readiness report or a peek, that were in the ring then, and the writer may have
+ * taken them back since: it sends them by TCP in the same breath.  Until they are there they count as readable.
+ */
+size_t conn_rx_told(const struct conn *c)
+{
+	uint64_t at = LOAD(&c->end->tcp_in) + LOAD(&c->end->ring_in), told = LOAD(&c->told);
+
+	return LOAD(&c->end->rx_path) != HUT_PATH_RING && told > at ? told - at : 0;
 }
 
 /*
@@ -310,7 +361,7 @@ bool conn_rx_claim(struct conn *c, size_t want)
 {
 	struct hut_end *e = c->end;
 	uint64_t turn, at = e->tcp_in + e->ring_in;
-	size_t n = conn_rx_unclaimed(c, &turn);
+	size_t n = unclaimed(c, at, &turn);
 
 	if (n > want)
 		n = want;
@@ -347,10 +398,10 @@ bool conn_end_of_tcp(struct conn *c)
 static void stop(struct conn *c, int fd, uint32_t reason)
 {
 	hut_log("fd %d: STOP, reason %u", fd, reason);
-	stop_rx(c);
+	stop_rx(c, fd);
 	stop_tx(c, fd, false);
 	STORE(&c->end->reason, reason);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	conn_ring_peer(c);
 	epset_activity(c);
 }
@@ -439,12 +490,13 @@ void conn_never(int fd, uint32_t reason)
 }
 
 /* An impossible cursor, or bytes where none may be: the connection is reset, never guessed at (decision 8). */
-void conn_poison(struct conn *c, int fd)
+void conn_poison_by(struct conn *c, int fd, const char *who)
 {
 	/* Disconnecting sends a reset, drops what is queued, and leaves the socket as a reset from the peer would. */
 	const struct sockaddr none = { .sa_family = AF_UNSPEC };
 
 	conn_mark_never(c, HUT_R_POISONED);
+	hut_log("fd %d: reset, found wrong by %s", fd, who);
 	c->err = ECONNRESET;
 	conn_set_flags(c->end, HUT_ENDF_POISONED | HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	__atomic_fetch_and(&c->end->flags, ~(uint32_t)(HUT_ENDF_ARMED | HUT_ENDF_STOPPED), __ATOMIC_ACQ_REL);
@@ -455,7 +507,7 @@ void conn_poison(struct conn *c, int fd)
 		syscall(SYS_connect, fd, &none, sizeof(none));
 		raw_end(c);
 	}
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	conn_ring_peer(c);
 	control_gone(c, HUT_R_POISONED);
 }

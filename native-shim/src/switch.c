@@ -128,7 +128,7 @@ static void start_tx(struct conn *c, uint32_t round)
 	/* Release: start, tail and split are valid once the round is announced. */
 	STORE_REL(&d->prod_round, round);
 	STORE(&e->tx_path, HUT_PATH_RING);
-	atomic_fetch_add(&c->edges, 1);
+	conn_changed(c);
 	/* The reader may have looked for the round just before it went to sleep, and waits for TCP. */
 	conn_ring_peer(c);
 	hut_log("fd %u: sends on the ring from %llu", e->fd, (unsigned long long)e->tx_start);
@@ -207,7 +207,7 @@ void conn_start_rx(struct conn *c, int fd)
 		e->rx_start = e->rx_head = s;
 		STORE_REL(&r->dir->head, s);
 		STORE(&e->rx_path, s == at ? HUT_PATH_RING : HUT_PATH_SWITCH);
-		atomic_fetch_add(&c->edges, 1);
+		conn_changed(c);
 		hut_log("fd %d: receives on the ring from %llu (at %llu)", fd, (unsigned long long)s,
 			(unsigned long long)at);
 	}

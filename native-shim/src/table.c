@@ -291,6 +291,11 @@ void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg)
 	}
 }
 
+int table_last_used(void)
+{
+	return (int)atomic_load(&used_high) - 1;
+}
+
 struct epset *epset_get(int fd)
 {
 	uintptr_t v = slot_of(fd);
@@ -362,12 +367,21 @@ void table_hidden_each(void (*fn)(int fd, void *arg), void *arg)
 			fn((int)(i * 64 + (unsigned int)__builtin_ctzll(w)), arg);
 }
 
-static void drop_pins(struct conn *c)
+void table_conns(void (*fn)(struct conn *c, void *arg), void *arg)
 {
+	for (uint32_t i = 0; by_index && i < index_count; i++)
+		fn(by_index[i], arg);
+}
+
+static void drop_pins(struct conn *c, void *arg)
+{
+	(void)arg;
 	/* Other threads' pins do not exist in the child: the table's are all there are. */
 	atomic_store(&c->pins, atomic_load(&c->nfds));
 	atomic_store(&c->rx_waiters, 0);
 	atomic_store(&c->tx_waiters, 0);
+	atomic_store(&c->callers, 0);
+	atomic_store(&c->sleepers, 0);
 	atomic_store(&c->raw, 0);
 	c->inherited = true;
 	c->own_pool = false;
@@ -377,10 +391,6 @@ void table_after_fork_child(void)
 {
 	atomic_store(&lock_holder, 0);
 	raw_depth = 0;
-	for (unsigned int fd = 0, n = atomic_load(&used_high); table && fd < n; fd++) {
-		uintptr_t v = slot_of((int)fd);
-
-		if (v && !(v & TAG_EPSET))
-			drop_pins((struct conn *)v);
-	}
+	/* Also those that another thread of the parent was closing: in the child they stay as they are. */
+	table_conns(drop_pins, NULL);
 }

@@ -52,9 +52,13 @@ static bool can_spin(const struct conn *c, short want)
  * A short spin instead of a sleep, only while it has been paying: one miss ends it for the next fifteen waits.  Yields
  * all the time, so that on a busy machine the peer gets this core.
  */
+#define CROWDED_NS 200000ull                  /* a yield that took so long has let somebody else run */
+#define CROWDED_FOR_NS (100 * NS_PER_MS)
+
 bool spin_for(struct conn *const *c, const short *want, int n)
 {
-	uint64_t max, until;
+	static _Atomic uint64_t crowded_until;
+	uint64_t max, until, now, before;
 	bool any = false, paying = false;
 
 	for (int i = 0; i < n; i++) {
@@ -65,7 +69,10 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 	}
 	if (!any || !paying || !(max = control_spin_ns()))
 		return false;
-	until = now_ns() + max;
+	now = now_ns();
+	if (now < atomic_load_explicit(&crowded_until, memory_order_relaxed))
+		return false;
+	until = now + max;
 	do {
 		for (int k = 0; k < 50; k++) {
 			for (int i = 0; i < n; i++) {
@@ -77,7 +84,13 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 			relax();
 		}
 		sched_yield();
-	} while (now_ns() < until);
+		before = now;
+		now = now_ns();
+		if (now - before > CROWDED_NS) { /* others need this core more: sleep, and be woken in time */
+			atomic_store(&crowded_until, now + CROWDED_FOR_NS);
+			break;
+		}
+	} while (now < until);
 	for (int i = 0; i < n; i++)
 		c[i]->spin_budget = 0;
 	return false;
@@ -141,6 +154,10 @@ void wait_drain(struct conn *c, int fd, short mine)
 {
 	short others = 0;
 
+	if (UNLIKELY(conn_oversleeps(c))) {
+		sched_yield();
+		return;
+	}
 	bell_drain(c->bell);
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
@@ -174,6 +191,7 @@ void wait_begin(struct waiting *w, struct conn *c, short want)
 		return;
 	w->want = want;
 	wait_count(c, want, 1);
+	atomic_fetch_add(&c->callers, 1);
 	w->c = c;
 }
 
@@ -181,8 +199,10 @@ void wait_end(struct waiting *w)
 {
 	int saved = errno;
 
-	if (w->c)
+	if (w->c) {
+		atomic_fetch_sub(&w->c->callers, 1);
 		wait_count(w->c, w->want, -1);
+	}
 	errno = saved;
 }
 
@@ -191,6 +211,18 @@ static void raw_wait_end(struct conn **c)
 {
 	if (*c)
 		__atomic_fetch_sub(&(*c)->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+}
+
+struct asleep {
+	struct conn *c;
+	uint32_t view;
+};
+
+static void asleep_end(struct asleep *a)
+{
+	if (a->c)
+		conn_awake(a->c, a->view);
+	a->c = NULL;
 }
 
 #define SEEN_READY 3
@@ -207,6 +239,8 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 		__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 		raw = c;
 	}
+	struct asleep a __attribute__((cleanup(asleep_end))) = { c, conn_sleep(c) };
+
 	conn_arm_waits(c, want);
 	if (conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, want))
 		return SEEN_READY;
@@ -214,14 +248,20 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	deadline = wait_sooner(deadline, conn_young_ns(c));
 	if (want & POLLOUT)
 		deadline = wait_sooner(deadline, conn_stall_ns(c));
-	signals_clear();
-	n = REAL(ppoll)(p, bell ? 2 : 1, wait_until(deadline, &ts), NULL);
+	n = -1;
+	errno = EINTR;
+	if (signals_sleep(c->bell))
+		n = REAL(ppoll)(p, bell ? 2 : 1, wait_until(deadline, &ts), NULL);
+	signals_woke();
 	bool told = n > 0 && p[0].revents;
+	int saved = errno;
 
+	asleep_end(&a);
 	if (told && conn_state(c) == HUT_END_CHANNEL)
 		conn_check_socket(c, fd);
 	if (n > 0 && bell && p[1].revents)
 		wait_drain(c, fd, want);
+	errno = saved;
 	return told && conn_state(c) != HUT_END_CHANNEL ? SEEN_READY : n;
 }
 

@@ -2,6 +2,7 @@
 """MPI over several links, by IPv6, and with MPICH: every byte is checked, and the results are those of plain TCP."""
 
 import os
+import time
 
 from hutongbench.cases import results
 from pairs import PairTest
@@ -38,9 +39,31 @@ class OpenMpiTest(ClusterTest):
 
 class MpichTest(PairTest):
     """
-    Debian's MPICH (UCX underneath); its Hydra takes the launcher of ./hutong mpirun for rsh. Two ranks: with more of
-    them than cores, this MPICH now and then does not come out of MPI_Finalize, on plain TCP as well.
+    Debian's MPICH (UCX underneath); its Hydra takes the launcher of ./hutong mpirun for rsh.
+
+    This MPICH (4.0.2 on UCX 1.13) now and then does not come out of MPI_Finalize, on plain TCP and without anything of
+    Hutong: with more ranks than cores often, with UCX_RNDV_THRESH=inf always, in one network namespace too. So there
+    are two ranks, and a run that hangs is repeated; one must end well, and what all have told must be the same.
     """
+
+    ATTEMPTS, SECONDS = 5, 20
+
+    def results_of(self, way, start):
+        """Results of the first run that ends; a bad end is an error."""
+        hung = []
+        for _ in range(self.ATTEMPTS):
+            job = start()
+            deadline = time.monotonic() + self.SECONDS
+            while job.running() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if not job.running():
+                found = results(way.finish(job))
+                self.assertTrue(found)
+                self.assertEqual(hung, [found] * len(hung))
+                return found
+            hung.append(results(job.output()))
+            job.kill()
+        raise AssertionError("%d runs did not end: %s" % (self.ATTEMPTS, hung))
 
     def case(self, program, *arguments):
         def run(way):
@@ -52,13 +75,11 @@ class MpichTest(PairTest):
             if way.accelerated:
                 variables.update(LD_PRELOAD=way.preload, HUTONG_STATS=way.env["HUTONG_STATS"])
             settings = [part for name, value in variables.items() for part in ("-genv", name, value)]
-            job = way.start_plain(VM1, "mpiexec.hydra", "-launcher", "rsh", "-launcher-exec", way.file("launch"),
-                                  "-hosts", "VM1,VM2", "-np", 2, *settings,
-                                  EXAMPLES + "/mpich/c/" + program, *arguments)
-            found = results(way.finish(job))
-            self.assertTrue(found)
-            return found
-        self.twice(run, program)
+            line = ("mpiexec.hydra", "-launcher", "rsh", "-launcher-exec", way.file("launch"), "-hosts", "VM1,VM2",
+                    "-np", 2, *settings, EXAMPLES + "/mpich/c/" + program, *arguments)
+            return self.results_of(way, lambda: way.start_plain(VM1, *line))
+        # UCX sleeps on a set that holds its sets, which keeps their connections on TCP (docs/known-limits.md).
+        self.twice(run)
 
     def test_mixed_sizes(self):
         self.case("mixed", 100)

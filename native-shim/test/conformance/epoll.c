@@ -243,7 +243,10 @@ static void nested(int fd, int how)
 		FD_ZERO(&r);
 		FD_SET(in, &r);
 		go(TO_B);
-		n = how == 0 ? epoll_wait(out, &e, 1, 1000) : how == 1 ? poll(&p, 1, 1000) : select(in + 1, &r, NULL, NULL, &tv);
+		if (how == 0)
+			n = epoll_wait(out, &e, 1, 1000);
+		else
+			n = how == 1 ? poll(&p, 1, 1000) : select(in + 1, &r, NULL, NULL, &tv);
 		lost += n != 1;
 		while (epoll_wait(in, &e, 1, 0) == 1 && recv(fd, &c, 1, MSG_DONTWAIT) == 1)
 			got++;

@@ -102,7 +102,8 @@ static void crowd(int *fd, bool first)
 			char c = (char)(round + i);
 
 			if (first)
-				right += send(fd[i], &c, 1, MSG_NOSIGNAL) == 1 && recv(fd[i], &c, 1, 0) == 1 && c == (char)(round + i);
+				right += send(fd[i], &c, 1, MSG_NOSIGNAL) == 1 && recv(fd[i], &c, 1, 0) == 1 &&
+					 c == (char)(round + i);
 			else
 				right += recv(fd[i], &c, 1, 0) == 1 && send(fd[i], &c, 1, MSG_NOSIGNAL) == 1;
 		}

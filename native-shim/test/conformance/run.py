@@ -20,6 +20,7 @@ FAMILIES = {"ipv4": ("10.99.0.1", ""), "ipv6": ("fd99::1", "swap"), "mapped": ("
 AGENT = "-r 262144 -o 4194304 -b 65536 -m 20 -s 50 -d 10.99.0.2 -d fd99::2 10.99.0.1 10.99.0.2 fd99::1 fd99::2"
 ADDRESSES = ("10.99.0.1/24", "10.99.0.2/24", "10.99.0.3/24", "fd99::1/64", "fd99::2/64", "fd99::3/64")
 OWN_AGENT, SLOW = 1, 8  # flags of harness.h
+RETRIES = 3
 REALLY = 0.9  # share of the runs in which the shim's own statistics must tell of a ring
 
 
@@ -126,9 +127,10 @@ class Suite:
         self.lock = threading.Lock()
         self.times = []
         self.jobs = queue.SimpleQueue()
-        self.passed = self.failed = self.must_ring = self.seen_ring = 0
+        self.passed = self.failed = self.once_only = self.must_ring = self.seen_ring = 0
 
-    def compare(self, lane, case, family):
+    def once(self, lane, case, family):
+        """One comparison: (label, trace on TCP, what is wrong)."""
         label = "%s %s%s" % (case.name, family, " " + self.options.label if self.options.label else "")
         started = time.monotonic()
         tcp, _, tcp_problems, _ = lane.run(case, family, False)
@@ -155,7 +157,24 @@ class Suite:
             if case.on_ring():
                 self.must_ring += 1
                 self.seen_ring += on_ring > 0
-            if text:
+        return label, tcp, text
+
+    def compare(self, lane, case, family):
+        label, tcp, text = self.once(lane, case, family)
+        again = 0
+        # Many cases wait for states by the clock, and the machine may be busy: a difference must show more than once.
+        # What shows once is printed and counted by itself.
+        while text and again < RETRIES:
+            again += 1
+            repeated = self.once(lane, case, family)[2]
+            if repeated:
+                break
+        with self.lock:
+            if text and again == RETRIES and not repeated:
+                self.once_only += 1
+                self.passed += 1
+                print("SEEN ONCE: %s\n%s" % (label, "\n".join(text)), flush=True)
+            elif text:
                 self.failed += 1
                 print("FAILED: %s\n%s" % (label, "\n".join(text)), flush=True)
             else:
@@ -202,7 +221,8 @@ class Suite:
 
     def summary(self, whole):
         comparisons, differences = self.passed + self.failed, self.failed
-        print("%d cases, %d comparisons, %d differences" % (len(self.cases), comparisons, differences))
+        print("%d cases, %d comparisons, %d differences, %d more seen once in %d tries"
+              % (len(self.cases), comparisons, differences, self.once_only, RETRIES + 1))
         if not self.options.tcp_only and self.must_ring:
             print("the shim's statistics tell of a ring in %d of %d runs" % (self.seen_ring, self.must_ring))
             if whole:
@@ -223,7 +243,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--build", default=os.path.join(HERE, "../../build"), help="where the programs are")
     parser.add_argument("--list", action="store_true", help="print the table of cases and end")
-    parser.add_argument("--filter", metavar="NAME", help="only cases whose name or group contains NAME (or, with =NAME, is NAME)")
+    parser.add_argument("--filter", metavar="NAME",
+                        help="only cases whose name or group contains NAME (or, with =NAME, is NAME)")
     parser.add_argument("--family", action="append", choices=sorted(FAMILIES))
     parser.add_argument("--jobs", type=int, default=8, help="how many at a time")
     parser.add_argument("--repeat", type=int, default=1)
@@ -245,7 +266,8 @@ def main():
         sys.exit("two cases of one name")
     wanted = options.filter
     if wanted:
-        cases = [c for c in cases if (c.name == wanted[1:] if wanted[0] == "=" else wanted in c.name or wanted in c.group)]
+        cases = [c for c in cases
+                 if (c.name == wanted[1:] if wanted[0] == "=" else wanted in c.name or wanted in c.group)]
     if options.quick:
         cases = [c for c in cases if not c.flags & SLOW]
     if options.list:

@@ -130,7 +130,9 @@ static void leave_by(int fd, enum stop stop, size_t n, bool with_end)
 		struct msghdr m = { .msg_iov = &(struct iovec){ "x", 1 }, .msg_iovlen = 1, .msg_control = u.buf,
 				    .msg_controllen = sizeof(u.buf) };
 
-		u.align = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
+		u.align.cmsg_level = SOL_SOCKET;
+		u.align.cmsg_type = SCM_RIGHTS;
+		u.align.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&u.align), &fd, sizeof(fd));
 		noted("pass", sendmsg(sv[0], &m, 0));
 		rest_or_told(fd, n);

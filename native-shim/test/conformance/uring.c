@@ -96,8 +96,8 @@ static void by_uring(int fd, int rounds)
 		char c = (char)i;
 
 		if (i < rounds)
-			right += uring_do(&u, IORING_OP_SEND, fd, &c, 1) == 1 && uring_do(&u, IORING_OP_RECV, fd, &c, 1) == 1 &&
-				 c == (char)i;
+			right += uring_do(&u, IORING_OP_SEND, fd, &c, 1) == 1 &&
+				 uring_do(&u, IORING_OP_RECV, fd, &c, 1) == 1 && c == (char)i;
 		else
 			right += send(fd, &c, 1, MSG_NOSIGNAL) == 1 && recv(fd, &c, 1, 0) == 1 && c == (char)i;
 		ms(1);

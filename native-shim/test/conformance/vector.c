@@ -392,7 +392,8 @@ static void a_sendfile_nonblock(int fd)
 
 		if (r > 0)
 			n += (size_t)r;
-		else if (r == 0 || errno != EAGAIN || at != (off_t)n || poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, 5000) != 1)
+		else if (r == 0 || errno != EAGAIN || at != (off_t)n ||
+			 poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, 5000) != 1)
 			break;
 	}
 	note(" sent=%zu", n);

@@ -138,18 +138,31 @@ static bool may_fall_short(const struct conn *c, int dir, bool nowait)
 	return nowait || c->nonblock || c->plan.toggles || c->timed[dir == OUT] || c->plan.signals;
 }
 
-void finish_out(struct conn *c)
+static void shut(struct conn *c)
 {
-	if (c->out_done)
+	if (atomic_exchange(&c->shut, true))
 		return;
-	c->out_done = true;
 	atomic_store(&c->out->shut, 1);
 	/* With both ends reached a close says the same. */
-	if (c->plan.direct_close && c->in_done)
+	if (c->plan.direct_close && (c->plan.late_shut ? my_role == SERVER : c->in_done))
 		return;
 	doing(c, OUT, "shutdown");
 	if (shutdown(any_fd(c, OUT, c->n_out), SHUT_WR))
 		fail(c, "shutdown: %s", strerror(errno));
+}
+
+/*
+ * All is sent.  Most connections are shut only when all has come as well: with one side shut they would not go to the
+ * ring any more.
+ */
+void finish_out(struct conn *c)
+{
+	if (c->out_done)
+		return;
+	atomic_store(&c->sent_all, true);
+	if (!c->plan.late_shut || atomic_load(&c->in->got) == c->plan.total[!my_role])
+		shut(c);
+	c->out_done = true;
 }
 
 enum step do_send(struct conn *c)
@@ -299,6 +312,8 @@ void came(struct conn *c, size_t n)
 		fail(c, "too many bytes: %llu of %llu, of which %llu were sent", (unsigned long long)c->got,
 		     (unsigned long long)total, (unsigned long long)tried);
 	atomic_store(&c->in->got, c->got);
+	if (c->got == total && atomic_load(&c->sent_all))
+		shut(c);
 	atomic_fetch_add_explicit(&sh->bytes[my_role], n, memory_order_relaxed);
 }
 

@@ -117,10 +117,11 @@ static void print_slot(int slot)
 	if (!gen || (atomic_load(&s->done[0]) == gen && atomic_load(&s->done[1]) == gen))
 		return;
 	gen_plan(slot, gen, &p);
-	printf("slot %d generation %u port %u family %u, closed %u %u, bits:%s%s%s%s%s%s%s\n", slot, gen, s->port, p.family ? 6 : 4,
+	printf("slot %d generation %u port %u family %u, closed %u %u, bits:%s%s%s%s%s%s%s%s\n", slot, gen, s->port, p.family ? 6 : 4,
 	       s->done[0], s->done[1], p.toggles ? " toggles" : "", p.timeouts ? " timeouts" : "", p.signals ? " signals" : "",
 	       p.second_set ? " second-set" : "", p.direct_close ? " direct-close" : "",
-	       p.connect_nonblock ? " connect-nonblock" : "", p.slow ? " slow" : "");
+	       p.connect_nonblock ? " connect-nonblock" : "", p.slow ? " slow" : "",
+	       p.late_shut ? " late" : "");
 	for (int d = 0; d < 2; d++)
 		printf("  %s: total %llu tried %llu sent %llu got %llu%s%s\n", d ? "to client" : "to server",
 		       (unsigned long long)p.total[d], (unsigned long long)s->way[d].tried,

@@ -251,11 +251,15 @@ static bool fionread(struct conn *c, const struct op *o)
 static bool peek(struct conn *c, const struct op *o, bool told)
 {
 	uint64_t left = c->plan.total[!my_role] - c->got;
-	bool block = c->may_block && !c->nonblock && (o->arg & 0x100), all = block && left && (o->arg & 0x200);
-	size_t n = all && left < 2000 ? left : all ? 1 + o->arg % 2000 : o->size;
+	bool block = c->may_block && !c->nonblock && (o->arg & 0x100), all = block && (o->arg & 0x200);
+	size_t n = o->size;
 	ssize_t r;
 	int v;
 
+	/* The kernel waits for ever for bytes that do not fit in its own buffer: only for such as are there. */
+	if (all)
+		n = 1 + o->arg % 2000 < (uint32_t)queued(c, o->arg) ? 1 + o->arg % 2000 : 1;
+	all &= n > 1;
 	doing(c, IN, "peek %zu%s%s", n, block ? "" : " nowait", all ? " all" : "");
 	r = recv(any_fd(c, IN, o->arg), c->buf_in, n, MSG_PEEK | (block ? 0 : MSG_DONTWAIT) | (all ? MSG_WAITALL : 0));
 	count(X_PEEK);

@@ -109,6 +109,7 @@ void gen_plan(int slot, uint32_t gen, struct plan *p)
 	p->second_set = bits & 64;
 	p->direct_close = bits & 128;
 	p->connect_nonblock = bits & 256;
+	p->late_shut = bits & 0x7000;
 	p->slow = (bits & 0xe00) == 0xe00;
 }
 

@@ -81,7 +81,7 @@ struct op {
 struct plan {
 	uint64_t total[2];   /* by direction: 0 client to server */
 	uint8_t family, mode[2];
-	bool toggles, timeouts, signals, second_set, direct_close, connect_nonblock, slow;
+	bool toggles, timeouts, signals, second_set, direct_close, connect_nonblock, slow, late_shut;
 };
 
 /* What both sides and the launcher know of a connection, not through the shim. */
@@ -135,6 +135,7 @@ struct conn {
 	uint64_t sent, got;
 	uint32_t n_out, n_in;
 	bool out_done, in_done;
+	_Atomic bool sent_all, shut;
 	_Atomic bool nonblock; /* O_NONBLOCK is set */
 	bool may_block;      /* each direction has its own thread */
 	bool timed[2];       /* SO_RCVTIMEO, SO_SNDTIMEO are set */

@@ -49,7 +49,7 @@ bool script_active(void)
 static uint32_t plan_bits(const struct plan *p)
 {
 	return p->toggles | p->timeouts << 1 | p->signals << 2 | p->second_set << 3 | p->direct_close << 4 |
-	       p->connect_nonblock << 5 | p->slow << 6;
+	       p->connect_nonblock << 5 | p->slow << 6 | p->late_shut << 7;
 }
 
 static uint32_t op_bits(const struct op *o)
@@ -68,7 +68,7 @@ static void add_plan(const char *text)
 		return;
 	q.plan = (struct plan){ { t0, t1 }, (uint8_t)family,
 				{ (uint8_t)mode_by_name(mode[0]), (uint8_t)mode_by_name(mode[1]) },
-				bits & 1, bits & 2, bits & 4, bits & 8, bits & 16, bits & 32, bits & 64 };
+				bits & 1, bits & 2, bits & 4, bits & 8, bits & 16, bits & 32, bits & 64, bits & 128 };
 	plans = realloc(plans, (n_plans + 1) * sizeof(*plans));
 	plans[n_plans++] = q;
 }

@@ -164,7 +164,7 @@ static void begin_conn(struct conn *c, uint32_t gen)
 	c->sent = c->got = 0;
 	c->n_out = c->n_in = c->ask_n = c->registered = 0;
 	c->out_done = c->in_done = c->hup = c->short_in = c->short_out = c->pipe_full = c->event_set = false;
-	c->timed[0] = c->timed[1] = false;
+	c->timed[0] = c->timed[1] = c->sent_all = c->shut = false;
 	c->born_ns = mono_ns();
 	pthread_mutex_unlock(&c->lock);
 	script_note_plan(c->slot, gen, &c->plan);
