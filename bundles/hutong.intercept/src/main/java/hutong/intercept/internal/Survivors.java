@@ -50,7 +50,7 @@ final class Survivors implements AutoCloseable {
    *
    * @param slot its slot
    * @param cookie its socket
-   * @param entry its entry in the table; null if its number is in use again
+   * @param entry its entry in the table; null if its number is in use again, or nobody's
    */
   private record Old(int slot, long cookie, Channel entry) {
     private void release() {
@@ -68,24 +68,36 @@ final class Survivors implements AutoCloseable {
   /** Looks through the processes of this network namespace once. */
   void scan() {
     String own = proc.networkNamespace("self");
+    Map<Long, Integer> sockets = sockets();
     for (int pid : proc.pids()) {
       if (own == null || !own.equals(proc.networkNamespace(Integer.toString(pid)))) {
         continue;
       }
       for (ProcFs.Descriptor descriptor : proc.descriptors(pid)) {
         if (descriptor.target().startsWith(POOL_LINK)) {
-          found(descriptor);
+          found(descriptor, sockets);
         }
       }
     }
     look();
   }
 
-  private void found(ProcFs.Descriptor descriptor) {
+  /** The users of the connections that there are, by cookie. */
+  private Map<Long, Integer> sockets() {
+    Map<Long, Integer> out = new HashMap<>();
+    try {
+      SockDiag.connections().forEach(socket -> out.put(socket.cookie(), socket.uid()));
+    } catch (IOException e) {
+      intercept.failed("list of connections", e);
+    }
+    return out;
+  }
+
+  private void found(ProcFs.Descriptor descriptor, Map<Long, Integer> sockets) {
     long inode = proc.inode(descriptor);
     Found known = byInode.get(inode);
     if (known == null && inode > 0) {
-      known = open(descriptor);
+      known = open(descriptor, sockets);
       if (known != null) {
         byInode.put(inode, known);
       }
@@ -95,7 +107,7 @@ final class Survivors implements AutoCloseable {
     }
   }
 
-  private Found open(ProcFs.Descriptor descriptor) {
+  private Found open(ProcFs.Descriptor descriptor, Map<Long, Integer> sockets) {
     int pid = descriptor.pid();
     try (Fd process = services.processes().pidfdOpen(pid);
         Fd copy = services.processes().pidfdGetfd(process, descriptor.fd())) {
@@ -104,13 +116,27 @@ final class Survivors implements AutoCloseable {
       for (int i = 0; i < used; i++) {
         EndPool.Slot slot = found.pool.slot(i);
         if (slot.state() == Abi.END_CHANNEL) {
-          found.channels.add(new Old(i, slot.cookie(), adopt(found, slot)));
+          Channel entry = owns(found, slot, sockets) ? adopt(found, slot) : null;
+          found.channels.add(new Old(i, slot.cookie(), entry));
         }
       }
       return found;
     } catch (IOException e) {
       return null; // gone, or it only has that name
     }
+  }
+
+  /**
+   * A pool can say what it wants: one number for each connection that there is, and for no other
+   * user's, or a program could take all of them.
+   */
+  private static boolean owns(Found found, EndPool.Slot slot, Map<Long, Integer> sockets) {
+    Integer uid = sockets.get(slot.cookie());
+    if (uid == null || (found.uid != 0 && found.uid != uid)) {
+      return false;
+    }
+    sockets.remove(slot.cookie());
+    return true;
   }
 
   private Channel adopt(Found found, EndPool.Slot slot) {

@@ -474,4 +474,27 @@ class InterceptTest {
           assertThat(again.await().type()).isEqualTo(Abi.MSG_CHANNEL);
         });
   }
+
+  @Test
+  void aPoolWithMoreChannelsThanConnectionsTakesNoNumbers() throws Exception {
+    with(
+        vms -> {
+          SocketChannel[] tcp = vms.connect(TwoVms.VM1, TwoVms.VM2);
+          FakeShim shim = vms.program(0);
+          shim.hello();
+          shim.register(1, 0, tcp[0]);
+          vms.settle(0);
+          long cookie = shim.pool.getLong(PoolLayout.slot(0) + EndLayout.COOKIE);
+          for (int i = 0; i < Abi.POOL_SLOTS; i++) {
+            int at = PoolLayout.slot(i);
+            shim.pool.putInt(at + EndLayout.CHAN, i + 1);
+            shim.pool.putLong(at + EndLayout.COOKIE, i % 2 == 0 ? cookie : -i);
+            shim.pool.putIntVolatile(at + EndLayout.STATE, Abi.END_CHANNEL);
+          }
+          shim.pool.putInt(PoolLayout.USED, -1);
+          vms.vms[0].close();
+          vms.start(0);
+          assertThat(vms.tables[0].list(vm -> "")).extracting(c -> c.number()).containsExactly(1);
+        });
+  }
 }
