@@ -235,8 +235,14 @@ ssize_t conn_tx_room(struct conn *c)
 	if (n >= (ssize_t)(c->tx.small_size / 2)) {
 		c->stall_ns = 0;
 		c->full_ns = 0;
-	} else if (n >= 0 && reader_slow(c) && n == 0) {
-		n = ring_space(&c->tx, c->end, true);
+	} else if (n >= 0) {
+		bool slow = reader_slow(c);
+
+		/* Some room is no shortage: a fast stream fills the ring all the time, and shall stay in the cache. */
+		if (n > 0)
+			c->full_ns = 0;
+		else if (slow)
+			n = ring_space(&c->tx, c->end, true);
 	}
 	return n;
 }
