@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define HUT_ABI_VERSION 2u
+#define HUT_ABI_VERSION 3u
 
 /* Abstract Unix address (leading NUL) of a VM's agent; SOCK_SEQPACKET; private to a network namespace. */
 #define HUT_AGENT_NAME "hutong-agent"
@@ -84,32 +84,35 @@ enum hut_cons_mark {
 };
 
 /*
- * One direction; four cache lines, each with one usual writer.
+ * One direction; four cache lines.  The first two are written with each call that moves bytes, and so hold nothing
+ * else that the other side looks at with each call; the others change only now and then.
  *
- *   0   tail  8 start  16 split  24 prod_round  28 prod_mark  32 prod_done            written by the producer
- *   64  head  72 cons_round  76 cons_mark                                             written by the consumer
+ *   0   tail  8 start  16 split                     written by the producer
+ *   64  head                                        written by the consumer
  *   128 cons_wait   consumer sets it before it sleeps, producer clears it and rings
- *   136 turn        compare-and-set by either; a new round is opened by the consumer
+ *   132 cons_mark  136 cons_round                   written by the consumer, looked at by a producer
+ *   144 turn        compare-and-set by either; a new round is opened by the consumer
  *   192 prod_wait   producer sets it before it sleeps, consumer clears it and rings
+ *   196 prod_mark  200 prod_round  204 prod_done    written by the producer, looked at by a consumer
  */
 struct hut_dir {
 	uint64_t tail;       /* bytes before this stream offset are valid */
 	uint64_t start;      /* S, valid from prod_round = r on */
 	uint64_t split;      /* see above */
-	uint32_t prod_round; /* the last round whose bytes went to the ring */
-	uint32_t prod_mark;  /* enum hut_prod_mark bits */
-	uint32_t prod_done;  /* the last round that is over for the producer */
-	uint8_t pad0[28];
+	uint8_t pad0[40];
 	uint64_t head;       /* bytes before this stream offset are consumed; below `start`: not come to the ring yet */
-	uint32_t cons_round; /* the last round that was armed */
-	uint32_t cons_mark;  /* enum hut_cons_mark bits */
-	uint8_t pad1[48];
+	uint8_t pad1[56];
 	uint32_t cons_wait;
+	uint32_t cons_mark;  /* enum hut_cons_mark bits */
+	uint32_t cons_round; /* the last round that was armed */
 	uint32_t pad2;
 	uint64_t turn;       /* HUT_TURN(round, enum hut_turn, offset) */
-	uint8_t pad3[48];
+	uint8_t pad3[40];
 	uint32_t prod_wait;
-	uint8_t pad4[60];
+	uint32_t prod_mark;  /* enum hut_prod_mark bits */
+	uint32_t prod_round; /* the last round whose bytes went to the ring */
+	uint32_t prod_done;  /* the last round that is over for the producer */
+	uint8_t pad4[48];
 };
 
 struct hut_segment {

@@ -30,14 +30,14 @@ HUT_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 
 	if (LIKELY(!fds || !wait_poll_concerns(fds, n)))
 		return REAL(poll)(fds, n, timeout);
-	return quietly(wait_poll(fds, n, from_ms(timeout, &ts), NULL), saved);
+	return quietly(wait_poll(fds, n, from_ms(timeout, &ts), NULL, NULL), saved);
 }
 
 HUT_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	if (LIKELY(!fds || !wait_poll_concerns(fds, n)))
 		return REAL(ppoll)(fds, n, timeout, mask);
-	return wait_poll(fds, n, timeout, mask);
+	return wait_poll(fds, n, timeout, mask, NULL);
 }
 
 void __chk_fail(void) __attribute__((noreturn));
@@ -115,7 +115,8 @@ static int select_answer(const struct pollfd *p, nfds_t k, fd_set *r, fd_set *w,
 	return count;
 }
 
-static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout, const sigset_t *mask)
+static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout, const sigset_t *mask,
+		     uint64_t *began)
 {
 	struct pollfd few[FD_SETSIZE], *p = few;
 	size_t size = (size_t)n * sizeof(*p);
@@ -136,7 +137,7 @@ static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timesp
 		if (ev)
 			p[k++] = (struct pollfd){ .fd = fd, .events = ev };
 	}
-	rc = wait_poll(p, k, timeout, mask);
+	rc = wait_poll(p, k, timeout, mask, began);
 	if (rc >= 0)
 		rc = select_answer(p, k, r, w, e);
 	if (p != few)
@@ -147,23 +148,22 @@ static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timesp
 HUT_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
 {
 	struct timespec ts;
-	uint64_t start;
+	uint64_t began = 0;
 	int rc;
 
 	if (LIKELY(!select_concerns(n, r, w, e)))
 		return REAL(select)(n, r, w, e, timeout);
 	if (!timeout)
-		return do_select(n, r, w, e, NULL, NULL);
+		return do_select(n, r, w, e, NULL, NULL, NULL);
 	if (timeout->tv_sec < 0 || timeout->tv_usec < 0) {
 		errno = EINVAL;
 		return -1;
 	}
 	/* More than a second of microseconds is allowed here. */
 	ts = (struct timespec){ timeout->tv_sec + timeout->tv_usec / 1000000, (long)(timeout->tv_usec % 1000000) * 1000 };
-	start = now_ns();
-	rc = do_select(n, r, w, e, &ts, NULL);
+	rc = do_select(n, r, w, e, &ts, NULL, &began);
 	/* Linux writes back what is left. */
-	uint64_t all = (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec, used = now_ns() - start;
+	uint64_t all = (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec, used = began ? now_ns() - began : 0;
 	uint64_t left = used < all && rc != 0 ? all - used : 0;
 
 	timeout->tv_sec = (time_t)(left / 1000000000ull);
@@ -175,7 +175,7 @@ HUT_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct time
 {
 	if (LIKELY(!select_concerns(n, r, w, e)))
 		return REAL(pselect)(n, r, w, e, timeout, mask);
-	return do_select(n, r, w, e, timeout, mask);
+	return do_select(n, r, w, e, timeout, mask, NULL);
 }
 
 /* ---- epoll ---- */

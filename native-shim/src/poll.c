@@ -24,6 +24,14 @@ bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 	return false;
 }
 
+/* Longer than three hundred years is for ever. */
+static uint64_t wait_span(const struct timespec *t)
+{
+	if ((uint64_t)t->tv_sec >= NS_FOREVER / 2000000000ull)
+		return NS_FOREVER;
+	return (uint64_t)t->tv_sec * 1000000000ull + (uint64_t)t->tv_nsec;
+}
+
 struct poll_job {
 	bool slept;            /* all are counted as waited for, see wait_begin() */
 	void *big;             /* memory of its own, or MAP_FAILED */
@@ -36,6 +44,8 @@ struct poll_job {
 	struct pollfd *work;   /* n entries for the program's, then up to n doorbells */
 	struct conn **conns;   /* pinned, NULL where not tracked */
 	nfds_t bells;
+	uint64_t span;         /* how long the program would wait at most, NS_FOREVER without end */
+	uint64_t began;        /* when it began to wait; 0: it has not, and the clock was not looked at */
 	uint64_t deadline;     /* earliest need to look again */
 	int ready;
 };
@@ -220,7 +230,20 @@ static size_t asked(const struct poll_job *j)
 	return h;
 }
 
-static int poll_loop(struct poll_job *j, uint64_t deadline, const sigset_t *mask)
+/* The time is up, or there was none.  The clock runs from the first time that there is something to wait for. */
+static bool time_is_up(struct poll_job *j)
+{
+	uint64_t now;
+
+	if (!j->span || j->span == NS_FOREVER)
+		return !j->span;
+	now = now_ns();
+	if (!j->began)
+		j->began = now;
+	return now - j->began >= j->span;
+}
+
+static int poll_loop(struct poll_job *j, const sigset_t *mask)
 {
 	static const struct timespec zero;
 	struct timespec ts;
@@ -228,7 +251,7 @@ static int poll_loop(struct poll_job *j, uint64_t deadline, const sigset_t *mask
 
 	for (;;) {
 		scan(j);
-		if (j->ready || stirred_raw || deadline == 0 || (deadline != NS_FOREVER && now_ns() >= deadline)) {
+		if (j->ready || stirred_raw || time_is_up(j)) {
 			/* A poll without a wait, or one that has its answer: see wait_may_skip_kernel(). */
 			if (!stirred_raw && accelerated(j) && wait_may_skip_kernel(j->user, asked(j)))
 				return j->ready;
@@ -248,6 +271,7 @@ static int poll_loop(struct poll_job *j, uint64_t deadline, const sigset_t *mask
 			continue;
 		}
 		int n = -1;
+		uint64_t deadline = j->span == NS_FOREVER ? NS_FOREVER : j->began + j->span;
 
 		errno = EINTR;
 		if (signals_sleep(j->bells ? j->work[j->n].fd : -1))
@@ -282,7 +306,7 @@ static void poll_end(struct poll_job *j)
 	errno = saved;
 }
 
-int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, uint64_t *began)
 {
 	struct pollfd work_stack[2 * POLL_STACK];
 	struct conn *conn_stack[POLL_STACK];
@@ -294,7 +318,6 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 		.view = view_stack, .big = MAP_FAILED,
 		.big_size = n * each,
 	};
-	uint64_t deadline = NS_FOREVER;
 
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
 		errno = EINVAL;
@@ -311,10 +334,7 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 		j.view = (void *)(j.work + 2 * n);
 		j.counted = (void *)(j.view + n);
 	}
-	if (timeout)
-		deadline = timeout->tv_sec || timeout->tv_nsec ?
-				   now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec :
-				   0;
+	j.span = timeout ? wait_span(timeout) : NS_FOREVER;
 	for (nfds_t i = 0; i < n; i++) {
 		j.conns[i] = fds[i].fd >= 0 ? conn_get(fds[i].fd) : NULL;
 		if (j.conns[i] && !j.conns[i]->end) {
@@ -324,5 +344,9 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	}
 	j.n = n;
 	signals_clear();
-	return poll_loop(&j, deadline, mask);
+	int rc = poll_loop(&j, mask);
+
+	if (began)
+		*began = j.began;
+	return rc;
 }

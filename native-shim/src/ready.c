@@ -227,12 +227,22 @@ uint64_t conn_stall_ns(struct conn *c)
 	return due < c->full_ns + SLOW_NS ? due : c->full_ns + SLOW_NS;
 }
 
-/* tx_lock held: bytes that may be put now */
-ssize_t conn_tx_room(struct conn *c)
+/* tx_lock held: bytes that may be put now; exactly, unless there is room for `enough`. */
+ssize_t conn_tx_room(struct conn *c, size_t enough)
 {
-	ssize_t n = ring_space(&c->tx, c->end, false);
+	struct hut_end *e = c->end;
+	uint64_t half = c->tx.small_size / 2, room = c->tx.small_size - (e->tx_tail - e->tx_head);
+	ssize_t n;
 
-	if (n >= (ssize_t)(c->tx.small_size / 2)) {
+	/* While there is room by what we know the reader's line, which it writes with each read, is left alone. */
+	if (e->tx_split == HUT_NO_SPLIT && room >= (enough < half ? enough : half)) {
+		c->full_ns = 0;
+		if (room >= half)
+			c->stall_ns = 0;
+		return (ssize_t)room;
+	}
+	n = ring_space(&c->tx, e, false);
+	if (n >= (ssize_t)half) {
 		c->stall_ns = 0;
 		c->full_ns = 0;
 	} else if (n >= 0) {
@@ -242,7 +252,7 @@ ssize_t conn_tx_room(struct conn *c)
 		if (n > 0)
 			c->full_ns = 0;
 		else if (slow)
-			n = ring_space(&c->tx, c->end, true);
+			n = ring_space(&c->tx, e, true);
 	}
 	return n;
 }
@@ -267,7 +277,7 @@ static short ring_out_ready(struct conn *c, int fd)
 		return POLLOUT;
 	if (!lock_tx(e))
 		return 0;
-	n = e->tx_path == HUT_PATH_RING ? conn_tx_room(c) : 1 << 30;
+	n = e->tx_path == HUT_PATH_RING ? conn_tx_room(c, c->tx.small_size) : 1 << 30;
 	/* Like TCP, not for a few bytes, unless no more will come: the reader rings when half of the ring is free. */
 	enough = n >= (ssize_t)(c->tx.small_size / 2) || (n > 0 && reader_slow(c));
 	unlock_tx(e);
@@ -281,7 +291,11 @@ static short ring_out_ready(struct conn *c, int fd)
 static short ring_in_ready(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
-	ssize_t n = ring_avail(&c->rx, e);
+	ssize_t n;
+
+	if (ring_some(&c->rx, e))
+		return POLLIN | POLLRDNORM;
+	n = ring_avail(&c->rx, e);
 
 	if (UNLIKELY(n < 0)) {
 		/* Another thread may have read between the two loads; only under the lock is it the peer who is wrong. */

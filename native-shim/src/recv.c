@@ -110,7 +110,7 @@ static ssize_t peek_beyond(struct conn *c, int fd, const struct cursor *k, size_
 static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t want, int flags, bool *wake)
 {
 	struct hut_end *e = c->end;
-	ssize_t avail = ring_avail(&c->rx, e);
+	ssize_t avail = ring_ahead(&c->rx, e, want);
 	size_t n;
 
 	if (avail < 0)
@@ -137,7 +137,8 @@ static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t 
 		io_advance(&w, part);
 		done += part;
 	}
-	__atomic_fetch_add(&e->ring_in, n, __ATOMIC_RELAXED);
+	STORE(&e->ring_in, e->ring_in + n);
+	STORE(&c->one_way, LOAD(&c->one_way) + 1);
 	if (e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	return (ssize_t)n;

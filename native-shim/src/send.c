@@ -34,7 +34,7 @@ static ssize_t ring_send(struct conn *c, const struct cursor *k, size_t want)
 	struct hut_end *e = c->end;
 	struct cursor r = *k;
 	size_t done = 0;
-	ssize_t room = conn_tx_room(c);
+	ssize_t room = conn_tx_room(c, want);
 
 	if (room < 0)
 		return IO_POISONED;
@@ -61,11 +61,12 @@ static ssize_t ring_send(struct conn *c, const struct cursor *k, size_t want)
 		if (UNLIKELY(conn_tx_turned(c)))
 			break; /* after the fence in ring_publish(): see conn_rx_unclaimed() */
 		if (!room && done < want)
-			room = conn_tx_room(c);
+			room = conn_tx_room(c, want - done);
 	}
 	if (room < 0)
 		return IO_POISONED;
-	__atomic_fetch_add(&e->ring_out, done, __ATOMIC_RELAXED);
+	STORE(&e->ring_out, e->ring_out + done);
+	STORE(&c->one_way, 0);
 	if (done)
 		return (ssize_t)done;
 	errno = EAGAIN;

@@ -11,9 +11,10 @@
 
 #include "shim.h"
 
-#define SMALL 4096u
-#define OVER 16384u
-#define BYTES (8u << 20)
+#define SMALL 16384u
+#define OVER 65536u
+#define BYTES (16u << 20)
+#define PIECE 12000u /* beyond what is copied past the cache when source and target lie badly */
 
 static struct hut_dir dir;
 static uint8_t *small_area, *over_area;
@@ -40,7 +41,7 @@ static uint64_t rnd(uint64_t *s)
 
 static struct ring ring(void)
 {
-	return (struct ring){ &dir, small_area, over_area, SMALL, OVER };
+	return (struct ring){ .dir = &dir, .small = small_area, .over = over_area, .small_size = SMALL, .over_size = OVER };
 }
 
 static void reset(struct hut_end *e, uint64_t start)
@@ -68,11 +69,13 @@ static void *writer(void *arg)
 {
 	struct flow *f = arg;
 	struct ring r = ring();
-	uint8_t buf[5000];
+	static _Alignas(4096) uint8_t pages[8192 + PIECE];
 
 	while (f->end.tx_tail - f->start < BYTES) {
 		ssize_t room = ring_space(&r, &f->end, f->idle_writer && rnd(&f->rnd) % 3 == 0);
-		size_t n = 1 + rnd(&f->rnd) % sizeof(buf);
+		size_t n = 1 + rnd(&f->rnd) % PIECE;
+		/* Every other time the target is 1 to 63 bytes, modulo the page, beyond the source. */
+		uint8_t *buf = pages + (rnd(&f->rnd) % 2 ? (f->end.tx_tail - 1 - rnd(&f->rnd) % 63) % 4096 : rnd(&f->rnd) % 4096);
 
 		if (room < 0)
 			return "poisoned";
@@ -92,14 +95,16 @@ static void *reader(void *arg)
 {
 	struct flow *f = arg;
 	struct ring r = ring();
-	uint8_t buf[7000];
+	static uint8_t buf[PIECE + 2000];
 
 	while (f->end.rx_head - f->start < BYTES) {
-		ssize_t avail = ring_avail(&r, &f->end);
 		size_t n = 1 + rnd(&f->rnd) % sizeof(buf), skip;
+		ssize_t avail = rnd(&f->rnd) % 4 ? ring_ahead(&r, &f->end, n) : ring_avail(&r, &f->end);
 
 		if (avail < 0)
 			return "poisoned";
+		if (ring_some(&r, &f->end) && !avail)
+			return "some and none";
 		if (n > (size_t)avail)
 			n = (size_t)avail;
 		skip = n ? rnd(&f->rnd) % n : 0;
@@ -177,17 +182,18 @@ static void hostile(unsigned int rounds)
 	struct ring r = ring();
 	struct hut_end e;
 	uint64_t s = seed * 31 + 7, poison = 0, lawful = 0;
-	uint8_t buf[SMALL + OVER];
+	static uint8_t buf[SMALL + OVER];
 	bool ok = true;
 
 	for (unsigned int i = 0; i < rounds; i++) {
 		reset(&e, rnd(&s) >> (rnd(&s) % 64));
+		r.tail_seen = 0;
 		uint64_t *victim[] = { &dir.tail, &dir.head, &dir.split, &dir.start, &dir.turn };
 		uint64_t near_[] = { e.rx_head, 0, UINT64_MAX, SMALL, OVER, rnd(&s) };
 
 		for (int k = rnd(&s) % 4; k >= 0; k--)
-			*victim[rnd(&s) % 5] = near_[rnd(&s) % 6] + rnd(&s) % 20000 - 10000;
-		ssize_t a = ring_avail(&r, &e), b = ring_space(&r, &e, rnd(&s) % 2);
+			*victim[rnd(&s) % 5] = near_[rnd(&s) % 6] + rnd(&s) % 80000 - 40000;
+		ssize_t a = ring_ahead(&r, &e, 1 + rnd(&s) % SMALL), b = ring_space(&r, &e, rnd(&s) % 2);
 
 		if (a > (ssize_t)(SMALL + OVER) || b > (ssize_t)OVER)
 			ok = false;
@@ -208,7 +214,7 @@ int main(int argc, char **argv)
 {
 	seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
 	/* Guard pages around the areas: a step outside dies. */
-	uint8_t *m = mmap(NULL, 65536, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *m = mmap(NULL, 3 * 4096 + SMALL + OVER, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	small_area = m + 4096;
 	over_area = m + 4096 + SMALL + 4096;

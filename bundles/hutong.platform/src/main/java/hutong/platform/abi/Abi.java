@@ -7,7 +7,7 @@ package hutong.platform.abi;
  */
 public final class Abi {
   /** The version of all layouts. */
-  public static final int ABI_VERSION = 2;
+  public static final int ABI_VERSION = 3;
 
   /** The abstract Unix address of a VM's agent, without its leading NUL. */
   public static final String AGENT_NAME = "hutong-agent";

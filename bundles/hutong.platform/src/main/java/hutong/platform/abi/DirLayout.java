@@ -12,32 +12,32 @@ public final class DirLayout {
   /** 64 bits: from this offset on bytes are in the overflow area. */
   public static final int SPLIT = 16;
 
-  /** 32 bits: the last round whose bytes went to the ring. */
-  public static final int PROD_ROUND = 24;
-
-  /** 32 bits: {@code enum hut_prod_mark} bits. */
-  public static final int PROD_MARK = 28;
-
-  /** 32 bits: the last round that is over for the producer. */
-  public static final int PROD_DONE = 32;
-
   /** 64 bits: bytes before this stream offset are consumed; below start: not at the ring yet. */
   public static final int HEAD = 64;
-
-  /** 32 bits: the last round that was armed. */
-  public static final int CONS_ROUND = 72;
-
-  /** 32 bits: {@code enum hut_cons_mark} bits. */
-  public static final int CONS_MARK = 76;
 
   /** 32 bits. */
   public static final int CONS_WAIT = 128;
 
+  /** 32 bits: {@code enum hut_cons_mark} bits. */
+  public static final int CONS_MARK = 132;
+
+  /** 32 bits: the last round that was armed. */
+  public static final int CONS_ROUND = 136;
+
   /** 64 bits: round, {@code enum hut_turn} and the low 32 bits of an offset. */
-  public static final int TURN = 136;
+  public static final int TURN = 144;
 
   /** 32 bits. */
   public static final int PROD_WAIT = 192;
+
+  /** 32 bits: {@code enum hut_prod_mark} bits. */
+  public static final int PROD_MARK = 196;
+
+  /** 32 bits: the last round whose bytes went to the ring. */
+  public static final int PROD_ROUND = 200;
+
+  /** 32 bits: the last round that is over for the producer. */
+  public static final int PROD_DONE = 204;
 
   /** Bytes of the whole structure. */
   public static final int SIZE = 256;
