@@ -128,6 +128,25 @@ uint32_t ring_worth(const struct ring *r)
 	return r->small_size < r->over_size / 2 ? r->small_size : r->over_size / 2;
 }
 
+/*
+ * Small pieces: the lines that the next one will fill are asked back from the reader's core now, so that they come
+ * while the program does something else.  It is only a hint, wherever the next piece goes.
+ */
+#define SOON_MOST 4096u
+
+#if defined(__x86_64__)
+__attribute__((target("prfchw"))) /* any x86-64 processor takes the instruction, if only as none */
+#endif
+void ring_soon(const struct ring *r, const struct hut_end *end, size_t len)
+{
+	size_t at = end->tx_tail & (r->small_size - 1);
+
+	if (len > SOON_MOST || end->tx_split != HUT_NO_SPLIT)
+		return;
+	for (size_t i = 0; i < len && at + i < r->small_size; i += 64)
+		__builtin_prefetch(r->small + at + i, 1);
+}
+
 /* Copies len bytes, which ring_space() has granted, behind the tail; not visible before ring_publish(). */
 void ring_put(const struct ring *r, struct hut_end *end, const uint8_t *src, size_t len)
 {

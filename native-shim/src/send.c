@@ -66,6 +66,7 @@ static ssize_t ring_send(struct conn *c, const struct cursor *k, size_t want)
 	if (room < 0)
 		return IO_POISONED;
 	STORE(&e->ring_out, e->ring_out + done);
+	ring_soon(&c->tx, e, done);
 	STORE(&c->one_way, 0);
 	if (done)
 		return (ssize_t)done;

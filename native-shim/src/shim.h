@@ -67,6 +67,7 @@ ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_slow);
 void ring_put(const struct ring *r, struct hut_end *end, const uint8_t *src, size_t len);
 uint32_t ring_worth(const struct ring *r);
 bool ring_publish(const struct ring *r, struct hut_end *end);
+void ring_soon(const struct ring *r, const struct hut_end *end, size_t len);
 
 /* Consumer.  `end` holds rx_head and rx_end. */
 ssize_t ring_avail(const struct ring *r, const struct hut_end *end);

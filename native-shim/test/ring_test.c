@@ -85,6 +85,7 @@ static void *writer(void *arg)
 			buf[i] = value(f->end.tx_tail + i);
 		ring_put(&r, &f->end, buf, n);
 		ring_publish(&r, &f->end);
+		ring_soon(&r, &f->end, n);
 		if (!n)
 			sched_yield();
 	}
