@@ -142,7 +142,7 @@ def heading(pairs):
 
 
 def write_json(path, rows, pairs):
-    """Writes the results file."""
+    """Writes the results file, while the cluster is up."""
     control = congestion_control()
     for row in rows:
         row.setdefault("congestion_control", control)
@@ -174,12 +174,17 @@ def main(name, pairs, json_file):
     chosen = choose(name)
     if pairs < 1:
         raise UsageError("--pairs wants a positive number")
+    if json_file:
+        try:
+            open(json_file, "a", encoding="ascii").close()
+        except OSError as e:
+            raise UsageError("cannot write '%s': %s" % (json_file, e.strerror)) from e
     with cluster.for_now():
         rows = measure(chosen, pairs, show_progress)
         print(heading(pairs))
         print(table(rows))
-    if json_file:
-        write_json(json_file, rows, pairs)
+        if json_file:
+            write_json(json_file, rows, pairs)
     for row in rows:
         if "failed" in row:
             print("hutong: %s: %s" % (row["case"], row["failed"]), file=sys.stderr)

@@ -97,6 +97,18 @@ class LifecycleTest(unittest.TestCase):
             self.assertNotEqual(up.wait(60), 0)
         self.assertEqual(leftovers(), [])
 
+    def test_a_benchmark_brings_its_own_cluster(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = folder + "/results.json"
+            done = hutong("bench", "rr-64", "--pairs", "1", "--json", path, seconds=200)
+            self.assertIn("cubic", done.stdout)
+            with open(path, encoding="ascii") as f:
+                self.assertEqual([r["case"] for r in json.load(f)["results"]], ["rr-64"])
+        self.assertEqual(leftovers(), [])
+        refused = hutong("bench", "rr-64", "--json", "/nowhere/results.json", check=False)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("/nowhere/results.json", refused.stderr)
+
     def test_of_two_at_once_one_wins(self):
         both = [subprocess.Popen([HUTONG, "up", "--no-build"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, text=True) for _ in range(2)]
