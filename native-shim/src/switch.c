@@ -188,7 +188,8 @@ void conn_start_rx(struct conn *c, int fd)
 
 	if (!lock_rx(e))
 		return;
-	bool due = e->rx_path == HUT_PATH_TCP && (e->flags & HUT_ENDF_ARMED), up = due && take_up(c);
+	/* Again under the lock: another thread may have been through this round meanwhile, and have armed the next one. */
+	bool due = e->rx_path == HUT_PATH_TCP && conn_rx_due(c), up = due && take_up(c);
 
 	if (due && !up && (e->flags & HUT_ENDF_ARMED)) {
 		unlock_rx(e);
