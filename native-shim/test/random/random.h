@@ -88,6 +88,7 @@ struct plan {
 struct way {
 	_Atomic uint64_t tried; /* sent when the call under way has sent all */
 	_Atomic uint64_t sent, got;
+	_Atomic uint64_t total;
 	_Atomic uint32_t shut, eof;
 };
 

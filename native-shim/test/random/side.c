@@ -210,6 +210,8 @@ static void *client_slot(void *arg)
 			sleep_us(1000);
 		begin_conn(c, gen);
 		memset((void *)c->seen->way, 0, sizeof(c->seen->way));
+		for (int d = 0; d < 2; d++)
+			atomic_store(&c->seen->way[d].total, c->plan.total[d]);
 		atomic_store(&c->seen->gen, gen);
 		doing(c, IN, "connect");
 		doing(c, OUT, "connect");
