@@ -72,8 +72,15 @@ static bool stuck(int slot, uint64_t now)
 
 static bool any_stuck(uint64_t now)
 {
+	static uint64_t looked;
+	uint64_t pause = looked && now - looked > 500000000ull ? now - looked : 0;
 	bool any = false;
 
+	/* Time in which not even we have run, on a machine that was stopped, is nobody's fault. */
+	for (int i = 0; i < opt->conns; i++)
+		for (int d = 0; d < 3; d++)
+			last[i].since[d] += pause;
+	looked = now;
 	for (int i = 0; i < opt->conns && !any; i++)
 		any = (opt->only < 0 || i == opt->only) && atomic_load(&sh->slot[i].gen) && stuck(i, now);
 	if (any)
