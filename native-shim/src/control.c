@@ -133,6 +133,13 @@ bool control_slot(struct conn *c)
 	return s >= 0;
 }
 
+/* Whoever is the last one, the process that made the slot or a child of it, gives it back. */
+void control_let_go(struct hut_end *e)
+{
+	if (__atomic_sub_fetch(&e->holders, 1, __ATOMIC_ACQ_REL) == 0)
+		STORE_REL(&e->state, HUT_END_FREE);
+}
+
 /* A forked child's connection gets a slot of the child's own pool; the counts go along. */
 bool control_adopt(struct conn *c)
 {
@@ -153,8 +160,7 @@ bool control_adopt(struct conn *c)
 	fresh->reason = HUT_R_YOUNG;
 	c->inherited = false;
 	STORE_REL(&fresh->state, HUT_END_CANDIDATE);
-	if (__atomic_sub_fetch(&old->holders, 1, __ATOMIC_ACQ_REL) == 0)
-		STORE_REL(&old->state, HUT_END_FREE);
+	control_let_go(old);
 	return true;
 }
 
@@ -169,8 +175,7 @@ void control_free_slot(struct conn *c)
 	if (c->own_pool && slot_conn[c->pool_slot] == c)
 		slot_conn[c->pool_slot] = NULL;
 	c->end = NULL;
-	if (__atomic_sub_fetch(&e->holders, 1, __ATOMIC_ACQ_REL) == 0)
-		STORE_REL(&e->state, HUT_END_FREE);
+	control_let_go(e);
 	if (locked)
 		ctl_unlock();
 }

@@ -195,20 +195,29 @@ static void settle_one(int fd, struct conn *c, void *arg)
 }
 
 /* Once a connection, not once a descriptor. */
-static void hold_one(struct conn *c, void *arg)
+static void let_go_one(struct conn *c, void *arg)
 {
+	(void)arg;
 	if (c->end && c->inherited)
-		__atomic_fetch_add(&c->end->holders, *(int *)arg, __ATOMIC_ACQ_REL);
+		control_let_go(c->end);
+}
+
+/* It is ours still, or nobody's any more. */
+static void hold_again_one(struct conn *c, void *arg)
+{
+	(void)arg;
+	if (c->end && c->inherited)
+		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
 }
 
 void life_before_exec(void)
 {
-	int saved = errno, less = -1;
+	int saved = errno;
 
 	table_each(hand_over_one, NULL);
 	if (!life_in_vfork_child()) {
 		table_each(settle_one, NULL);
-		table_conns(hold_one, &less);
+		table_conns(let_go_one, NULL);
 		stats_write();
 	}
 	errno = saved;
@@ -216,10 +225,10 @@ void life_before_exec(void)
 
 void life_exec_failed(void)
 {
-	int saved = errno, more = 1;
+	int saved = errno;
 
 	if (!life_in_vfork_child())
-		table_conns(hold_one, &more);
+		table_conns(hold_again_one, NULL);
 	errno = saved;
 }
 

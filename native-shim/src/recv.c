@@ -8,7 +8,7 @@
 #include "conn.h"
 #include "io.h"
 
-#define SOON_NS (100 * NS_PER_MS) /* longer than a sender is kept from its next call, as a rule */
+#define SOON_NS (500 * NS_PER_MS) /* longer than a sender is kept from its next call, or TCP stops for a closed window */
 
 #define BINS 512
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)

@@ -158,6 +158,7 @@ struct conn {
 	uint32_t spin_miss;
 	uint32_t ahead_pause; /* see let_run_ahead() */
 	uint32_t one_way;     /* reads from the ring since the last send */
+	_Atomic uint32_t to_ring; /* counts how often a direction went to the ring */
 	_Atomic uint32_t tx_short; /* counts writes that came short, for edge-triggered sets */
 	_Atomic uint32_t edges;    /* counts switches and socket events, each an edge (rule 5) */
 	struct epreg *regs;  /* guarded by table_lock */
@@ -210,6 +211,7 @@ bool control_enabled(void);
 bool control_slot(struct conn *c);                  /* gives c->end */
 bool control_adopt(struct conn *c);                 /* a forked child becomes the owner */
 void control_free_slot(struct conn *c);
+void control_let_go(struct hut_end *e);             /* one holder less */
 enum registered { REGISTER_DONE, REGISTER_BUSY, REGISTER_FAILED };
 enum registered control_register(struct conn *c, int fd);
 void control_gone(struct conn *c, uint32_t reason);

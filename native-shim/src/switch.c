@@ -129,6 +129,7 @@ static void start_tx(struct conn *c, uint32_t round)
 	STORE_REL(&d->prod_round, round);
 	STORE(&e->tx_path, HUT_PATH_RING);
 	conn_changed(c);
+	atomic_fetch_add(&c->to_ring, 1);
 	/* The reader may have looked for the round just before it went to sleep, and waits for TCP. */
 	conn_ring_peer(c);
 	hut_log("fd %u: sends on the ring from %llu", e->fd, (unsigned long long)e->tx_start);
@@ -188,7 +189,8 @@ void conn_start_rx(struct conn *c, int fd)
 
 	if (!lock_rx(e))
 		return;
-	bool due = e->rx_path == HUT_PATH_TCP && (e->flags & HUT_ENDF_ARMED), up = due && take_up(c);
+	/* Again under the lock: another thread may have been through this round meanwhile, and have armed the next one. */
+	bool due = e->rx_path == HUT_PATH_TCP && conn_rx_due(c), up = due && take_up(c);
 
 	if (due && !up && (e->flags & HUT_ENDF_ARMED)) {
 		unlock_rx(e);
@@ -208,6 +210,7 @@ void conn_start_rx(struct conn *c, int fd)
 		STORE_REL(&r->dir->head, s);
 		STORE(&e->rx_path, s == at ? HUT_PATH_RING : HUT_PATH_SWITCH);
 		conn_changed(c);
+		atomic_fetch_add(&c->to_ring, 1);
 		hut_log("fd %d: receives on the ring from %llu (at %llu)", fd, (unsigned long long)s,
 			(unsigned long long)at);
 	}

@@ -66,6 +66,35 @@ ends() { # ADDRESS SEED
   verdict "watched $label: $(cat "$work/out")" $?
 }
 
+# Random legal calls on both sides of many connections while the path changes at random (see random/random.h).
+random_calls() { # SECONDS CONNECTIONS SEED OPTIONS...
+  local seconds=$1 conns=$2 seed=$3
+  shift 3
+  rm -f "$work/stats"
+  timeout $((seconds + 120)) "$build/random" --seconds "$seconds" --conns "$conns" --seed "$seed" --chaos 8000 --stall 20 \
+    --preload "$preload" --agent "$agent" --stats "$work/stats" "$@" > "$work/out" 2>&1
+  verdict "random calls $label, $conns connections, seed $seed: $(cat "$work/out")" $?
+  grep '^[0-9]* connections\|descriptors' "$work/out"
+  [ "$(awk '$2 == "random" {sub("to_ring=", "", $8); n += $8} END {print n + 0}' "$work/stats")" -ge 50 ]
+  verdict "random calls $label: the path really changed" $?
+}
+
+# A defect on purpose must be found, its run be made smaller, and the script of that run fail again.
+random_defect() { # SEED
+  timeout 200 "$build/random" --seed "$1" --seconds 1 --conns 8 --bytes 200000 --stall 5 --repeats 1 --agent "$agent" \
+    --preload "$build/libflip.so:$preload" --shrink --record "$work/script" > "$work/out" 2>&1
+  grep -q '^smallest failing run' "$work/out" && grep -q ' in [0-9]* readv ' "$work/script"
+  verdict "random calls: a defect is found and its run made smaller: $(cat "$work/out")" $?
+  local command again=1
+  command=$(sed -n 's/.*replay it with: random //p' "$work/out")
+  for _ in 1 2 3 4 5; do
+    # shellcheck disable=SC2086
+    timeout 60 "$build/random" $command > "$work/again" 2>&1 || { again=0; break; }
+  done
+  verdict "random calls: the script of the smaller run fails again: $(cat "$work/again")" $again
+  grep 'FAILED: .*readv' "$work/again" > "$work/line"; verdict "random calls: and by readv: $(cat "$work/again")" $?
+}
+
 seed=${SEED:-$((RANDOM))}
 echo "seed $seed"
 "$(dirname "$0")/../model/check.sh" "$build/model" | tee "$work/models"
@@ -93,12 +122,15 @@ streams fd99::1 4000000 $((seed + 1))
 label=no-spin
 start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 0
 streams 10.99.0.1 10000000 $((seed + 2))
+random_calls 20 16 $((seed + 4)) --counters
+random_defect $((seed + 5))
 ends 10.99.0.1 $seed
 # The same under AddressSanitizer and UBSan.
 preload=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$build/libhutong_asan.so label=asan
 export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
 start_agent -r 65536 -o 4194304 -b 1000 -m 1 -s 20
 streams 10.99.0.1 2000000 $((seed + 3))
+random_calls 15 8 $((seed + 6)) --bytes 2000000
 conformance --quick --family ipv4 --label asan --preload "$preload"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -249,3 +249,18 @@ void counters_print(void)
 		       a->anon, b->anon, RSS_SLACK_KB);
 	}
 }
+
+/* HUTONG_STATS: a line a process. */
+void counters_stats(const pid_t pid[2])
+{
+	char line[300];
+	FILE *f = opt->stats ? fopen(opt->stats, "r") : NULL;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		for (int r = 0; r < 2; r++)
+			if (atoi(line) == (int)pid[r] && strstr(line, "conns_ring"))
+				printf("%s: %s", r ? "server" : "client", strstr(line, "conns_ring"));
+	}
+	if (f)
+		fclose(f);
+}

@@ -138,7 +138,7 @@ static void option(struct conn *c, int dir, uint32_t arg)
 		break;
 	}
 	/* The connection may be over for the kernel while bytes of it are still unread. */
-	if (rc && !(errno == ENOTCONN && c->out_done && atomic_load(&c->in->shut)))
+	if (rc && !(errno == ENOTCONN && atomic_load(&c->shut) && atomic_load(&c->in->shut)))
 		fail(c, "option %u: %s", arg >> 4 & 7, strerror(errno));
 }
 

@@ -299,6 +299,8 @@ bool launch(bool quiet)
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED, shared_fd, 0);
 	if (sh == MAP_FAILED)
 		abort();
+	if (opt->stats)
+		unlink(opt->stats);
 	pid[SERVER] = start_side(SERVER);
 	pid[CLIENT] = start_side(CLIENT);
 	right = watch_run(pid);
@@ -309,6 +311,7 @@ bool launch(bool quiet)
 			print_command(stdout);
 		}
 	} else if (!quiet) {
+		counters_stats(pid);
 		print_totals();
 	}
 	if (!right)

@@ -88,6 +88,7 @@ struct plan {
 struct way {
 	_Atomic uint64_t tried; /* sent when the call under way has sent all */
 	_Atomic uint64_t sent, got;
+	_Atomic uint64_t total;
 	_Atomic uint32_t shut, eof;
 };
 
@@ -226,6 +227,7 @@ void state_print(const pid_t pid[2]);
 void counters_take(int when, const pid_t pid[2]); /* 0: before, 1: after */
 bool counters_equal(void);                        /* nothing has been left over */
 void counters_print(void);
+void counters_stats(const pid_t pid[2]);          /* what the sides themselves say at their end */
 
 /* shrink.c */
 int shrink(void);

@@ -210,6 +210,8 @@ static void *client_slot(void *arg)
 			sleep_us(1000);
 		begin_conn(c, gen);
 		memset((void *)c->seen->way, 0, sizeof(c->seen->way));
+		for (int d = 0; d < 2; d++)
+			atomic_store(&c->seen->way[d].total, c->plan.total[d]);
 		atomic_store(&c->seen->gen, gen);
 		doing(c, IN, "connect");
 		doing(c, OUT, "connect");
@@ -314,8 +316,12 @@ int side_main(enum role role)
 		sem_init(&accepted[i].come, 0, 0);
 		c->buf_in = malloc(MAX_CALL + 1);
 		c->buf_out = malloc(MAX_CALL);
-		if (!c->buf_in || !c->buf_out || pthread_create(&t[i], NULL, role == CLIENT ? client_slot : server_slot, c))
-			fail(NULL, "no memory or no thread");
+		if (!c->buf_in || !c->buf_out)
+			fail(NULL, "no memory");
+		memset(c->buf_in, 1, MAX_CALL); /* all of it is there from the beginning, for the counters */
+		memset(c->buf_out, 1, MAX_CALL);
+		if (pthread_create(&t[i], NULL, role == CLIENT ? client_slot : server_slot, c))
+			fail(NULL, "no thread");
 	}
 	noise_start();
 	if (role == SERVER)

@@ -36,6 +36,12 @@ static bool all_gens(void)
 	return true;
 }
 
+/* All has come, and the shutdown may have to wait for the other direction. */
+static bool waits(const struct way *w, const struct way *other)
+{
+	return !w->shut && w->got == w->total && other->got != other->total;
+}
+
 /* True: nothing has moved for too long in something that is not over. */
 static bool stuck(int slot, uint64_t now)
 {
@@ -47,10 +53,10 @@ static bool stuck(int slot, uint64_t now)
 		const struct way *w = &s->way[d];
 
 		mark[d] = ((uint64_t)s->gen << 40) + w->sent + w->got + w->shut + w->eof;
-		over[d] = w->eof;
+		over[d] = w->eof || waits(w, &s->way[!d]);
 	}
 	mark[2] = ((uint64_t)s->gen << 40) + ((uint64_t)s->done[0] << 20) + s->done[1];
-	over[2] = !(over[0] && over[1]);
+	over[2] = !s->way[0].eof || !s->way[1].eof;
 	for (int d = 0; d < 3; d++) {
 		if (over[d] || idle(slot) || last[slot].mark[d] != mark[d]) {
 			last[slot].mark[d] = mark[d];
@@ -66,8 +72,15 @@ static bool stuck(int slot, uint64_t now)
 
 static bool any_stuck(uint64_t now)
 {
+	static uint64_t looked;
+	uint64_t pause = looked && now - looked > 500000000ull ? now - looked : 0;
 	bool any = false;
 
+	/* Time in which not even we have run, on a machine that was stopped, is nobody's fault. */
+	for (int i = 0; i < opt->conns; i++)
+		for (int d = 0; d < 3; d++)
+			last[i].since[d] += pause;
+	looked = now;
 	for (int i = 0; i < opt->conns && !any; i++)
 		any = (opt->only < 0 || i == opt->only) && atomic_load(&sh->slot[i].gen) && stuck(i, now);
 	if (any)
