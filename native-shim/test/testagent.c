@@ -40,6 +40,7 @@ struct reg {
 	int shim;
 	uint32_t ref, slot;
 	int bell;
+	bool matched;
 	uint8_t local[18], remote[18];
 };
 
@@ -128,20 +129,30 @@ static bool parse(const char *text, uint8_t out[16])
 	return inet_pton(AF_INET, text, out + 12) == 1 || inet_pton(AF_INET6, text, out) == 1;
 }
 
-static bool decline(struct reg *r)
+static void decline(struct reg *r, uint32_t reason)
 {
-	for (int i = 0; i < n_declined; i++) {
-		if (memcmp(declined[i], r->local, 16))
-			continue;
-		struct hut_msg m = { .type = HUT_MSG_DECLINED, .version = HUT_ABI_VERSION, .ref = r->ref,
-				     .reason = HUT_R_TUNNEL };
+	struct hut_msg m = { .type = HUT_MSG_DECLINED, .version = HUT_ABI_VERSION, .ref = r->ref, .reason = reason };
 
-		send_msg(shims[r->shim].fd, &m, NULL, 0);
-		notify(r);
-		drop(r);
-		return true;
-	}
+	send_msg(shims[r->shim].fd, &m, NULL, 0);
+	notify(r);
+	drop(r);
+}
+
+static bool unwelcome(const struct reg *r)
+{
+	for (int i = 0; i < n_declined; i++)
+		if (!memcmp(declined[i], r->local, 16))
+			return true;
 	return false;
+}
+
+/* The number may stand for another socket by now. */
+static bool same_socket(int fd, uint64_t cookie)
+{
+	uint64_t found = 0;
+	socklen_t len = sizeof(found);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_COOKIE, &found, &len) && found == cookie;
 }
 
 static void match(struct reg *a)
@@ -149,10 +160,11 @@ static void match(struct reg *a)
 	struct reg *b = NULL;
 
 	for (int i = 0; i < MAX_REGS; i++)
-		if (regs[i].shim >= 0 && !memcmp(regs[i].local, a->remote, 18) && !memcmp(regs[i].remote, a->local, 18))
+		if (regs[i].shim >= 0 && !regs[i].matched && !memcmp(regs[i].local, a->remote, 18) && !memcmp(regs[i].remote, a->local, 18))
 			b = &regs[i];
 	if (!b)
 		return;
+	a->matched = b->matched = true;
 	size_t len = HUT_PAGE + 2ull * ring_size + 2ull * over_size;
 	int seg = sealed("hutong-segment", len);
 	struct hut_segment *s = mmap(NULL, HUT_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, seg, 0);
@@ -203,7 +215,11 @@ static void registered(int shim, const struct hut_msg *m, int bell)
 		len = sizeof(ss);
 		getpeername(fd, (struct sockaddr *)&ss, &len);
 		flat(&ss, r->remote);
-		if (!decline(r))
+		if (!same_socket(fd, m->cookie))
+			decline(r, HUT_R_NOT_OWNER);
+		else if (unwelcome(r))
+			decline(r, HUT_R_TUNNEL);
+		else
 			match(r);
 	}
 	if (fd >= 0)
