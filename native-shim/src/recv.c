@@ -318,6 +318,18 @@ static bool look_at_socket(struct conn *c, int fd)
 	return atomic_load(&c->edges) != before;
 }
 
+/* The stream has come to its end: nothing follows what is there. */
+static bool no_more(struct conn *c, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	if (LOAD(&c->end->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR | HUT_ENDF_RDSHUT))
+		return true;
+	conn_check_socket(c, fd);
+	/* Also while TCP still has bytes before S, or some for after the ring's: their end is the stream's. */
+	return (LOAD(&c->end->rx_path) != HUT_PATH_RING || LOAD(&c->end->rx_end) != HUT_NO_SPLIT) && poll_now(&p, 1) > 0;
+}
+
 /* The program has heard of more than came: the writer is sending it by TCP.  True: look again. */
 static bool more_soon(struct conn *c, int fd, size_t have, size_t want, int flags, uint64_t *until)
 {
@@ -331,6 +343,10 @@ static bool more_soon(struct conn *c, int fd, size_t have, size_t want, int flag
 	if (now_ns() >= *until) {
 		STORE(&c->told, 0); /* it keeps its bytes to itself: once is enough */
 		return false;
+	}
+	if (no_more(c, fd)) {
+		*until = 1; /* what came before the end may be newer than our look: once more */
+		return true;
 	}
 	REAL(ppoll)(&p, flags & MSG_PEEK ? 0 : 1, &(struct timespec){ 0, flags & MSG_PEEK ? 20000 : (long)NS_PER_MS }, NULL);
 	return true;
@@ -372,18 +388,6 @@ static ssize_t recv_nothing(struct conn *c, int fd, int flags)
 			return -1;
 	}
 	return 0;
-}
-
-/* The stream has come to its end: nothing follows what is there. */
-static bool no_more(struct conn *c, int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
-
-	if (LOAD(&c->end->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR | HUT_ENDF_RDSHUT))
-		return true;
-	conn_check_socket(c, fd);
-	/* Also while TCP still has bytes before S, or some for after the ring's: their end is the stream's. */
-	return (LOAD(&c->end->rx_path) != HUT_PATH_RING || LOAD(&c->end->rx_end) != HUT_NO_SPLIT) && poll_now(&p, 1) > 0;
 }
 
 /* PEEK|WAITALL: no event tells of "more", so it looks again now and then.  True: that was all. */

@@ -197,11 +197,13 @@ ssize_t ring_avail(const struct ring *r, const struct hut_end *end)
 ssize_t ring_ahead(struct ring *r, const struct hut_end *end, size_t enough)
 {
 	uint64_t head = end->rx_head;
-	ssize_t n;
+	ssize_t n, known = r->tail_seen > head && end->rx_end == HUT_NO_SPLIT ? (ssize_t)(r->tail_seen - head) : 0;
 
-	if (r->tail_seen > head && r->tail_seen - head >= enough && end->rx_end == HUT_NO_SPLIT)
-		return (ssize_t)(r->tail_seen - head);
+	if (known && (size_t)known >= enough)
+		return known;
 	n = ring_avail(r, end);
+	if (n < known)
+		return RING_POISON; /* a tail that went back */
 	if (n > 0) {
 		/* After the tail, by the acquire in ring_avail(). */
 		r->split_seen = LOAD(&r->dir->split);

@@ -62,6 +62,7 @@ static bool can_spin(const struct conn *c, short want)
  * an eventfd's wake-up takes, and not the next times if it did not use it.
  */
 #define AHEAD_NS 1500
+#define AHEAD_TURNS 1000 /* the limit, should the clock stand still */
 #define AHEAD_READS 16
 #define AHEAD_PAUSE 63
 
@@ -77,7 +78,7 @@ static void let_run_ahead(struct conn *c)
 		return;
 	}
 	until = now_ns() + AHEAD_NS;
-	while (now_ns() < until)
+	for (int i = 0; i < AHEAD_TURNS && now_ns() < until; i++)
 		relax();
 	if (LOAD(&c->rx.dir->tail) == tail)
 		c->ahead_pause = AHEAD_PAUSE;
