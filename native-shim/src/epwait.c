@@ -156,6 +156,9 @@ static int collect(struct epset *s, struct epoll_event *ev, int max)
 	while (left > 0 && out < max) {
 		int batch = left < BATCH ? left : BATCH;
 
+		/* What was looked at goes to the tail: no more than can be told, or the rest would never get its turn. */
+		if (batch > max - out)
+			batch = max - out;
 		out += collect_batch(s, ev + out, max - out, batch);
 		left -= batch;
 	}
@@ -369,6 +372,25 @@ static int kernel_wait(int epfd, struct epoll_event *ev, int max, uint64_t deadl
 	return REAL(epoll_pwait)(epfd, ev, max, ms, mask);
 }
 
+/*
+ * This thread leaves with other events, and may stay away for long, while the kernel has told it of connections that
+ * nobody has looked at yet: another sleeper has to.
+ */
+static void pass_on(struct epset *s)
+{
+	struct conn *c = NULL;
+
+	if (!atomic_load(&s->sleepers) || !ep_lock())
+		return;
+	if (s->hot_head)
+		c = conn_by_index(s->hot_head->conn->index);
+	ep_unlock();
+	if (c) {
+		epset_nudge(c);
+		conn_put(c);
+	}
+}
+
 /* What the kernel has now, beside `have` events of ours.  False in *again: that is the answer. */
 static int kernel_now(struct epset *s, int epfd, struct epoll_event *ev, int have, int max, const sigset_t *mask,
 		      bool *again)
@@ -385,6 +407,8 @@ static int kernel_now(struct epset *s, int epfd, struct epoll_event *ev, int hav
 	} while (!k && ours && ++asked < 3);
 	if (k)
 		wait_kernel_told();
+	if (ours && (k || have))
+		pass_on(s);
 	*again = !have && !k && ours;
 	return have + k;
 }
@@ -417,6 +441,8 @@ static int wait_alone(struct epset *s, int epfd, struct epoll_event *ev, int max
 		return n;
 	n = translate(s, ev, n, &ours);
 	*again = !n && ours;
+	if (ours && n)
+		pass_on(s);
 	return n;
 }
 
@@ -493,6 +519,8 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		bool ours = false;
 
 		k = translate(s, ev, k, &ours);
+		if (k && ours)
+			pass_on(s);
 		if (k)
 			return k;
 		spun = false;

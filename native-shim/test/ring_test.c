@@ -164,9 +164,9 @@ static void limits(void)
 	ring_publish(&r, &e);
 	check(ring_avail(&r, &e) == SMALL + OVER, "both areas are full");
 	dir.prod_wait = 1;
-	check(!ring_take(&r, &e, SMALL + OVER / 2 - 1), "with overflow, less than half of it is not worth a wake-up");
-	check(ring_take(&r, &e, 1), "half of the overflow is");
-	ring_take(&r, &e, OVER / 2);
+	check(!ring_take(&r, &e, SMALL + ring_worth(&r) - 1), "with overflow, less than a ring's worth is no wake-up");
+	check(ring_take(&r, &e, 1), "a ring's worth of the overflow is");
+	ring_take(&r, &e, OVER - ring_worth(&r));
 	check(ring_space(&r, &e, false) == SMALL && e.tx_split == HUT_NO_SPLIT, "back to the small ring once empty");
 	dir.cons_wait = 1;
 	ring_put(&r, &e, buf, 1);
