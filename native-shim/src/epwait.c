@@ -5,6 +5,7 @@
 
 #include "real.h"
 #include "epset.h"
+#include "wait.h"
 
 struct look {
 	struct epreg *reg;
@@ -436,7 +437,8 @@ static int wait_alone(struct epset *s, int epfd, struct epoll_event *ev, int max
 
 	if (n == -2 || (n < 0 && errno == ENOSYS))
 		n = kernel_wait(epfd, ev, max, poll_only ? 0 : deadline, mask);
-	*again = false;
+	/* The kernel is never asked for more than kernel_wait() says at a time. */
+	*again = n == 0 && !poll_only && (deadline == NS_FOREVER || now_ns() < deadline);
 	if (n <= 0)
 		return n;
 	n = translate(s, ev, n, &ours);
@@ -457,8 +459,8 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 	epset_watch_inner(s);
 	if (s->owner != hut_pid)
 		ep_stop_foreign(s);
-	if (timeout && !poll_only)
-		deadline = now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec;
+	if (timeout && !poll_only && wait_span(timeout) != NS_FOREVER)
+		deadline = now_ns() + wait_span(timeout);
 	if (LIKELY(!epset_busy(s))) {
 		int n = wait_alone(s, epfd, ev, max, deadline, poll_only, timeout, mask, &again);
 
@@ -486,7 +488,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		/* Asked already: it would tell of the same descriptors once more. */
 		if (n && kernel_was_first)
 			return n;
-		if ((n || poll_only) && s->hot_head && wait_may_skip_kernel(s, (size_t)max))
+		if ((n || poll_only) && !mask && s->hot_head && wait_may_skip_kernel(s, (size_t)max))
 			return n;
 		if (!n && !poll_only && !spun) {
 			spun = true;

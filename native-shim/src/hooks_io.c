@@ -91,11 +91,17 @@ HUT_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 	return LIKELY(!c) ? REAL(readv)(fd, iov, n) : recv_iov(c, fd, iov, (size_t)n, 0);
 }
 
+/* recv(2) takes any length for as much as one call may move. */
+static size_t most(size_t len)
+{
+	return len > 0x7ffff000 ? 0x7ffff000 : len;
+}
+
 HUT_EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
 	struct conn *c = tracked(fd);
 
-	return LIKELY(!c) ? REAL(recv)(fd, buf, len, flags) : recv_iov(c, fd, &(struct iovec){ buf, len }, 1, flags);
+	return LIKELY(!c) ? REAL(recv)(fd, buf, len, flags) : recv_iov(c, fd, &(struct iovec){ buf, most(len) }, 1, flags);
 }
 
 HUT_EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *from, socklen_t *fromlen)
@@ -104,9 +110,11 @@ HUT_EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct soc
 
 	if (LIKELY(!c))
 		return REAL(recvfrom)(fd, buf, len, flags, from, fromlen);
-	if (from && fromlen)
+	ssize_t n = recv_iov(c, fd, &(struct iovec){ buf, most(len) }, 1, flags);
+
+	if (n >= 0 && from && fromlen)
 		*fromlen = 0; /* TCP gives no address here */
-	return recv_iov(c, fd, &(struct iovec){ buf, len }, 1, flags);
+	return n;
 }
 
 static bool odd_message(const struct msghdr *m)

@@ -9,6 +9,7 @@
 #include "real.h"
 
 #define TCP_ULP_OPTION 31
+#define TCP_INQ_OPTION 36
 #define TCP_REPAIR_OPTION 19
 
 static bool tcp_like(int domain, int type, int protocol)
@@ -181,16 +182,29 @@ static void note_timeo(struct conn *c, bool send, const void *val, socklen_t len
 	*(send ? &c->sndtimeo_ns : &c->rcvtimeo_ns) = tv.tv_sec < 0 ? 1 : 0;
 }
 
+/* Options that only the kernel can honour: what is readable, and control messages (rule 8). */
+static bool cannot_honour(int level, int name)
+{
+	enum { TIMESTAMP_NEW = 63, TIMESTAMPING_NEW = 65 };
+
+	if (level == IPPROTO_TCP)
+		return name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION || name == TCP_INQ_OPTION;
+	return level == SOL_SOCKET &&
+	       (name == SO_PEEK_OFF || name == SO_RCVLOWAT || name == SO_ZEROCOPY || name == SO_TIMESTAMP ||
+		name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING || (name >= TIMESTAMP_NEW && name <= TIMESTAMPING_NEW));
+}
+
 HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct conn *c = table_peek(fd);
 	int rc;
 
+	if (UNLIKELY(cannot_honour(level, name))) {
+		conn_heirs(); /* it may be a listener, whose sockets inherit the option */
+		conn_never(fd, HUT_R_OPTION);
+	}
 	if (LIKELY(!c))
 		return REAL(setsockopt)(fd, level, name, val, len);
-	if ((level == IPPROTO_TCP && (name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION)) ||
-	    (level == SOL_SOCKET && (name == SO_PEEK_OFF || name == SO_RCVLOWAT || name == SO_ZEROCOPY)))
-		conn_never(fd, HUT_R_OPTION);
 	rc = REAL(setsockopt)(fd, level, name, val, len);
 	c = rc == 0 && level == SOL_SOCKET ? conn_get(fd) : NULL;
 	if (c) {

@@ -5,6 +5,7 @@
 #include <sys/time.h>
 
 #include "real.h"
+#include "wait.h"
 
 static struct timespec *from_ms(int ms, struct timespec *ts)
 {
@@ -163,7 +164,9 @@ HUT_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *ti
 	ts = (struct timespec){ timeout->tv_sec + timeout->tv_usec / 1000000, (long)(timeout->tv_usec % 1000000) * 1000 };
 	rc = do_select(n, r, w, e, &ts, NULL, &began);
 	/* Linux writes back what is left. */
-	uint64_t all = (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec, used = began ? now_ns() - began : 0;
+	uint64_t all = wait_span(&ts), used = began ? now_ns() - began : 0;
+	if (all == NS_FOREVER)
+		return rc; /* nothing that could be told apart is gone */
 	uint64_t left = used < all && rc != 0 ? all - used : 0;
 
 	timeout->tv_sec = (time_t)(left / 1000000000ull);

@@ -67,7 +67,7 @@ static void keep(struct conn *c)
 	int kept, fd = table_fd_of(c);
 
 	if (!c->end || fd < 0 || atomic_load(&c->nfds) != 1 || atomic_load(&c->plain) || c->keep_fd >= 0 ||
-	    (!atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters)))
+	    !wait_by_others(c))
 		return;
 	kept = table_hide(REAL(fcntl)(fd, F_DUPFD_CLOEXEC, 3));
 	if (kept < 0)
@@ -198,16 +198,18 @@ static void settle_one(int fd, struct conn *c, void *arg)
 static void let_go_one(struct conn *c, void *arg)
 {
 	(void)arg;
-	if (c->end && c->inherited)
-		control_let_go(c->end);
+	if (!c->end || !c->inherited)
+		return;
+	c->exec_state = conn_state(c);
+	control_let_go(c->end);
 }
 
-/* It is ours still, or nobody's any more. */
+/* The last holder has freed the slot, which is given to another connection only after all others: it is taken back. */
 static void hold_again_one(struct conn *c, void *arg)
 {
 	(void)arg;
-	if (c->end && c->inherited)
-		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
+	if (c->end && c->inherited && __atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL) == 0)
+		STORE_REL(&c->end->state, c->exec_state);
 }
 
 void life_before_exec(void)

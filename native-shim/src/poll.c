@@ -24,14 +24,6 @@ bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 	return false;
 }
 
-/* Longer than three hundred years is for ever. */
-static uint64_t wait_span(const struct timespec *t)
-{
-	if ((uint64_t)t->tv_sec >= NS_FOREVER / 2000000000ull)
-		return NS_FOREVER;
-	return (uint64_t)t->tv_sec * 1000000000ull + (uint64_t)t->tv_nsec;
-}
-
 struct poll_job {
 	bool slept;            /* all are counted as waited for, see wait_begin() */
 	void *big;             /* memory of its own, or MAP_FAILED */
@@ -183,7 +175,8 @@ static void count_out(struct poll_job *j)
 
 static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_t *mask)
 {
-	int n = REAL(ppoll)(j->work, j->n, ts, mask);
+	/* With an answer already a pending signal stays pending, as in the kernel. */
+	int n = REAL(ppoll)(j->work, j->n, ts, j->ready ? NULL : mask);
 
 	if (n < 0)
 		return n;
@@ -253,7 +246,7 @@ static int poll_loop(struct poll_job *j, const sigset_t *mask)
 		scan(j);
 		if (j->ready || stirred_raw || time_is_up(j)) {
 			/* A poll without a wait, or one that has its answer: see wait_may_skip_kernel(). */
-			if (!stirred_raw && accelerated(j) && wait_may_skip_kernel(j->user, asked(j)))
+			if (!stirred_raw && !mask && accelerated(j) && wait_may_skip_kernel(j->user, asked(j)))
 				return j->ready;
 			int n = poll_raw(j, &zero, mask);
 

@@ -11,6 +11,7 @@
 #define SOON_NS (500 * NS_PER_MS) /* longer than a sender is kept from its next call, or TCP stops for a closed window */
 
 #define BINS 512
+#define IGNORED_FLAGS (MSG_DONTROUTE | MSG_MORE | MSG_EOR | MSG_CONFIRM | MSG_CTRUNC) /* by TCP, in a receive */
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)
 
 static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t limit, size_t total, int flags)
@@ -432,6 +433,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 	bool timed = false, last = false;
 
 	signals_clear();
+	flags &= ~IGNORED_FLAGS;
 	if ((flags & ~RECV_FLAGS) || want > SSIZE_MAX) {
 		if (flags & MSG_OOB)
 			conn_never(fd, HUT_R_OPTION);

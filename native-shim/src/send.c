@@ -21,7 +21,8 @@ static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t w
 		errno = EAGAIN;
 		return IO_AGAIN;
 	}
-	n = syscall(SYS_sendmsg, fd, &m, flags | MSG_DONTWAIT);
+	/* SIGPIPE is raised by the caller, when no lock is held: its handler may never come back. */
+	n = syscall(SYS_sendmsg, fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 	raw_end(c);
 	if (n > 0)
 		__atomic_fetch_add(&c->end->tcp_out, (uint64_t)n, __ATOMIC_RELAXED);
@@ -85,8 +86,6 @@ static ssize_t send_locked(struct conn *c, int fd, const struct cursor *k, size_
 	}
 	if (UNLIKELY(e->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET)) && conn_state(c) == HUT_END_CHANNEL) {
 		/* Shut by us; the kernel is told when it has the bytes that are still owed. */
-		if (!(flags & MSG_NOSIGNAL))
-			raise(SIGPIPE);
 		errno = EPIPE;
 		return -1;
 	}
@@ -161,6 +160,19 @@ static ssize_t send_plainly(const struct cursor *k, int fd, const struct msghdr 
 	}
 }
 
+/* The end of a call that failed, or came short. */
+static ssize_t broken(struct conn *c, struct waiting *w, size_t done, ssize_t n, int flags)
+{
+	n = io_finish(c, done, n);
+	if (n >= 0 || errno != EPIPE || (flags & MSG_NOSIGNAL))
+		return n;
+	wait_end(w);
+	w->c = NULL;
+	raise(SIGPIPE);
+	errno = EPIPE;
+	return n;
+}
+
 ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 {
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
@@ -196,7 +208,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 			continue;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
-			return io_finish(c, done, n);
+			return broken(c, &w, done, n, flags);
 		atomic_fetch_add(&c->tx_short, 1);
 		if (!io_blocks(c, flags))
 			return io_finish(c, done, -1);

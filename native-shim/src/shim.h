@@ -158,6 +158,8 @@ struct conn {
 	uint32_t spin_miss;
 	uint32_t ahead_pause; /* see let_run_ahead() */
 	uint32_t one_way;     /* reads from the ring since the last send */
+	uint32_t exec_state;  /* of the end, before an exec that may fail */
+	_Atomic int waiter;   /* the thread that waits, or -1: several have */
 	_Atomic uint32_t to_ring; /* counts how often a direction went to the ring */
 	_Atomic uint32_t tx_short; /* counts writes that came short, for edge-triggered sets */
 	_Atomic uint32_t edges;    /* counts switches and socket events, each an edge (rule 5) */
@@ -222,6 +224,7 @@ void control_fork(bool before);
 /* ---- conn.c --------------------------------------------------------------------------------- */
 
 void conn_connected(int fd, struct conn *c, const struct sockaddr *peer);
+void conn_heirs(void);
 void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags);
 bool conn_progress(struct conn *c, int fd);         /* false: the connection has become plain TCP */
 void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int bell_fd);
@@ -304,6 +307,7 @@ void wait_begin(struct waiting *w, struct conn *c, short want);
 void wait_end(struct waiting *w);
 /* `some`: bytes were moved already, of which an interrupted call tells. */
 int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns, bool some);
+bool wait_by_others(const struct conn *c);
 /* *began, unless NULL: when it began to wait, 0 if there was nothing to wait for. */
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, uint64_t *began);
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n);

@@ -206,8 +206,21 @@ void wait_drain(struct conn *c, int fd, short mine)
 	}
 }
 
+/*
+ * Does anybody but this thread sleep on it?  What this thread has counted in is a sleep that its own signal handler has
+ * interrupted, or has left by a jump, which runs no clean-up.
+ */
+bool wait_by_others(const struct conn *c)
+{
+	return (atomic_load(&c->rx_waiters) || atomic_load(&c->tx_waiters)) && atomic_load(&c->waiter) != hut_tid();
+}
+
 void wait_count(struct conn *c, short want, int by)
 {
+	if (by > 0)
+		atomic_store(&c->waiter, !atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters) ? hut_tid() :
+					 atomic_load(&c->waiter) == hut_tid()			      ? hut_tid() :
+												  -1);
 	if (want & POLLIN)
 		atomic_fetch_add(&c->rx_waiters, by);
 	if (want & POLLOUT)

@@ -14,4 +14,12 @@ static inline uint64_t wait_sooner(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* Longer than two hundred years is for ever. */
+static inline uint64_t wait_span(const struct timespec *t)
+{
+	if ((uint64_t)t->tv_sec >= NS_FOREVER / 3000000000ull)
+		return NS_FOREVER;
+	return (uint64_t)t->tv_sec * 1000000000ull + (uint64_t)t->tv_nsec;
+}
+
 #endif /* HUTONG_WAIT_H */

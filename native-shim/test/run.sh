@@ -40,13 +40,13 @@ conformance() { # OPTIONS...
 }
 
 # Byte-exact full-duplex streams, each way of waiting against each.  A machine that is busy with something else may get
-# all of it across before the ends have found each other: then once more, up to three times.
+# all of it across before the ends have found each other: then again, up to five times.
 streams() { # ADDRESS BYTES SEED
   local a b port=7000 server client right try
   export HUTONG_STATS=$work/stats
   for a in threads poll select lt et oneshot nonblock; do
     for b in threads poll et oneshot; do
-      for try in 1 2 3; do
+      for try in 1 2 3 4 5; do
         port=$((port + 1)); rm -f "$work/stats"; right=0
         LD_PRELOAD=$preload timeout 100 "$build/stream" server "$1" $port $a "$2" "$3" > "$work/server" 2>&1 &
         server=$!
@@ -136,7 +136,7 @@ ends 10.99.0.1 $seed
 preload=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$build/libhutong_asan.so label=asan
 export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
 start_agent -r 65536 -o 4194304 -b 1000 -m 1 -s 20
-streams 10.99.0.1 2000000 $((seed + 3))
+streams 10.99.0.1 8000000 $((seed + 3))
 random_calls 15 8 $((seed + 6)) --bytes 2000000
 conformance --quick --family ipv4 --label asan --preload "$preload"
 echo "$passed passed, $failed failed"
