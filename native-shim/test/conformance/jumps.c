@@ -165,20 +165,6 @@ static void a_oddflags(int fd)
 	{ char b[64]; ssize_t r = recv(fd, b, (size_t)-1, MSG_DONTWAIT); note(" huge=%zd/%s", r, err(r)); }
 }
 static void b_oddflags(int fd) { wr(fd, "data"); go(TO_A); }
-/* 8: cmsg */
-static void a_inq(int fd)
-{
-	int one = 1;
-	char b[2], ctl[256];
-	struct iovec iov = { b, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl, .msg_controllen = sizeof(ctl) };
-	note(" set=%d", setsockopt(fd, IPPROTO_TCP, 36 /* TCP_INQ */, &one, sizeof(one)));
-	await(TO_A);
-	pl(fd, POLLIN, 3000);
-	ssize_t r = recvmsg(fd, &m, 0);
-	note(" r=%zd ctl=%d", r, (int)m.msg_controllen);
-}
-#define b_inq b_oddflags
 /* 9: a listener's SO_RCVLOWAT */
 static void a_lowat(int l)
 {
@@ -281,7 +267,7 @@ static void a_epsig0(int fd)
 static const struct test_case cases[] = {
 	CASE(jclose, "14", WARM),  CASE(jclosep, "14", WARM), CASE(jpipe, "14", WARM),    CASE(jpipeclose, "14", WARM),
 	CASE(jcold, "14", COLD),   CASE(execfail, "8", WARM), CASE(ppsig, "11,14", WARM), CASE(ppsig0, "11,14", WARM),
-	CASE(epsig0, "14", WARM),  CASE(oddflags, "8", WARM), CASE(inq, "8", WARM),       CASE(lowat, "8", RAW_COLD),
+	CASE(epsig0, "14", WARM),  CASE(oddflags, "8", WARM), CASE(lowat, "8", RAW_COLD),
 	CASE(longep, "12", WARM),  CASE(selback, "11", WARM), CASE(fromlen, "8", WARM),
 };
 GROUP(jumps);
