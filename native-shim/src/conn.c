@@ -187,40 +187,13 @@ void conn_connected(int fd, struct conn *c, const struct sockaddr *peer)
 	}
 }
 
-/* This process has set an option that only the kernel can honour, perhaps on a listener. */
-static _Atomic bool heirs;
-
-void conn_heirs(void)
-{
-	atomic_store(&heirs, true);
-}
-
-static bool inherits(int fd)
-{
-	static const struct {
-		int level, name, usual;
-	} option[] = { { SOL_SOCKET, SO_RCVLOWAT, 1 },     { SOL_SOCKET, SO_PEEK_OFF, -1 },
-		       { SOL_SOCKET, SO_ZEROCOPY, 0 },     { SOL_SOCKET, SO_TIMESTAMP, 0 },
-		       { SOL_SOCKET, SO_TIMESTAMPNS, 0 },  { SOL_SOCKET, SO_TIMESTAMPING, 0 },
-		       { IPPROTO_TCP, 36 /* TCP_INQ */, 0 } };
-
-	for (size_t i = 0; i < sizeof(option) / sizeof(option[0]); i++) {
-		int value = option[i].usual;
-		socklen_t len = sizeof(value);
-
-		if (REAL(getsockopt)(fd, option[i].level, option[i].name, &value, &len) == 0 && value != option[i].usual)
-			return true;
-	}
-	return false;
-}
-
 void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags)
 {
 	struct conn *c;
 	enum member_kind kind = control_member(peer);
 
 	(void)listener;
-	if ((kind != MEMBER_NEAR && kind != MEMBER_UNKNOWN) || (UNLIKELY(atomic_load(&heirs)) && inherits(fd)))
+	if ((kind != MEMBER_NEAR && kind != MEMBER_UNKNOWN) || socket_has_odd_option(fd))
 		return;
 	c = table_new(fd, peer->sa_family, flags & SOCK_NONBLOCK);
 	if (c && !start(c, fd, kind, false))

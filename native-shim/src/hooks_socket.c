@@ -11,6 +11,9 @@
 #define TCP_ULP_OPTION 31
 #define TCP_INQ_OPTION 36
 #define TCP_REPAIR_OPTION 19
+#define TIMESTAMP_NEW 63
+#define TIMESTAMPNS_NEW 64
+#define TIMESTAMPING_NEW 65
 
 static bool tcp_like(int domain, int type, int protocol)
 {
@@ -182,16 +185,47 @@ static void note_timeo(struct conn *c, bool send, const void *val, socklen_t len
 	*(send ? &c->sndtimeo_ns : &c->rcvtimeo_ns) = tv.tv_sec < 0 ? 1 : 0;
 }
 
-/* Options that only the kernel can honour: what is readable, and control messages (rule 8). */
+/* Options that only the kernel can honour: what is readable, and control messages (rule 8); sockets inherit them. */
+static const struct {
+	int level, name, usual;
+} odd_option[] = {
+	{ SOL_SOCKET, SO_RCVLOWAT, 1 },    { SOL_SOCKET, SO_PEEK_OFF, -1 },    { SOL_SOCKET, SO_ZEROCOPY, 0 },
+	{ SOL_SOCKET, SO_TIMESTAMP, 0 },   { SOL_SOCKET, SO_TIMESTAMPNS, 0 },  { SOL_SOCKET, SO_TIMESTAMPING, 0 },
+	{ SOL_SOCKET, TIMESTAMP_NEW, 0 },  { SOL_SOCKET, TIMESTAMPNS_NEW, 0 }, { SOL_SOCKET, TIMESTAMPING_NEW, 0 },
+	{ IPPROTO_TCP, TCP_INQ_OPTION, 0 },
+};
+
+#define ODD_OPTIONS (sizeof(odd_option) / sizeof(odd_option[0]))
+
+/* This process has set one of them, perhaps on a listener. */
+static _Atomic bool odd_set;
+
+bool socket_has_odd_option(int fd)
+{
+	if (LIKELY(!atomic_load(&odd_set)))
+		return false;
+	for (size_t i = 0; i < ODD_OPTIONS; i++) {
+		int value = odd_option[i].usual;
+		socklen_t len = sizeof(value);
+
+		if (REAL(getsockopt)(fd, odd_option[i].level, odd_option[i].name, &value, &len) == 0 &&
+		    value != odd_option[i].usual)
+			return true;
+	}
+	return false;
+}
+
 static bool cannot_honour(int level, int name)
 {
-	enum { TIMESTAMP_NEW = 63, TIMESTAMPING_NEW = 65 };
-
-	if (level == IPPROTO_TCP)
-		return name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION || name == TCP_INQ_OPTION;
-	return level == SOL_SOCKET &&
-	       (name == SO_PEEK_OFF || name == SO_RCVLOWAT || name == SO_ZEROCOPY || name == SO_TIMESTAMP ||
-		name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING || (name >= TIMESTAMP_NEW && name <= TIMESTAMPING_NEW));
+	if (level == IPPROTO_TCP && (name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION))
+		return true;
+	for (size_t i = 0; i < ODD_OPTIONS; i++) {
+		if (odd_option[i].level == level && odd_option[i].name == name) {
+			atomic_store(&odd_set, true);
+			return true;
+		}
+	}
+	return false;
 }
 
 HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
@@ -199,10 +233,8 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	struct conn *c = table_peek(fd);
 	int rc;
 
-	if (UNLIKELY(cannot_honour(level, name))) {
-		conn_heirs(); /* it may be a listener, whose sockets inherit the option */
+	if (UNLIKELY(cannot_honour(level, name)))
 		conn_never(fd, HUT_R_OPTION);
-	}
 	if (LIKELY(!c))
 		return REAL(setsockopt)(fd, level, name, val, len);
 	rc = REAL(setsockopt)(fd, level, name, val, len);

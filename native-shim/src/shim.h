@@ -224,7 +224,7 @@ void control_fork(bool before);
 /* ---- conn.c --------------------------------------------------------------------------------- */
 
 void conn_connected(int fd, struct conn *c, const struct sockaddr *peer);
-void conn_heirs(void);
+bool socket_has_odd_option(int fd); /* set, or inherited: it stays on TCP */
 void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags);
 bool conn_progress(struct conn *c, int fd);         /* false: the connection has become plain TCP */
 void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int bell_fd);
@@ -255,7 +255,7 @@ bool conn_is_owner(const struct conn *c);
 short conn_ready(struct conn *c, int fd, short want);      /* POLL* bits true now */
 void conn_arm_waits(struct conn *c, short want);    /* asks the peer to ring; look again afterwards */
 short conn_sock_events(struct conn *c, short want); /* what a sleeper must ask the kernel about the socket */
-ssize_t conn_tx_room(struct conn *c, size_t enough);               /* tx_lock held */
+ssize_t conn_tx_room(struct conn *c, size_t enough); /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
 void conn_changed(struct conn *c);                  /* an edge, and sleepers have to ask the kernel something else */

@@ -217,10 +217,11 @@ bool wait_by_others(const struct conn *c)
 
 void wait_count(struct conn *c, short want, int by)
 {
-	if (by > 0)
-		atomic_store(&c->waiter, !atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters) ? hut_tid() :
-					 atomic_load(&c->waiter) == hut_tid()			      ? hut_tid() :
-												  -1);
+	if (by > 0) {
+		bool several = wait_by_others(c);
+
+		atomic_store(&c->waiter, several ? -1 : hut_tid());
+	}
 	if (want & POLLIN)
 		atomic_fetch_add(&c->rx_waiters, by);
 	if (want & POLLOUT)
