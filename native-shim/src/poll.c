@@ -60,8 +60,10 @@ static void scan(struct poll_job *j)
 		struct conn *c = j->conns[i];
 		int fd = fd_at(j, i);
 
+		/* Not as a whole: a load over a store that is just under way, and is narrower, waits for it. */
+		j->work[i].fd = u->fd;
+		j->work[i].events = u->events;
 		u->revents = 0;
-		j->work[i] = *u;
 		if (fd < 0)
 			continue;
 		if (!conn_progress(c, fd) || conn_state(c) != HUT_END_CHANNEL)

@@ -7,57 +7,8 @@
  * that a process killed half-way leaves nothing torn.
  */
 #include <string.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #include "shim.h"
-
-/*
- * Copying into the ring.  memcpy() of more than about 2 KiB is one string instruction on today's processors.  It writes
- * whole lines without fetching them from the reader's core first, but on AMD's Zen 3 and 4 it falls to a fourth of its
- * speed when the target is 1 to 63 bytes, modulo the page, beyond the source (glibc bug 30994).  A stream that began
- * with a few bytes of greeting and goes on in page-sized blocks meets that with each of them.  Stores that bypass the
- * cache do not, and fetch no lines either; for small pieces they are no gain.
- */
-#define ALIAS_WORTH 8192u
-
-#if defined(__SSE2__)
-#define LINE 64u
-
-static bool aliased(const uint8_t *dst, const uint8_t *src)
-{
-	size_t ahead = (size_t)((uintptr_t)dst - (uintptr_t)src) % HUT_PAGE;
-
-	return ahead > 0 && ahead < LINE;
-}
-
-static void copy_past_cache(uint8_t *dst, const uint8_t *src, size_t len)
-{
-	size_t head = (LINE - (uintptr_t)dst % LINE) % LINE;
-
-	memcpy(dst, src, head);
-	for (dst += head, src += head, len -= head; len >= LINE; dst += LINE, src += LINE, len -= LINE)
-		for (unsigned int i = 0; i < LINE; i += sizeof(__m128i))
-			_mm_stream_si128((__m128i *)(void *)(dst + i),
-					 _mm_loadu_si128((const __m128i *)(const void *)(src + i)));
-	memcpy(dst, src, len);
-	_mm_sfence(); /* a release store orders ordinary stores only */
-}
-
-static void copy_in(uint8_t *dst, const uint8_t *src, size_t len)
-{
-	if (len >= ALIAS_WORTH && aliased(dst, src))
-		copy_past_cache(dst, src, len);
-	else
-		memcpy(dst, src, len);
-}
-#else
-static void copy_in(uint8_t *dst, const uint8_t *src, size_t len)
-{
-	memcpy(dst, src, len);
-}
-#endif
 
 /* Where offset `off` lives, and how many bytes are contiguous there. */
 static uint8_t *place(const struct ring *r, uint64_t off, uint64_t split, size_t *len)
@@ -148,13 +99,13 @@ void ring_soon(const struct ring *r, const struct hut_end *end, size_t len)
 }
 
 /* Copies len bytes, which ring_space() has granted, behind the tail; not visible before ring_publish(). */
-void ring_put(const struct ring *r, struct hut_end *end, const uint8_t *src, size_t len)
+void ring_put(struct ring *r, struct hut_end *end, const uint8_t *src, size_t len)
 {
 	while (len) {
 		size_t part = len;
 		uint8_t *dst = place(r, end->tx_tail, end->tx_split, &part);
 
-		copy_in(dst, src, part);
+		copy_in(&r->copying, dst, src, part);
 		end->tx_tail += part;
 		src += part;
 		len -= part;

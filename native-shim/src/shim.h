@@ -2,8 +2,8 @@
 /*
  * shim.h - what the parts of libhutong.so know of each other.
  *
- * Files: real.c (libc underneath), ring.c (the byte rings; no system call), bell.c (doorbells), table.c (descriptors ->
- * connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a connection),
+ * Files: real.c (libc underneath), ring.c, copy.c (the byte rings; no system call), bell.c (doorbells), table.c (descriptors
+ * -> connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a connection),
  * switch.c (its ways to the ring), stop.c (and back), ready.c (what it is ready for), io.c, recv.c, send.c (moving bytes),
  * wait.c (sleeping on one socket), poll.c, epset.c, epwait.c (epoll), life.c (dup, close, exec), fork.c (fork, begin and
  * end of the process), signals.c (restarts), uring.c (who is declined), hooks_*.c (the interposed symbols).
@@ -49,6 +49,12 @@
 /* ---- ring.c -------------------------------------------------------------------------------- */
 
 /* One end's private view of one direction.  Sizes are private from set-up (decision 8). */
+/* How long blocks that memcpy() may be slow with are copied, see copy.c: turns left of the one way, or of the other. */
+struct copying {
+	uint8_t past;
+	uint8_t plain;
+};
+
 struct ring {
 	struct hut_dir *dir;
 	uint8_t *small; /* ring_size bytes */
@@ -58,13 +64,17 @@ struct ring {
 	/* Consumer: what its last look at the shared cursors saw; written under rx_lock, see ring_ahead(). */
 	uint64_t tail_seen;
 	uint64_t split_seen;
+	struct copying copying; /* producer, under tx_lock */
 };
+
+/* Threading: one caller at a time for each `how`, which begins as zero. */
+void copy_in(struct copying *how, uint8_t *dst, const uint8_t *src, size_t len);
 
 #define RING_POISON (-1) /* the peer published an impossible cursor */
 
 /* Producer.  `end` holds the trusted cursors (tx_tail, tx_head, tx_split). */
 ssize_t ring_space(const struct ring *r, struct hut_end *end, bool reader_slow);
-void ring_put(const struct ring *r, struct hut_end *end, const uint8_t *src, size_t len);
+void ring_put(struct ring *r, struct hut_end *end, const uint8_t *src, size_t len);
 uint32_t ring_worth(const struct ring *r);
 bool ring_publish(const struct ring *r, struct hut_end *end);
 void ring_soon(const struct ring *r, const struct hut_end *end, size_t len);
@@ -360,6 +370,15 @@ pid_t hut_tid(void);
 void hut_log_init(bool on);
 uint64_t now_ns(void);
 uint64_t now_coarse_ns(void);
+/* A counter of the processor's, or the clock: for spans whose unit the caller measures.  It may jump when threads move. */
+static inline uint64_t now_ticks(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_ia32_rdtsc();
+#else
+	return now_ns();
+#endif
+}
 void hut_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void stats_add(const struct conn *c);
 void stats_write(void);

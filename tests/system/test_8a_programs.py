@@ -48,6 +48,10 @@ class Iperf3Test(PairTest):
 class SockperfTest(PairTest):
     """IPv4 only: Debian's sockperf (3.7) takes no IPv6 address."""
 
+    # Left alone it ends with an error when round trips take less than 1.667 us on average, since it has kept room for
+    # no more of them (MPS_MAX_PP in its source): see docs/known-limits.md.
+    SLOWLY = ("--mps", "200000")
+
     def case(self, kind, *options):
         def run(way):
             number = self.port()
@@ -62,10 +66,10 @@ class SockperfTest(PairTest):
         self.twice(run, "sockperf", versions=(4,))
 
     def test_ping_pong(self):
-        self.case("ping-pong", "-m", "64", "--data-integrity")
+        self.case("ping-pong", *self.SLOWLY, "-m", "64", "--data-integrity")
 
     def test_ping_pong_without_blocking(self):
-        self.case("ping-pong", "-m", "1000", "--nonblocked")
+        self.case("ping-pong", *self.SLOWLY, "-m", "1000", "--nonblocked")
 
     def test_throughput(self):
         self.case("throughput", "-m", "1400")
