@@ -266,6 +266,17 @@ static uint32_t near_or_reason(int fd)
 	}
 }
 
+/* Not to be offered; unless another thread is just doing so, whose connection it is then. */
+static bool turn_down(struct conn *c, uint32_t reason)
+{
+	uint32_t state = HUT_END_CANDIDATE;
+
+	if (!__atomic_compare_exchange_n(&c->end->state, &state, HUT_END_TCP, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return true;
+	STORE(&c->end->reason, reason);
+	return conn_forget(c);
+}
+
 /* Rule 6: old enough or busy enough, and not yet offered. */
 static bool try_register(struct conn *c, int fd)
 {
@@ -286,10 +297,8 @@ static bool try_register(struct conn *c, int fd)
 	}
 	if (LOAD(&e->holders) != 1)
 		return true;
-	if (!control_enabled() || (LOAD(&e->flags) & HUT_ENDF_NEVER)) {
-		conn_give_up(c, HUT_R_OFF);
-		return conn_forget(c);
-	}
+	if (!control_enabled() || (LOAD(&e->flags) & HUT_ENDF_NEVER))
+		return turn_down(c, HUT_R_OFF);
 	if (c->arm_ns && now - c->arm_ns < ARM_RETRY_NS)
 		return true;
 	if (!raw_begin(c, fd))
@@ -301,8 +310,7 @@ static bool try_register(struct conn *c, int fd)
 		c->arm_ns = now;
 		if (ti.tcpi_state == TCP_IS_SYN_SENT || ti.tcpi_state == TCP_IS_SYN_RECV)
 			return true;
-		conn_give_up(c, HUT_R_STATE); /* one side is closed already: it is over soon */
-		return conn_forget(c);
+		return turn_down(c, HUT_R_STATE); /* one side is closed already: it is over soon */
 	}
 	reason = uring_in_use() ? (uint32_t)HUT_R_IO_URING : near_or_reason(fd);
 	if (reason == HUT_R_YOUNG) {
@@ -311,10 +319,8 @@ static bool try_register(struct conn *c, int fd)
 			return true;
 		reason = HUT_R_AGENT_DOWN;
 	}
-	if (reason != HUT_R_NONE) {
-		conn_give_up(c, reason);
-		return conn_forget(c);
-	}
+	if (reason != HUT_R_NONE)
+		return turn_down(c, reason);
 	if (!__atomic_compare_exchange_n(&e->state, &state, HUT_END_PENDING, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		return true;
@@ -336,6 +342,9 @@ static bool try_register(struct conn *c, int fd)
 		conn_give_up(c, HUT_R_AGENT_DOWN);
 		return conn_forget(c);
 	default:
+		/* Closed meanwhile by another thread, which may have found nothing yet to tell the agent. */
+		if (UNLIKELY(atomic_load(&c->nfds) == 0))
+			control_gone(c, HUT_R_NONE);
 		return true;
 	}
 }

@@ -107,12 +107,59 @@ static int find_slot(void)
 	return -1;
 }
 
+static bool send_msg(const struct hut_msg *m, int fd)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} u;
+	struct iovec iov = { (void *)m, sizeof(*m) };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		memset(&u, 0, sizeof(u));
+		mh.msg_control = u.buf;
+		mh.msg_controllen = sizeof(u.buf);
+		struct cmsghdr *cm = CMSG_FIRSTHDR(&mh);
+
+		cm->cmsg_level = SOL_SOCKET;
+		cm->cmsg_type = SCM_RIGHTS;
+		cm->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cm), &fd, sizeof(int));
+	}
+	return syscall(SYS_sendmsg, ctl_fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+}
+
+/* What the agent must be told of connections that are over, and had no room for when they were.  ctl_lock. */
+static struct {
+	uint32_t ref, reason;
+} owed[HUT_POOL_SLOTS];
+static uint32_t n_owed;
+
+static bool send_gone(uint32_t ref, uint32_t reason)
+{
+	struct hut_msg m = { .type = HUT_MSG_GONE, .version = HUT_ABI_VERSION, .ref = ref, .reason = reason };
+
+	return send_msg(&m, -1);
+}
+
+/* ctl_lock held; with each business that there is with the agent, and with each new connection */
+static void tell_owed(void)
+{
+	int saved = errno;
+
+	while (UNLIKELY(n_owed) && ctl_fd >= 0 && send_gone(owed[n_owed - 1].ref, owed[n_owed - 1].reason))
+		n_owed--;
+	errno = saved;
+}
+
 bool control_slot(struct conn *c)
 {
 	int s;
 
 	if (!ctl_lock())
 		return false;
+	tell_owed();
 	s = pool_open() ? find_slot() : -1;
 	if (s >= 0) {
 		struct hut_end *e = &pool->end[s];
@@ -187,6 +234,7 @@ static void session_lost(void)
 	if (ctl_fd >= 0)
 		table_unhide(ctl_fd);
 	ctl_fd = -1;
+	n_owed = 0;
 	welcomed = false;
 	retry_at = now_coarse_ns() + RETRY_NS;
 	/* What waited for the old agent may be offered to the next one. */
@@ -198,29 +246,6 @@ static void session_lost(void)
 			__atomic_compare_exchange_n(&c->end->state, &pending, HUT_END_CANDIDATE, false,
 						    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 	}
-}
-
-static bool send_msg(const struct hut_msg *m, int fd)
-{
-	union {
-		char buf[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} u;
-	struct iovec iov = { (void *)m, sizeof(*m) };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		memset(&u, 0, sizeof(u));
-		mh.msg_control = u.buf;
-		mh.msg_controllen = sizeof(u.buf);
-		struct cmsghdr *cm = CMSG_FIRSTHDR(&mh);
-
-		cm->cmsg_level = SOL_SOCKET;
-		cm->cmsg_type = SCM_RIGHTS;
-		cm->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cm), &fd, sizeof(int));
-	}
-	return syscall(SYS_sendmsg, ctl_fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
 }
 
 static int agent_socket(void)
@@ -262,17 +287,21 @@ static bool session_open(void)
 	return true;
 }
 
+/*
+ * ctl_lock held.  Pinned, or NULL.  A connection without a pin is on its way out in another thread, which has given
+ * back its descriptors and segment already, or is about to; it keeps its slot until it gets our lock.
+ */
 static struct conn *conn_of_ref(uint32_t ref)
 {
 	uint32_t s = ref & SLOT_MASK;
 	struct conn *c = s < HUT_POOL_SLOTS ? slot_conn[s] : NULL;
 
-	return c && c->ref == ref && c->end ? c : NULL;
+	return c && c->ref == ref && c->end ? conn_by_index(c->index) : NULL;
 }
 
 static void dispatch(const struct hut_msg *m, int *fds, int nfds)
 {
-	struct conn *c;
+	struct conn *c = NULL;
 
 	switch (m->type) {
 	case HUT_MSG_WELCOME:
@@ -294,6 +323,8 @@ static void dispatch(const struct hut_msg *m, int *fds, int nfds)
 	default:
 		break;
 	}
+	if (c)
+		conn_put(c);
 	for (int i = 0; i < nfds; i++)
 		if (fds[i] >= 0)
 			sys_close(fds[i]);
@@ -345,6 +376,7 @@ void control_poll(void)
 	while (more && ctl_fd >= 0)
 		if (!receive_one(&more))
 			session_lost();
+	tell_owed();
 	ctl_unlock();
 	errno = saved;
 }
@@ -388,19 +420,21 @@ enum registered control_register(struct conn *c, int fd)
 		retry_at = 0; /* the agent may have been restarted: look at once */
 		ok = session_open() && send_msg(&m, c->bell);
 	}
+	tell_owed();
 	ctl_unlock();
 	return ok ? REGISTER_DONE : busy ? REGISTER_BUSY : REGISTER_FAILED;
 }
 
 void control_gone(struct conn *c, uint32_t reason)
 {
-	struct hut_msg m = { .type = HUT_MSG_GONE, .version = HUT_ABI_VERSION, .ref = c->ref, .reason = reason };
 	int saved = errno;
-
 	bool locked = ctl_lock();
 
-	if (ctl_fd >= 0)
-		(void)send_msg(&m, -1);
+	tell_owed();
+	if (ctl_fd >= 0 && !send_gone(c->ref, reason) && locked && n_owed < HUT_POOL_SLOTS) {
+		owed[n_owed].ref = c->ref;
+		owed[n_owed++].reason = reason;
+	}
 	if (locked)
 		ctl_unlock();
 	errno = saved;
@@ -425,6 +459,7 @@ void control_after_fork_child(void)
 	if (pool_fd >= 0)
 		table_unhide(pool_fd);
 	ctl_fd = pool_fd = -1;
+	n_owed = 0;
 	pool = NULL; /* the mapping stays: inherited connections use it */
 	welcomed = false;
 	retry_at = 0;

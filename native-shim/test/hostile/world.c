@@ -283,7 +283,7 @@ void world_check(const char *after)
 	uint64_t at = e->tcp_in + e->ring_in, out = e->tcp_out + e->ring_out;
 
 	MUST(!memcmp(&c->rx, &victim_rx, offsetof(struct ring, tail_seen)) &&
-	     !memcmp(&c->tx, &victim_tx, sizeof(victim_tx)));
+	     !memcmp(&c->tx, &victim_tx, offsetof(struct ring, tail_seen)));
 	MUST(!e->rx_lock && !e->tx_lock && !atomic_load(&c->raw) && !e->inflight && !e->raw_waits);
 	MUST(!atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters));
 	MUST(e->state == HUT_END_CHANNEL && e->holders == 1 && e->owner_pid == (uint32_t)hut_pid);

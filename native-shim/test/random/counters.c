@@ -237,6 +237,31 @@ bool counters_equal(void)
 	return true;
 }
 
+/* What is open, for whoever must find out what is left over. */
+void counters_list(const pid_t pid[2])
+{
+	for (int i = 0; i < (opt->agent ? 3 : 2); i++) {
+		char path[64], link[400], to[256];
+		int p = i < 2 ? (int)pid[i] : atoi(opt->agent);
+		struct dirent *d;
+		DIR *dir;
+
+		if (taken[1][i].fds <= taken[0][i].fds && !taken[1][i].segments)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/fd", p);
+		dir = opendir(path);
+		while (dir && (d = readdir(dir)) != NULL) {
+			snprintf(link, sizeof(link), "%s/%s", path, d->d_name);
+			ssize_t n = readlink(link, to, sizeof(to) - 1);
+
+			if (n > 0)
+				printf("%d: %s %.*s\n", p, d->d_name, (int)n, to);
+		}
+		if (dir)
+			closedir(dir);
+	}
+}
+
 void counters_print(void)
 {
 	static const char *const names[3] = { "client", "server", "agent" };

@@ -227,6 +227,7 @@ void state_print(const pid_t pid[2]);
 void counters_take(int when, const pid_t pid[2]); /* 0: before, 1: after */
 bool counters_equal(void);                        /* nothing has been left over */
 void counters_print(void);
+void counters_list(const pid_t pid[2]);
 void counters_stats(const pid_t pid[2]);          /* what the sides themselves say at their end */
 
 /* shrink.c */

@@ -183,6 +183,7 @@ bool watch_run(const pid_t pid[2])
 		} while (!counters_equal() && ++tries < 20);
 		counters_print();
 		if (!counters_equal()) {
+			counters_list(pid);
 			snprintf(sh->message, sizeof(sh->message), "something is left over");
 			return false;
 		}
