@@ -19,8 +19,13 @@
 #if defined(__SSE2__)
 #define LINE 64u
 #define WORTH 8192u       /* smaller copies have no such troubles */
-#define SLOW_BYTES_A_NS 16u /* measured on Zen 5: 7 to 13 with the trouble, 24 past the cache, 33 and more without it */
-#define PAST_TURNS 255    /* copies until memcpy() is tried again, which costs as much as four others */
+/*
+ * Measured on Zen 5: 7 to 13 with the trouble, 20 and more without it, but one in 500 is slow for other reasons.  Past the
+ * cache it is 20 and more in both cases, but where memcpy() has no trouble the reader pays for it.
+ */
+#define SLOW_BYTES_A_NS 14u
+#define PAST_TURNS 15     /* copies until memcpy() is tried again; twice as many after each trial that is slow as well, */
+#define PAST_MOST 255     /* up to this: a trial costs as much as four other copies */
 #define PLAIN_TURNS 3     /* copies until it is measured again, which costs two looks at the clock */
 
 static bool aliased(const uint8_t *dst, const uint8_t *src)
@@ -48,10 +53,13 @@ static void copy_measured(struct copying *how, uint8_t *dst, const uint8_t *src,
 	uint64_t began = now_ns();
 
 	memcpy(dst, src, len);
-	if (now_ns() - began > len / SLOW_BYTES_A_NS)
-		how->past = PAST_TURNS;
-	else
+	if (now_ns() - began > len / SLOW_BYTES_A_NS) {
+		how->past = how->next_past ? how->next_past : PAST_TURNS;
+		how->next_past = how->past < PAST_MOST / 2 ? (uint8_t)(2 * how->past) : PAST_MOST;
+	} else {
 		how->plain = PLAIN_TURNS;
+		how->next_past = PAST_TURNS;
+	}
 }
 
 void copy_in(struct copying *how, uint8_t *dst, const uint8_t *src, size_t len)

@@ -53,6 +53,7 @@
 struct copying {
 	uint8_t past;
 	uint8_t plain;
+	uint8_t next_past; /* turns of the one way, when its turn comes again */
 };
 
 struct ring {
