@@ -49,11 +49,14 @@ static bool can_spin(const struct conn *c, short want)
 }
 
 /*
- * A short spin instead of a sleep, only while it has been paying: one miss ends it for the next fifteen waits.  Yields
- * all the time, so that on a busy machine the peer gets this core.
+ * A short spin instead of a sleep, only while it has been paying: a miss costs as much credit as half a dozen hits, and
+ * without credit only every sixteenth wait spins.  Yields all the time, so that on a busy machine the peer gets this
+ * core.
  */
+#define SPIN_BUDGET 16
+#define SPIN_MISS 6
 #define CROWDED_NS 200000ull                  /* a yield that took so long has let somebody else run */
-#define CROWDED_FOR_NS (100 * NS_PER_MS)
+#define CROWDED_FOR_NS (10 * NS_PER_MS)
 
 /*
  * The reader of a stream that is as fast as its writer would take each piece as it comes, and the two cores would spend
@@ -107,7 +110,8 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 			for (int i = 0; i < n; i++) {
 				if (!can_spin(c[i], want[i]) || !stirred(c[i], want[i]))
 					continue;
-				c[i]->spin_budget = 1;
+				if (c[i]->spin_budget < SPIN_BUDGET)
+					c[i]->spin_budget++;
 				if (want[i] & POLLIN)
 					let_run_ahead(c[i]);
 				return true;
@@ -123,7 +127,7 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 		}
 	} while (now < until);
 	for (int i = 0; i < n; i++)
-		c[i]->spin_budget = 0;
+		c[i]->spin_budget -= c[i]->spin_budget < SPIN_MISS ? c[i]->spin_budget : SPIN_MISS;
 	return false;
 }
 
