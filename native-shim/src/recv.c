@@ -107,6 +107,19 @@ static ssize_t peek_beyond(struct conn *c, int fd, const struct cursor *k, size_
 	return more > 0 ? (ssize_t)n + more : (ssize_t)n;
 }
 
+/* In pieces, so that a writer that waits for room can go on while we copy. */
+static void take_out(struct conn *c, struct cursor *w, size_t n, bool *wake)
+{
+	for (size_t done = 0; done < n;) {
+		size_t part = n - done < CHUNK ? n - done : CHUNK;
+
+		ring_copy_out(c, w, 0, part);
+		*wake |= ring_take(&c->rx, c->end, part);
+		io_advance(w, part);
+		done += part;
+	}
+}
+
 /* rx_lock held */
 static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t want, int flags, bool *wake)
 {
@@ -127,16 +140,15 @@ static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t 
 		ring_copy_out(c, k, 0, n);
 		return n < want && e->rx_head + n == e->rx_end ? peek_beyond(c, fd, k, want, n, flags) : (ssize_t)n;
 	}
-	/* In pieces, so that a writer that waits for room can go on while we copy. */
 	struct cursor w = *k;
 
-	for (size_t done = 0; done < n;) {
-		size_t part = n - done < CHUNK ? n - done : CHUNK;
+	take_out(c, &w, n, wake);
+	/* And what has come while we copied, as TCP does; poison is for the next call. */
+	while (n < want && (avail = ring_ahead(&c->rx, e, want - n)) > 0) {
+		size_t part = (size_t)avail < want - n ? (size_t)avail : want - n;
 
-		ring_copy_out(c, &w, 0, part);
-		*wake |= ring_take(&c->rx, e, part);
-		io_advance(&w, part);
-		done += part;
+		take_out(c, &w, part, wake);
+		n += part;
 	}
 	STORE(&e->ring_in, e->ring_in + n);
 	STORE(&c->one_way, LOAD(&c->one_way) + 1);

@@ -7,6 +7,8 @@
 #include "real.h"
 #include "io.h"
 
+#define FIRST_CHUNK 8192u
+#define LONG_MESSAGE (2 * CHUNK + 1) /* more than a stream's usual blocks */
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_CONFIRM)
 
 static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
@@ -29,12 +31,29 @@ static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t w
 	return n;
 }
 
+/*
+ * How much of a message is copied before the reader is shown it.  The reader of a long one shall begin early, and have
+ * little left to do when we are done; in between, and for all others, showing costs more than it gains.
+ */
+static size_t piece(size_t done, size_t left)
+{
+	size_t n = CHUNK;
+
+	if (done + left < LONG_MESSAGE)
+		return n;
+	if (done < n)
+		n = done;
+	if (left / 2 < n)
+		n = left / 2;
+	return n < FIRST_CHUNK ? FIRST_CHUNK : n;
+}
+
 /* tx_lock held */
 static ssize_t ring_send(struct conn *c, const struct cursor *k, size_t want)
 {
 	struct hut_end *e = c->end;
 	struct cursor r = *k;
-	size_t done = 0;
+	size_t done = 0, shown = 0, limit = piece(0, want);
 	ssize_t room = conn_tx_room(c, want);
 
 	if (room < 0)
@@ -44,8 +63,8 @@ static ssize_t ring_send(struct conn *c, const struct cursor *k, size_t want)
 
 		if (n > (size_t)room)
 			n = (size_t)room;
-		if (n > CHUNK)
-			n = CHUNK;
+		if (n > shown + limit - done)
+			n = shown + limit - done;
 		if (n > want - done)
 			n = want - done;
 		if (n) {
@@ -54,13 +73,15 @@ static ssize_t ring_send(struct conn *c, const struct cursor *k, size_t want)
 			room -= (ssize_t)n;
 		}
 		io_advance(&r, n);
-		/* Small pieces of one call are shown together. */
-		if (!n || (done < want && room > 0 && r.left && r.at == 0 && n < CHUNK))
+		/* Small parts of one call are shown together. */
+		if (done < want && room > 0 && done < shown + limit)
 			continue;
 		if (ring_publish(&c->tx, e))
 			conn_ring_peer(c); /* never waits, see bell.c */
 		if (UNLIKELY(conn_tx_turned(c)))
 			break; /* after the fence in ring_publish(): see conn_rx_unclaimed() */
+		shown = done;
+		limit = piece(done, want - done);
 		if (!room && done < want)
 			room = conn_tx_room(c, want - done);
 	}
