@@ -413,14 +413,19 @@ enum registered control_register(struct conn *c, int fd)
 	c->end->fd = (uint32_t)fd;
 	if (!ctl_lock())
 		return REGISTER_BUSY;
+	tell_owed();
+	if (n_owed) { /* it may know our slot by its former owner still */
+		ctl_unlock();
+		return REGISTER_BUSY;
+	}
 	ok = session_open() && send_msg(&m, c->bell);
 	busy = !ok && ctl_fd >= 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ETOOMANYREFS);
 	if (!ok && !busy && ctl_fd >= 0) {
 		session_lost();
 		retry_at = 0; /* the agent may have been restarted: look at once */
+		STORE_REL(&c->end->state, HUT_END_PENDING); /* that session's end has made it a candidate again */
 		ok = session_open() && send_msg(&m, c->bell);
 	}
-	tell_owed();
 	ctl_unlock();
 	return ok ? REGISTER_DONE : busy ? REGISTER_BUSY : REGISTER_FAILED;
 }
@@ -430,7 +435,8 @@ void control_gone(struct conn *c, uint32_t reason)
 	int saved = errno;
 	bool locked = ctl_lock();
 
-	tell_owed();
+	if (locked) /* else a handler has interrupted just that */
+		tell_owed();
 	if (ctl_fd >= 0 && !send_gone(c->ref, reason) && locked && n_owed < HUT_POOL_SLOTS) {
 		owed[n_owed].ref = c->ref;
 		owed[n_owed++].reason = reason;

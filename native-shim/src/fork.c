@@ -102,7 +102,7 @@ static void child_begins(bool late)
 {
 	hut_pid = (pid_t)syscall(SYS_getpid);
 	memset(&stats, 0, sizeof(stats));
-	table_after_fork_child();
+	table_after_fork_child(late);
 	control_fork(false);
 	control_after_fork_child();
 	epset_fork(false);

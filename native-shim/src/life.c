@@ -53,8 +53,11 @@ void life_last_close(struct conn *c, int fd)
 		if (LOAD(&e->flags) & HUT_ENDF_WRSHUT)
 			conn_ring_peer(c);
 	}
-	if (conn_is_owner(c) && (conn_state(c) == HUT_END_CHANNEL || conn_state(c) == HUT_END_PENDING))
+	uint32_t state = conn_state(c); /* once: the agent's answer may come just now */
+
+	if (conn_is_owner(c) && (state == HUT_END_CHANNEL || state == HUT_END_PENDING || c->gone_due))
 		control_gone(c, HUT_R_NONE);
+	c->gone_due = false;
 	c->closing = -1;
 }
 

@@ -207,7 +207,7 @@ void table_unhide(int fd);                  /* closes a hidden descriptor */
 void table_hidden_each(void (*fn)(int fd, void *arg), void *arg);
 bool table_lock(void);                      /* false: this very thread holds it (a signal handler's call) */
 void table_unlock(void);
-void table_after_fork_child(void);
+void table_after_fork_child(bool late);
 
 /* ---- control.c ------------------------------------------------------------------------------ */
 

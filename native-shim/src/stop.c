@@ -480,11 +480,15 @@ void conn_never(int fd, uint32_t reason)
 	if (conn_state(c) == HUT_END_CHANNEL) {
 		conn_leave(c, fd, reason);
 	} else {
-		if (c->end && conn_state(c) == HUT_END_PENDING && conn_is_owner(c))
+		bool offered = false;
+
+		if (c->end) {
+			offered = __atomic_exchange_n(&c->end->state, HUT_END_TCP, __ATOMIC_ACQ_REL) == HUT_END_PENDING;
+			STORE(&c->end->reason, reason);
+		}
+		conn_forget(c); /* first: whoever is just offering it looks for that afterwards */
+		if (offered && conn_is_owner(c))
 			control_gone(c, reason);
-		if (c->end)
-			conn_give_up(c, reason);
-		conn_forget(c);
 	}
 	conn_put(c);
 }

@@ -81,20 +81,28 @@ struct conn *table_peek(int fd)
 	return v & TAG_EPSET ? NULL : (struct conn *)v;
 }
 
+#define GET_TRIES 10000
+
 struct conn *conn_get(int fd)
 {
-	for (;;) {
+	/* The limit is for a child that was forked in a signal handler, whose table may have lost its own pin. */
+	for (int tries = 0; tries < GET_TRIES; tries++) {
 		uintptr_t v = slot_of(fd);
 
 		if (LIKELY(!v) || (v & TAG_EPSET))
 			return NULL;
 		struct conn *c = (struct conn *)v;
 
-		atomic_fetch_add(&c->pins, 1);
+		/* Never the first pin: without one it is on its way to the free list. */
+		int pins = atomic_load_explicit(&c->pins, memory_order_relaxed);
+
+		if (UNLIKELY(pins <= 0) || UNLIKELY(!atomic_compare_exchange_weak(&c->pins, &pins, pins + 1)))
+			continue;
 		if (LIKELY(slot_of(fd) == v))
 			return c;
 		conn_put(c);
 	}
+	return NULL;
 }
 
 void conn_put(struct conn *c)
@@ -375,9 +383,14 @@ void table_conns(void (*fn)(struct conn *c, void *arg), void *arg)
 
 static void drop_pins(struct conn *c, void *arg)
 {
-	(void)arg;
-	/* Other threads' pins do not exist in the child: the table's are all there are. */
-	atomic_store(&c->pins, atomic_load(&c->nfds));
+	bool late = *(bool *)arg;
+
+	/*
+	 * Other threads' pins do not exist in the child: the table's are all there are.  One that notices late what it is
+	 * does so in the middle of a call that has pins.
+	 */
+	if (!late)
+		atomic_store(&c->pins, atomic_load(&c->nfds));
 	atomic_store(&c->rx_waiters, 0);
 	atomic_store(&c->tx_waiters, 0);
 	atomic_store(&c->callers, 0);
@@ -387,10 +400,10 @@ static void drop_pins(struct conn *c, void *arg)
 	c->own_pool = false;
 }
 
-void table_after_fork_child(void)
+void table_after_fork_child(bool late)
 {
 	atomic_store(&lock_holder, 0);
 	raw_depth = 0;
 	/* Also those that another thread of the parent was closing: in the child they stay as they are. */
-	table_conns(drop_pins, NULL);
+	table_conns(drop_pins, &late);
 }
