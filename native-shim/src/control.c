@@ -136,6 +136,12 @@ static struct {
 } owed[HUT_POOL_SLOTS];
 static uint32_t n_owed;
 
+/* Why the last message could not be sent: the agent has not read the others yet. */
+static bool no_room(void)
+{
+	return errno == EAGAIN || errno == EWOULDBLOCK;
+}
+
 static bool send_gone(uint32_t ref, uint32_t reason)
 {
 	struct hut_msg m = { .type = HUT_MSG_GONE, .version = HUT_ABI_VERSION, .ref = ref, .reason = reason };
@@ -148,8 +154,11 @@ static void tell_owed(void)
 {
 	int saved = errno;
 
-	while (UNLIKELY(n_owed) && ctl_fd >= 0 && send_gone(owed[n_owed - 1].ref, owed[n_owed - 1].reason))
-		n_owed--;
+	while (UNLIKELY(n_owed) && ctl_fd >= 0) {
+		if (!send_gone(owed[n_owed - 1].ref, owed[n_owed - 1].reason) && no_room())
+			break;
+		n_owed--; /* told, or the session has ended and all is forgotten */
+	}
 	errno = saved;
 }
 
@@ -419,7 +428,7 @@ enum registered control_register(struct conn *c, int fd)
 		return REGISTER_BUSY;
 	}
 	ok = session_open() && send_msg(&m, c->bell);
-	busy = !ok && ctl_fd >= 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ETOOMANYREFS);
+	busy = !ok && ctl_fd >= 0 && (no_room() || errno == ETOOMANYREFS);
 	if (!ok && !busy && ctl_fd >= 0) {
 		session_lost();
 		retry_at = 0; /* the agent may have been restarted: look at once */
@@ -437,7 +446,7 @@ void control_gone(struct conn *c, uint32_t reason)
 
 	if (locked) /* else a handler has interrupted just that */
 		tell_owed();
-	if (ctl_fd >= 0 && !send_gone(c->ref, reason) && locked && n_owed < HUT_POOL_SLOTS) {
+	if (ctl_fd >= 0 && !send_gone(c->ref, reason) && no_room() && locked && n_owed < HUT_POOL_SLOTS) {
 		owed[n_owed].ref = c->ref;
 		owed[n_owed++].reason = reason;
 	}
