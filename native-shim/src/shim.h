@@ -48,7 +48,6 @@
 
 /* ---- ring.c -------------------------------------------------------------------------------- */
 
-/* One end's private view of one direction.  Sizes are private from set-up (decision 8). */
 /* How long blocks that memcpy() may be slow with are copied, see copy.c: turns left of the one way, or of the other. */
 struct copying {
 	uint8_t past;
@@ -56,6 +55,7 @@ struct copying {
 	uint8_t next_past; /* turns of the one way, when its turn comes again */
 };
 
+/* One end's private view of one direction.  Sizes are private from set-up (decision 8). */
 struct ring {
 	struct hut_dir *dir;
 	uint8_t *small; /* ring_size bytes */

@@ -81,6 +81,17 @@ struct conn *table_peek(int fd)
 	return v & TAG_EPSET ? NULL : (struct conn *)v;
 }
 
+/* Never the first pin: a connection with none is on its way to the free list, or there. */
+static bool pin(struct conn *c)
+{
+	int pins = atomic_load_explicit(&c->pins, memory_order_relaxed);
+
+	while (LIKELY(pins > 0))
+		if (LIKELY(atomic_compare_exchange_weak(&c->pins, &pins, pins + 1)))
+			return true;
+	return false;
+}
+
 #define GET_TRIES 10000
 
 struct conn *conn_get(int fd)
@@ -93,10 +104,7 @@ struct conn *conn_get(int fd)
 			return NULL;
 		struct conn *c = (struct conn *)v;
 
-		/* Never the first pin: without one it is on its way to the free list. */
-		int pins = atomic_load_explicit(&c->pins, memory_order_relaxed);
-
-		if (UNLIKELY(pins <= 0) || UNLIKELY(!atomic_compare_exchange_weak(&c->pins, &pins, pins + 1)))
+		if (UNLIKELY(!pin(c)))
 			continue;
 		if (LIKELY(slot_of(fd) == v))
 			return c;
@@ -253,15 +261,7 @@ struct conn *conn_by_index(uint32_t index)
 {
 	struct conn *c = index < INDEX_MAX && by_index ? by_index[index] : NULL;
 
-	if (!c)
-		return NULL;
-	/* Never the first pin: a connection with none is on the free list. */
-	int pins = atomic_load(&c->pins);
-
-	while (pins > 0)
-		if (atomic_compare_exchange_weak(&c->pins, &pins, pins + 1))
-			return c;
-	return NULL;
+	return c && pin(c) ? c : NULL;
 }
 
 unsigned int table_high(void)

@@ -241,7 +241,7 @@ bool counters_equal(void)
 void counters_list(const pid_t pid[2])
 {
 	for (int i = 0; i < (opt->agent ? 3 : 2); i++) {
-		char path[64], link[400], to[256];
+		char path[64], to[256];
 		int p = i < 2 ? (int)pid[i] : atoi(opt->agent);
 		struct dirent *d;
 		DIR *dir;
@@ -251,8 +251,7 @@ void counters_list(const pid_t pid[2])
 		snprintf(path, sizeof(path), "/proc/%d/fd", p);
 		dir = opendir(path);
 		while (dir && (d = readdir(dir)) != NULL) {
-			snprintf(link, sizeof(link), "%s/%s", path, d->d_name);
-			ssize_t n = readlink(link, to, sizeof(to) - 1);
+			ssize_t n = readlinkat(dirfd(dir), d->d_name, to, sizeof(to));
 
 			if (n > 0)
 				printf("%d: %s %.*s\n", p, d->d_name, (int)n, to);
