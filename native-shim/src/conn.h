@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conn.h - what conn.c, switch.c, stop.c and ready.c share and nobody else needs. */
+/* conn.h - what conn.c, offer.c, switch.c, stop.c and ready.c share and nobody else needs. */
 #ifndef HUTONG_CONN_H
 #define HUTONG_CONN_H
 
@@ -10,6 +10,7 @@ struct tcp_info;
 extern uint32_t conn_chaos; /* for tests: mean microseconds between changes of the path; 0: never */
 
 void conn_set_flags(struct hut_end *e, uint32_t bits);
+bool conn_offer(struct conn *c, int fd);      /* false: plain TCP from now on */
 bool conn_established(int fd, struct tcp_info *ti);
 void conn_give_up(struct conn *c, uint32_t reason);
 bool conn_forget(struct conn *c);           /* everything is plain TCP from now on; always false */

@@ -181,7 +181,7 @@ bool control_slot(struct conn *c)
 		c->end = e;
 		c->pool_slot = (uint32_t)s;
 		c->own_pool = true;
-		c->inherited = false;
+		c->inherited = c->offered = false;
 		c->ref = (uint32_t)s | (++ref_gen << SLOT_BITS);
 		slot_conn[s] = c;
 	}
@@ -246,12 +246,15 @@ static void session_lost(void)
 	n_owed = 0;
 	welcomed = false;
 	retry_at = now_coarse_ns() + RETRY_NS;
-	/* What waited for the old agent may be offered to the next one. */
+	/* What waited for the old agent may be offered to the next one; what is about to be offered it does not concern. */
 	for (uint32_t s = 0; pool && s < pool->used; s++) {
 		struct conn *c = slot_conn[s];
 		uint32_t pending = HUT_END_PENDING;
 
-		if (c && c->end)
+		if (!c || !c->offered)
+			continue;
+		c->offered = false;
+		if (c->end)
 			__atomic_compare_exchange_n(&c->end->state, &pending, HUT_END_CANDIDATE, false,
 						    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 	}
@@ -432,9 +435,9 @@ enum registered control_register(struct conn *c, int fd)
 	if (!ok && !busy && ctl_fd >= 0) {
 		session_lost();
 		retry_at = 0; /* the agent may have been restarted: look at once */
-		STORE_REL(&c->end->state, HUT_END_PENDING); /* that session's end has made it a candidate again */
 		ok = session_open() && send_msg(&m, c->bell);
 	}
+	c->offered = ok;
 	ctl_unlock();
 	return ok ? REGISTER_DONE : busy ? REGISTER_BUSY : REGISTER_FAILED;
 }

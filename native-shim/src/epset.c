@@ -192,7 +192,7 @@ static struct epoll_event kernels(struct epreg *r)
 	};
 }
 
-static void add_bell(struct epreg *r, int epfd)
+void ep_add_bell(struct epreg *r, int epfd)
 {
 	struct conn *c = r->conn;
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = ep_tag_base | c->index };
@@ -204,7 +204,7 @@ static void add_bell(struct epreg *r, int epfd)
 		r->bell = true;
 }
 
-static int hide_socket(struct epreg *r, int epfd, int op)
+int ep_hide(struct epreg *r, int epfd, int op)
 {
 	struct epoll_event ev = { .events = KERNEL_EVENTS, .data.u64 = ep_tag_base | TAG_SOCKET | r->conn->index };
 
@@ -217,7 +217,7 @@ static int hide_socket(struct epreg *r, int epfd, int op)
 	return 0;
 }
 
-static void reg_free(struct epreg *r)
+void ep_free(struct epreg *r)
 {
 	ep_unlink_hot(r);
 	for (struct epreg **p = &r->conn->regs; *p; p = &(*p)->next_in_conn) {
@@ -261,9 +261,9 @@ static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epo
 		s->regs->link_in_set = &r->next_in_set;
 	s->regs = r;
 	/* The doorbell first: once the socket is in, the set must see everything (rule 4c). */
-	add_bell(r, epfd);
+	ep_add_bell(r, epfd);
 	if (channel) {
-		rc = hide_socket(r, epfd, EPOLL_CTL_ADD);
+		rc = ep_hide(r, epfd, EPOLL_CTL_ADD);
 	} else {
 		struct epoll_event own = kernels(r);
 
@@ -272,38 +272,12 @@ static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epo
 	if (rc) {
 		int saved = errno;
 
-		reg_free(r);
+		ep_free(r);
 		errno = saved;
 	} else if (!conn_has_bell(c)) {
 		atomic_store(&s->young, true);
 	}
 	return rc;
-}
-
-/* The kernel's registration of the socket becomes the program's again. */
-static void restore_socket(struct epreg *r)
-{
-	struct epoll_event ev = { .events = r->disabled ? EPOLLONESHOT : r->events, .data.u64 = r->data };
-
-	/* Also by a child that uses the set: the connection is on TCP then, and the kernel's word is all there is. */
-	if (!(r->hidden || r->oneshot) || r->set->epfd < 0)
-		return;
-	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
-	ep_unlink_hot(r);
-	r->hidden = false;
-	r->oneshot = false;
-}
-
-/*
- * Lock held.  Raises an event of the socket's own registration, so that a sleeper of this set comes and looks; the
- * doorbell would wake others too, who would empty it and ring again without end.
- */
-static void nudge(struct epreg *r)
-{
-	struct epoll_event ev = { .events = KERNEL_EVENTS, .data.u64 = ep_tag_base | TAG_SOCKET | r->conn->index };
-
-	if (r->hidden && r->set->epfd >= 0)
-		REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
 }
 
 static int ctl_mod(int epfd, struct epreg *r, struct epoll_event *ev)
@@ -329,7 +303,7 @@ static int ctl_mod(int epfd, struct epreg *r, struct epoll_event *ev)
 	if (r->hidden) {
 		ep_make_hot(r);
 		if (atomic_load(&r->set->sleepers))
-			nudge(r); /* a sleeper in the kernel looks again */
+			ep_nudge(r); /* a sleeper in the kernel looks again */
 	}
 	return 0;
 }
@@ -341,92 +315,11 @@ static int ctl_del(int epfd, struct epreg *r)
 	int rc = REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, r->fd, NULL), saved = errno;
 	bool bell = r->bell;
 
-	reg_free(r);
+	ep_free(r);
 	if (bell && !find(s, c, -1))
 		REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, c->bell, NULL);
 	errno = saved;
 	return rc;
-}
-
-/* Stops every connection of the set; then the kernel's registrations are the program's own again, where `restore`. */
-static void stop_all(struct epset *s, uint32_t reason, bool restore)
-{
-	struct conn *c[BATCH];
-	int fd[BATCH], n;
-
-	do {
-		n = 0;
-		if (!ep_lock())
-			return;
-		for (struct epreg *r = s->regs; r && n < BATCH; r = r->next_in_set) {
-			bool done = !r->conn->end || (LOAD(&r->conn->end->flags) & HUT_ENDF_NEVER);
-
-			if (!done && (c[n] = conn_by_index(r->conn->index)) != NULL)
-				fd[n++] = r->fd;
-		}
-		ep_unlock();
-		for (int i = 0; i < n; i++) {
-			if (conn_state(c[i]) == HUT_END_CHANNEL)
-				conn_stop(c[i], fd[i], reason);
-			else
-				conn_never(fd[i], reason);
-			conn_put(c[i]);
-		}
-	} while (n == BATCH);
-	if (!restore || !ep_lock())
-		return;
-	for (struct epreg *r = s->regs; r; r = r->next_in_set)
-		restore_socket(r);
-	ep_unlock();
-}
-
-void ep_stop_foreign(struct epset *s)
-{
-	stop_all(s, HUT_R_SHARED, false);
-}
-
-/*
- * Programs put sets into sets that they hardly ever wait for (UCX does, below MPICH): only the wait itself needs the
- * inner set's connections on TCP.
- */
-void epset_nest(struct epset *inner, struct epset *outer)
-{
-	if (!outer || (inner->nested_in && inner->nested_in != outer) || outer->watched) {
-		epset_watch(inner);
-		return;
-	}
-	inner->nested_in = outer;
-	outer->has_inner = true;
-}
-
-void epset_watch_inner(struct epset *outer)
-{
-	if (LIKELY(!outer->has_inner))
-		return;
-	outer->has_inner = false;
-	for (int fd = 0, last = table_last_used(); fd <= last; fd++) {
-		struct epset *s = epset_get(fd);
-
-		if (s && s->nested_in == outer)
-			epset_watch(s);
-	}
-}
-
-/* Whoever waits on the set itself knows only what the kernel knows. */
-void epset_watch(struct epset *s)
-{
-	if (LIKELY(s->watched))
-		return;
-	s->watched = true;
-	epset_watch_inner(s);
-	stop_all(s, HUT_R_OPTION, true);
-	if (!ep_lock())
-		return;
-	for (struct epreg *r = s->regs; r; r = r->next_in_set) {
-		if (conn_state(r->conn) == HUT_END_CHANNEL && conn_rx_unclaimed(r->conn))
-			conn_wake_self(r->conn); /* see left_over() */
-	}
-	ep_unlock();
 }
 
 int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
@@ -467,109 +360,6 @@ int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
 	return rc;
 }
 
-/* ---- what connections tell their sets ---- */
-
-void epset_bell_added(struct conn *c, int fd)
-{
-	(void)fd;
-	if (!c->regs || !ep_lock())
-		return;
-	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-		add_bell(r, r->set->epfd);
-	ep_unlock();
-}
-
-void epset_switched(struct conn *c, int fd)
-{
-	(void)fd;
-	if (!c->regs || !ep_lock())
-		return;
-	for (struct epreg *r = c->regs; r; r = r->next_in_conn) {
-		if (r->hidden || r->set->watched || (r->events & EPOLLEXCLUSIVE) || r->set->owner != hut_pid)
-			continue;
-		add_bell(r, r->set->epfd);
-		/* Also raises an edge: whoever sleeps in the set comes and looks. */
-		hide_socket(r, r->set->epfd, EPOLL_CTL_MOD);
-	}
-	ep_unlock();
-}
-
-void epset_conn_gone(struct conn *c, bool socket_stays)
-{
-	if (!c->regs || !ep_lock())
-		return;
-	while (c->regs) {
-		struct epreg *r = c->regs;
-		int epfd = r->set->epfd;
-
-		/* A set is shared with the process that made it: a child's close must not change it. */
-		if (r->bell && epfd >= 0 && r->set->owner == hut_pid)
-			REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, c->bell, NULL);
-		if (socket_stays)
-			restore_socket(r);
-		reg_free(r);
-	}
-	ep_unlock();
-}
-
-void epset_leave(struct conn *c)
-{
-	if (!c->regs || !ep_lock())
-		return;
-	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-		if (r->set->epfd >= 0 && r->set->owner == hut_pid)
-			REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_DEL, r->fd, NULL);
-	ep_unlock();
-	epset_conn_gone(c, false);
-}
-
-void epset_activity(struct conn *c)
-{
-	struct epreg *r = c->regs;
-	bool wake = false;
-
-	if (LIKELY(!r))
-		return;
-	if (UNLIKELY(r->set && r->set->watched) && !conn_rx_unclaimed(c))
-		bell_drain(c->bell); /* see left_over() */
-	/* The usual case, one set that nobody sleeps in: nothing to do. */
-	if (r->hot && !r->next_in_conn && r->set && !atomic_load(&r->set->sleepers))
-		return;
-	if (!ep_lock())
-		return;
-	for (r = c->regs; r; r = r->next_in_conn) {
-		ep_make_hot(r);
-		wake |= r->hidden && atomic_load(&r->set->sleepers) > 0;
-	}
-	ep_unlock();
-	if (wake) {
-		/* Somebody sleeps for this connection and nobody else will arm it. */
-		conn_arm_waits(c, POLLIN | POLLOUT);
-		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || !conn_is_open(&c->rx, LOAD(&c->end->rx_round)) ||
-		    atomic_exchange(&c->nudge, false))
-			epset_nudge(c);
-	}
-}
-
-void epset_nudge(struct conn *c)
-{
-	if (!c->regs || !ep_lock())
-		return;
-	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-		if (atomic_load(&r->set->sleepers))
-			nudge(r);
-	ep_unlock();
-}
-
-void epset_young(struct conn *c)
-{
-	if (!c->regs || !ep_lock())
-		return;
-	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-		atomic_store(&r->set->young, true);
-	ep_unlock();
-}
-
 void epset_drop(int epfd)
 {
 	struct epset *s = epset_get(epfd);
@@ -581,7 +371,7 @@ void epset_drop(int epfd)
 		return;
 	if (--s->nfds == 0) {
 		while (s->regs)
-			reg_free(s->regs);
+			ep_free(s->regs);
 		s->next_free = free_sets;
 		free_sets = s;
 	} else if (s->epfd == epfd) {

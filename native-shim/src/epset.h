@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* epset.h - what epset.c (registrations) and epwait.c (waiting) share and nobody else needs. */
+/* epset.h - what epset.c (registrations), eptell.c (what happens to them) and epwait.c (waiting) share and nobody else needs. */
 #ifndef HUTONG_EPSET_H
 #define HUTONG_EPSET_H
 
@@ -40,6 +40,11 @@ void ep_make_hot(struct epreg *r);      /* lock held; also says that something h
 void ep_link_hot(struct epreg *r);      /* lock held; only puts it at the end of the list */
 void ep_unlink_hot(struct epreg *r);    /* lock held */
 struct epreg *ep_oneshot(const struct epset *s, const struct conn *c); /* lock held */
+void ep_free(struct epreg *r);          /* lock held */
+void ep_add_bell(struct epreg *r, int epfd);          /* lock held */
+int ep_hide(struct epreg *r, int epfd, int op);       /* lock held; 0, or -1 and errno */
+void ep_restore(struct epreg *r);       /* lock held */
+void ep_nudge(struct epreg *r);         /* lock held */
 void ep_stop_foreign(struct epset *s);  /* the set is used by a second process (rule 8) */
 
 #endif /* HUTONG_EPSET_H */

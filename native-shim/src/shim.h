@@ -4,9 +4,10 @@
  *
  * Files: real.c (libc underneath), ring.c, copy.c (the byte rings; no system call), bell.c (doorbells), table.c (descriptors
  * -> connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a connection),
- * switch.c (its ways to the ring), stop.c (and back), ready.c (what it is ready for), io.c, recv.c, send.c (moving bytes),
- * wait.c (sleeping on one socket), poll.c, epset.c, epwait.c (epoll), life.c (dup, close, exec), fork.c (fork, begin and
- * end of the process), signals.c (restarts), uring.c (who is declined), hooks_*.c (the interposed symbols).
+ * offer.c (its way to a channel), switch.c (to the ring), stop.c (and back), ready.c (what it is ready for), io.c, recv.c,
+ * send.c (moving bytes), wait.c (sleeping on one socket), poll.c, epset.c, eptell.c, epwait.c (epoll), life.c (dup, close,
+ * exec), fork.c (fork, begin and end of the process), signals.c (restarts), uring.c (who is declined), hooks_*.c (the
+ * interposed symbols).
  *
  * Locking order: epset.lock, then end.rx_lock, then end.tx_lock, then table/control locks.  No lock is held in a wait.
  * Rule numbers are those of switching.md.
@@ -163,6 +164,7 @@ struct conn {
 	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */
 	_Atomic bool sock_event; /* an epoll set was told of the socket itself */
 	_Atomic bool plain;  /* forgotten: its descriptors are plain TCP now, not closed */
+	bool offered;        /* this session's agent knows of it; guarded by the control lock */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */
 	bool sets_due;       /* epoll sets are still to be told of the channel */
 	uint32_t spin_budget;

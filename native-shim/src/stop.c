@@ -480,14 +480,15 @@ void conn_never(int fd, uint32_t reason)
 	if (conn_state(c) == HUT_END_CHANNEL) {
 		conn_leave(c, fd, reason);
 	} else {
-		bool offered = false;
+		uint32_t was = HUT_END_FREE;
 
 		if (c->end) {
-			offered = __atomic_exchange_n(&c->end->state, HUT_END_TCP, __ATOMIC_ACQ_REL) == HUT_END_PENDING;
 			STORE(&c->end->reason, reason);
+			was = __atomic_exchange_n(&c->end->state, HUT_END_TCP, __ATOMIC_ACQ_REL);
 		}
 		conn_forget(c); /* first: whoever is just offering it looks for that afterwards */
-		if (offered && conn_is_owner(c))
+		/* A channel: the agent's answer has come since we looked; nothing has moved to it yet. */
+		if ((was == HUT_END_PENDING || was == HUT_END_CHANNEL) && conn_is_owner(c))
 			control_gone(c, reason);
 	}
 	conn_put(c);

@@ -81,23 +81,26 @@ struct conn *table_peek(int fd)
 	return v & TAG_EPSET ? NULL : (struct conn *)v;
 }
 
+/* Pins that this thread holds, tables' own apart: above zero it is in the middle of a call, see table_after_fork_child(). */
+static __thread int pins_held __attribute__((tls_model("initial-exec")));
+
 /* Never the first pin: a connection with none is on its way to the free list, or there. */
 static bool pin(struct conn *c)
 {
 	int pins = atomic_load_explicit(&c->pins, memory_order_relaxed);
 
-	while (LIKELY(pins > 0))
-		if (LIKELY(atomic_compare_exchange_weak(&c->pins, &pins, pins + 1)))
+	while (LIKELY(pins > 0)) {
+		if (LIKELY(atomic_compare_exchange_weak(&c->pins, &pins, pins + 1))) {
+			pins_held++;
 			return true;
+		}
+	}
 	return false;
 }
 
-#define GET_TRIES 10000
-
 struct conn *conn_get(int fd)
 {
-	/* The limit is for a child that was forked in a signal handler, whose table may have lost its own pin. */
-	for (int tries = 0; tries < GET_TRIES; tries++) {
+	for (;;) {
 		uintptr_t v = slot_of(fd);
 
 		if (LIKELY(!v) || (v & TAG_EPSET))
@@ -105,16 +108,16 @@ struct conn *conn_get(int fd)
 		struct conn *c = (struct conn *)v;
 
 		if (UNLIKELY(!pin(c)))
-			continue;
+			continue; /* the number has just got another meaning: who takes its last pin has cleared it first */
 		if (LIKELY(slot_of(fd) == v))
 			return c;
 		conn_put(c);
 	}
-	return NULL;
 }
 
 void conn_put(struct conn *c)
 {
+	pins_held--;
 	if (atomic_fetch_sub(&c->pins, 1) != 1)
 		return;
 	/* The table's own pin is gone too: nobody can find it any more. */
@@ -200,9 +203,11 @@ struct conn *table_remove(int fd)
 	uintptr_t v = atomic_exchange(&table[fd], 0);
 	struct conn *c = v & TAG_EPSET ? NULL : (struct conn *)v;
 
-	if (c)
+	if (c) {
 		atomic_fetch_sub(&c->nfds, 1);
-	return c; /* the table's pin goes to the caller */
+		pins_held++; /* the table's pin goes to the caller */
+	}
+	return c;
 }
 
 static __thread int raw_depth __attribute__((tls_model("initial-exec")));
@@ -243,6 +248,7 @@ void table_forget(struct conn *c)
 
 		if (atomic_compare_exchange_strong(&table[fd], &v, 0)) {
 			atomic_fetch_sub(&c->nfds, 1);
+			pins_held++; /* the table's */
 			conn_put(c);
 		}
 	}
@@ -383,13 +389,14 @@ void table_conns(void (*fn)(struct conn *c, void *arg), void *arg)
 
 static void drop_pins(struct conn *c, void *arg)
 {
-	bool late = *(bool *)arg;
+	bool in_call = *(bool *)arg;
 
 	/*
-	 * Other threads' pins do not exist in the child: the table's are all there are.  One that notices late what it is
-	 * does so in the middle of a call that has pins.
+	 * Other threads' pins do not exist in the child: the table's are all there are.  But one that is in the middle of a
+	 * call (forked by a signal handler, or late in noticing what it is) goes on with it and gives its pins back; for
+	 * its sake others' stay too, and what they hold is let go when the child ends.
 	 */
-	if (!late)
+	if (!in_call)
 		atomic_store(&c->pins, atomic_load(&c->nfds));
 	atomic_store(&c->rx_waiters, 0);
 	atomic_store(&c->tx_waiters, 0);
@@ -404,6 +411,8 @@ void table_after_fork_child(bool late)
 {
 	atomic_store(&lock_holder, 0);
 	raw_depth = 0;
+	bool in_call = late || pins_held > 0;
+
 	/* Also those that another thread of the parent was closing: in the child they stay as they are. */
-	table_conns(drop_pins, &late);
+	table_conns(drop_pins, &in_call);
 }

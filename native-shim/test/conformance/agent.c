@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* agent.c - cases in which the agent is killed, stays away and comes back (rules 3, 5 and 7). */
+#include <sys/resource.h>
+
 #include "harness.h"
 
 static int echo(int fd, bool first, int rounds)
@@ -172,11 +174,83 @@ static void b_next_agent(int none)
 	}
 }
 
+#define CROWD 400
+
+/*
+ * More connections end than the agent's queue has room for while it does not read: it hears of all of them in the end,
+ * and keeps nothing of any.
+ */
+static void crowd(int (*get)(int), int listener, bool first)
+{
+	static int fd[CROWD];
+	struct rlimit lim;
+
+	getrlimit(RLIMIT_NOFILE, &lim);
+	lim.rlim_cur = lim.rlim_max; /* those that cannot have a doorbell would stay on TCP */
+	setrlimit(RLIMIT_NOFILE, &lim);
+	for (int i = 0; i < CROWD; i++)
+		fd[i] = get(listener);
+	for (int i = 0; i < CROWD; i++)
+		warm(fd[i], first);
+	if (first) {
+		await(TO_B);
+		agent_pause();
+		go(TO_A);
+	} else {
+		go(TO_B);
+		await(TO_A);
+	}
+	for (int i = 0; i < CROWD; i++)
+		close(fd[i]);
+}
+
+static int dial_any(int none)
+{
+	(void)none;
+	return dial();
+}
+
+static void a_paused_closes(int listener)
+{
+	int stays = pick(listener), fd;
+
+	warm(stays, false);
+	crowd(pick, listener, false);
+	go(TO_B);
+	fd = pick(listener);
+	warm(fd, false);
+	rd(fd, 1, 0);
+	close(fd);
+	go(TO_B);
+	rd(stays, 1, 0);
+}
+
+static void b_paused_closes(int none)
+{
+	bool clean = false;
+	int stays = dial(), fd;
+
+	warm(stays, true); /* it stands for the two sessions, too */
+	agent_mark();
+	crowd(dial_any, none, true);
+	await(TO_B);
+	agent_go_on();
+	fd = dial();
+	warm(fd, true);
+	close(fd);
+	await(TO_B);
+	for (int i = 0; i < 200 && !(clean = agent_as_marked()); i++)
+		ms(10);
+	note(" clean=%d", clean);
+	close(stays);
+}
+
 static const struct test_case cases[] = {
 	CASE_F(agent_killed, "3,7", WARM, OWN_AGENT | SLOW),
 	CASE_F(killed_then_stop, "3,7", WARM, OWN_AGENT),
 	CASE_F(killed_young, "3,5", RAW_COLD, OWN_AGENT),
 	CASE_F(agent_comes, "3,6", RAW, OWN_AGENT),
+	CASE_F(paused_closes, "3,16", RAW, OWN_AGENT | SLOW),
 	CASE_F(next_agent, "3,5", RAW, OWN_AGENT),
 };
 GROUP(agent);

@@ -342,6 +342,64 @@ static void b_fork_waits_set(int fd)
 	b_fork_waits(fd);
 }
 
+static pid_t forked;
+
+static void forks(int sig)
+{
+	on_signal(sig);
+	forked = kid();
+}
+
+/* A handler that forks while it interrupts a call: the child comes back from that call too, and goes on. */
+static void in_handler(int fd, bool polls)
+{
+	struct sigaction sa = { .sa_handler = forks };
+	struct poker p;
+
+	sigaction(SIGUSR1, &sa, NULL);
+	poke_me(&p, SIGUSR1, -1);
+	if (polls)
+		pl(fd, POLLIN, 8000);
+	else
+		rd(fd, 4, 0);
+	if (forked == 0) {
+		await(TO_KID); /* the bytes are in the ring: nobody has called anything since the fork */
+		rd(fd, 4, MSG_WAITALL);
+		wr(fd, "kid");
+		close(fd);
+		_exit(0);
+	}
+	poke_done(&p);
+	go(TO_B);
+	reap(forked);
+	wr(fd, "parent");
+	rd(fd, 1, 0);
+}
+
+static void a_fork_in_handler(int fd)
+{
+	in_handler(fd, false);
+}
+
+static void b_fork_in_handler(int fd)
+{
+	await(TO_B);
+	wr(fd, "data");
+	go(TO_KID);
+	rd(fd, 9, MSG_WAITALL);
+	wr(fd, "x");
+}
+
+static void a_fork_in_handler_poll(int fd)
+{
+	in_handler(fd, true);
+}
+
+static void b_fork_in_handler_poll(int fd)
+{
+	b_fork_in_handler(fd);
+}
+
 /* One connection put over another: the one ends, the other has two numbers. */
 static void a_dup2_conn(int listener)
 {
@@ -386,6 +444,8 @@ static const struct test_case cases[] = {
 	CASE(forks_and_threads, "18,13", WARM),
 	CASE(fork_waits, "11,18", WARM),
 	CASE(fork_waits_set, "11,12,18", WARM),
+	CASE(fork_in_handler, "14,18", WARM),
+	CASE(fork_in_handler_poll, "14,18", WARM),
 	CASE(dup2_conn, "8,16", RAW),
 };
 GROUP(forks);

@@ -9,6 +9,7 @@
  * line for the cases that stop and start it; CONF_SECONDS is how long a case may take.  Lines that begin with '#' are
  * for the runner and not part of the trace.
  */
+#include <dirent.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -213,13 +214,50 @@ static bool kill_agent(void)
 	return true;
 }
 
+/* What it holds: a channel's segment and bells, a registration's bell. */
+static int agent_descriptors(void)
+{
+	char path[40];
+	struct dirent *d;
+	DIR *dir;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)agent_pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir)) != NULL)
+		n += d->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+static bool with_agent(char what)
+{
+	static int marked;
+
+	switch (what) {
+	case 'k':
+		return kill_agent();
+	case 's':
+		return start_agent();
+	case 'p':
+		return kill(agent_pid, SIGSTOP) == 0;
+	case 'g':
+		return kill(agent_pid, SIGCONT) == 0;
+	case 'm':
+		return (marked = agent_descriptors()) > 0;
+	default:
+		return agent_descriptors() <= marked;
+	}
+}
+
 static void serve_agent(void)
 {
 	char c;
 
 	if (read(ask_agent[0], &c, 1) != 1)
 		return;
-	c = (c == 'k' ? kill_agent() : start_agent()) ? '+' : '-';
+	c = with_agent(c) ? '+' : '-';
 	(void)!write(agent_answers[1], &c, 1);
 }
 

@@ -105,6 +105,10 @@ void push(int fd);                      /* one way only: this side sends until i
 void pull(int fd);                      /* ... while the other receives */
 void agent_kill(void);
 void agent_start(void);
+void agent_pause(void);                 /* SIGSTOP */
+void agent_go_on(void);
+void agent_mark(void);                  /* so many descriptors it has now ... */
+bool agent_as_marked(void);             /* ... and no more again */
 
 /* ---- children and threads, each with its own part of the trace ---- */
 

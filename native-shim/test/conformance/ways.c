@@ -197,17 +197,38 @@ void pull(int fd)
 		must(recv(fd, &c, 1, 0) == 1, "pull");
 }
 
-static void agent(char what)
+static bool ask(char what)
 {
-	must(write(ask_agent[1], &what, 1) == 1 && read(agent_answers[0], &what, 1) == 1 && what == '+', "agent");
+	must(write(ask_agent[1], &what, 1) == 1 && read(agent_answers[0], &what, 1) == 1, "agent");
+	return what == '+';
 }
 
 void agent_kill(void)
 {
-	agent('k');
+	must(ask('k'), "agent");
 }
 
 void agent_start(void)
 {
-	agent('s');
+	must(ask('s'), "agent");
+}
+
+void agent_pause(void)
+{
+	must(ask('p'), "agent");
+}
+
+void agent_go_on(void)
+{
+	must(ask('g'), "agent");
+}
+
+void agent_mark(void)
+{
+	must(ask('m'), "agent");
+}
+
+bool agent_as_marked(void)
+{
+	return ask('?');
 }
