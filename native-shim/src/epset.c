@@ -211,6 +211,7 @@ int ep_hide(struct epreg *r, int epfd, int op)
 	if (REAL(epoll_ctl)(epfd, op, r->fd, &ev))
 		return -1;
 	r->hidden = true;
+	r->hide_no = atomic_fetch_add(&r->set->hides, 1) + 1;
 	r->oneshot = false;
 	r->fresh = true;
 	ep_make_hot(r);

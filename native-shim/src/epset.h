@@ -25,6 +25,7 @@ struct epset {
 	bool has_inner;     /* sets were put into this one, and nobody has waited for it since */
 	bool kernel_first;  /* the last answer was full of ours: the kernel's turn */
 	bool stalled;       /* somebody waits for room in a ring whose reader may be away (rule 9) */
+	_Atomic uint32_t hides; /* counts registrations that became ours */
 	int hot_count;
 	int epfd;           /* one of the descriptors that name the set */
 	int nfds;

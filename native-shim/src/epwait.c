@@ -107,7 +107,13 @@ static void cool(const struct look *l, bool crowded)
 		ep_unlink_hot(r);
 }
 
-static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int batch)
+/* Has this registration become ours after the set had counted `hides`? */
+static bool newer(const struct epreg *r, const uint32_t *hides)
+{
+	return UNLIKELY(hides) && (int32_t)(r->hide_no - *hides) > 0;
+}
+
+static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int batch, const uint32_t *hides)
 {
 	struct look l[BATCH];
 	int n = hot_batch(s, l, batch), out = 0;
@@ -123,7 +129,7 @@ static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int b
 		for (int i = 0; i < n && out < max; i++) {
 			struct epreg *r = l[i].reg;
 
-			if (!still(s, &l[i]))
+			if (!still(s, &l[i]) || newer(r, hides))
 				continue;
 			if (!due(r, l[i].got)) {
 				cool(&l[i], crowded);
@@ -149,8 +155,11 @@ static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int b
 	return out;
 }
 
-/* Events that are true now, from memory. */
-static int collect(struct epset *s, struct epoll_event *ev, int max)
+/*
+ * Events that are true now, from memory.  Unless `hides` is NULL only of those registrations that were ours when the set
+ * had counted so many: of the others the kernel may have told in this same answer, while they were the program's own.
+ */
+static int collect(struct epset *s, struct epoll_event *ev, int max, const uint32_t *hides)
 {
 	int left = s->hot_count, out = 0;
 
@@ -160,7 +169,7 @@ static int collect(struct epset *s, struct epoll_event *ev, int max)
 		/* What was looked at goes to the tail: no more than can be told, or the rest would never get its turn. */
 		if (batch > max - out)
 			batch = max - out;
-		out += collect_batch(s, ev + out, max - out, batch);
+		out += collect_batch(s, ev + out, max - out, batch, hides);
 		left -= batch;
 	}
 	return out;
@@ -471,6 +480,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		int n = 0, k;
 		bool kernel_was_first = s->kernel_first;
 		uint64_t due_at = NS_FOREVER, young;
+		uint32_t hides = atomic_load(&s->hides);
 
 		if (s->kernel_first) {
 			/* Ready connections alone would fill every answer: others must get their turn. */
@@ -480,7 +490,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 				return n;
 		}
 		if (n < max)
-			n += collect(s, ev + n, max - n);
+			n += collect(s, ev + n, max - n, n ? &hides : NULL);
 		if (n == max) {
 			s->kernel_first = !kernel_was_first;
 			return n;
@@ -498,7 +508,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		young = tend_young(s);
 		if (n || poll_only || (deadline != NS_FOREVER && now_ns() >= deadline)) {
 			n = kernel_now(s, epfd, ev, n, max, mask, &again);
-			return again ? collect(s, ev, max) : n;
+			return again ? collect(s, ev, max, NULL) : n;
 		}
 		atomic_fetch_add(&s->sleepers, 1);
 		if (arm_all(s, &due_at)) {

@@ -115,6 +115,7 @@ struct epreg {
 	uint32_t seen_short;
 	uint32_t idle;     /* looks in a row that found nothing */
 	uint32_t stir;     /* counts what made it hot: a sleeper-to-be must not undo what came meanwhile */
+	uint32_t hide_no;  /* of the set's `hides`, when `hidden` became true */
 	uint32_t mods;     /* counts EPOLL_CTL_MOD: what was seen before it is not for what the registration is now */
 	uint32_t life;     /* counts uses of this object */
 	struct epreg *next_in_conn;

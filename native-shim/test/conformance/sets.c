@@ -281,12 +281,68 @@ static void b_set_number_again(int none)
 	}
 }
 
+#define READY 4
+
+/*
+ * An answer that is full of connections on rings makes the kernel the first to be asked next time. It tells of a young
+ * connection's bytes, and of the doorbell by which that one comes to its channel: that is one event still.
+ */
+static void a_told_once_switching(int listener)
+{
+	struct epoll_event full[READY];
+	int ep = epoll_create1(0), fd[READY], young;
+
+	for (int i = 0; i < READY; i++) {
+		fd[i] = pick(listener);
+		warm(fd[i], false);
+		ep_add(ep, fd[i], EPOLLIN, 1 + (uint64_t)i);
+	}
+	young = pick(listener);
+	ep_add(ep, young, EPOLLIN, 9);
+	await(TO_A);
+	ms(60);
+	epoll_wait(ep, full, READY, 0); /* old enough now: it is offered */
+	go(TO_B);
+	await(TO_A);
+	ms(60); /* the agent has answered */
+	epoll_wait(ep, full, READY, 0);
+	for (int i = 0; i < READY; i++)
+		rd(fd[i], 1, MSG_WAITALL);
+	ewn(ep, READY, 0);
+	rd(young, 5, MSG_WAITALL);
+	ewn(ep, READY, 0);
+	go(TO_B);
+}
+
+static void b_told_once_switching(int none)
+{
+	struct pollfd p;
+	int fd[READY], young;
+
+	(void)none;
+	for (int i = 0; i < READY; i++) {
+		fd[i] = dial();
+		warm(fd[i], true);
+	}
+	young = dial();
+	wr(young, "young");
+	go(TO_A);
+	await(TO_B);
+	p = (struct pollfd){ .fd = young, .events = POLLIN };
+	poll(&p, 1, 60); /* offered from here too */
+	for (int i = 0; i < READY; i++)
+		wr(fd[i], "x");
+	go(TO_A);
+	await(TO_B);
+}
+
 static const struct test_case cases[] = {
 	CASE_F(workers_level, "12,13", RAW_COLD, SLOW),
 	CASE_F(workers_edge, "5,12,13", RAW_COLD, SLOW),
 	CASE_F(workers_oneshot, "12,13", RAW_COLD, SLOW),
 	CASE(told_once_edge, "12", WARM),
 	CASE(told_once_oneshot, "12", WARM),
+	CASE(told_once_switching, "5,12", RAW),
 	CASE(set_number_again, "12,16", RAW_COLD),
 };
 GROUP(sets);
