@@ -74,7 +74,7 @@ static ssize_t ring_end(struct conn *c, int fd)
 	return ended(c);
 }
 
-static void ring_copy_from(const struct ring *r, const struct hut_end *e, const struct cursor *k, uint64_t skip,
+static void ring_copy_from(struct ring *r, const struct hut_end *e, const struct cursor *k, uint64_t skip,
 			   size_t len)
 {
 	struct cursor w = *k;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ring.c - the byte rings of a segment: cursors, copies and fences; no system call, no allocation.
+ * ring.c - the byte rings of a segment: cursors, copies and fences; no allocation, and no system call but for new pages.
  *
  * Everything that the peer may write is loaded once, checked against the private sizes and the trusted cursors of the
  * end page, and only then used (decision 8).  Data is copied first and published by one release store afterwards, so
@@ -31,6 +31,15 @@ static uint8_t *place(const struct ring *r, uint64_t off, uint64_t split, size_t
 	if (*len > room)
 		*len = room;
 	return r->over + at;
+}
+
+static void have_pages(struct ring *r, uint64_t off, uint64_t split, size_t len, bool write)
+{
+	bool small = off < split;
+	struct paging *p = small ? &r->small_pages : &r->over_pages;
+
+	if (UNLIKELY(off + len > p->to))
+		pages_get(p, small ? r->small : r->over, small ? r->small_size : r->over_size, off, len, write);
 }
 
 /*
@@ -105,6 +114,7 @@ void ring_put(struct ring *r, struct hut_end *end, const uint8_t *src, size_t le
 		size_t part = len;
 		uint8_t *dst = place(r, end->tx_tail, end->tx_split, &part);
 
+		have_pages(r, end->tx_tail, end->tx_split, part, true);
 		copy_in(&r->copying, dst, src, part);
 		end->tx_tail += part;
 		src += part;
@@ -170,7 +180,7 @@ bool ring_some(const struct ring *r, const struct hut_end *end)
 }
 
 /* Copies len bytes from `skip` bytes behind the head on; ring_avail() has shown skip + len bytes. */
-void ring_peek(const struct ring *r, const struct hut_end *end, uint64_t skip, uint8_t *dst, size_t len)
+void ring_peek(struct ring *r, const struct hut_end *end, uint64_t skip, uint8_t *dst, size_t len)
 {
 	uint64_t off = end->rx_head + skip;
 	uint64_t split = off + len <= r->tail_seen ? r->split_seen : LOAD(&r->dir->split);
@@ -179,6 +189,7 @@ void ring_peek(const struct ring *r, const struct hut_end *end, uint64_t skip, u
 		size_t part = len;
 		const uint8_t *src = place(r, off, split, &part);
 
+		have_pages(r, off, split, part, false);
 		memcpy(dst, src, part);
 		off += part;
 		dst += part;

@@ -2,7 +2,7 @@
 /*
  * shim.h - what the parts of libhutong.so know of each other.
  *
- * Files: real.c (libc underneath), ring.c, copy.c (the byte rings; no system call), bell.c (doorbells), table.c (descriptors
+ * Files: real.c (libc underneath), ring.c, copy.c, pages.c (the byte rings), bell.c (doorbells), table.c (descriptors
  * -> connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a connection),
  * offer.c (its way to a channel), switch.c (to the ring), stop.c (and back), ready.c (what it is ready for), io.c, recv.c,
  * send.c (moving bytes), wait.c (sleeping on one socket), poll.c, epset.c, eptell.c, epwait.c (epoll), life.c (dup, close,
@@ -56,6 +56,12 @@ struct copying {
 	uint8_t next_past; /* turns of the one way, when its turn comes again */
 };
 
+/* How far the pages of one area are there, see pages.c. */
+struct paging {
+	uint64_t to;   /* stream offset; UINT64_MAX: all of the area, or left to faults */
+	uint32_t done; /* bytes asked for so far */
+};
+
 /* One end's private view of one direction.  Sizes are private from set-up (decision 8). */
 struct ring {
 	struct hut_dir *dir;
@@ -67,10 +73,17 @@ struct ring {
 	uint64_t tail_seen;
 	uint64_t split_seen;
 	struct copying copying; /* producer, under tx_lock */
+	struct paging small_pages, over_pages; /* under tx_lock or rx_lock */
 };
 
 /* Threading: one caller at a time for each `how`, which begins as zero. */
 void copy_in(struct copying *how, uint8_t *dst, const uint8_t *src, size_t len);
+
+/*
+ * Makes the pages of [off, off + len) of an area present, many at a time; `write` for a producer.  Keeps errno.  A matter
+ * of speed only: it may do nothing.
+ */
+void pages_get(struct paging *p, uint8_t *area, uint32_t size, uint64_t off, size_t len, bool write);
 
 #define RING_POISON (-1) /* the peer published an impossible cursor */
 
@@ -85,7 +98,7 @@ void ring_soon(const struct ring *r, const struct hut_end *end, size_t len);
 ssize_t ring_avail(const struct ring *r, const struct hut_end *end);
 ssize_t ring_ahead(struct ring *r, const struct hut_end *end, size_t enough);
 bool ring_some(const struct ring *r, const struct hut_end *end);
-void ring_peek(const struct ring *r, const struct hut_end *end, uint64_t skip, uint8_t *dst, size_t len);
+void ring_peek(struct ring *r, const struct hut_end *end, uint64_t skip, uint8_t *dst, size_t len);
 bool ring_take(const struct ring *r, struct hut_end *end, size_t len);
 
 /* ---- bell.c: never block, whatever a peer does to the eventfd; keep errno ------------------------ */

@@ -223,6 +223,42 @@ static void hostile(unsigned int rounds)
 	check(poison > rounds / 20 && lawful > rounds / 20, "the hostile run meets both poison and lawful states");
 }
 
+static size_t present(uint8_t *area, size_t size)
+{
+	unsigned char page[OVER / 4096];
+	size_t n = 0;
+
+	if (mincore(area, size, page))
+		return 0;
+	for (size_t i = 0; i < size / 4096; i++)
+		n += page[i] & 1;
+	return n * 4096;
+}
+
+/* Pages come in steps: at least what is used, at most twice that, in the end all; also over the wrap and after a jump. */
+static void pages(uint64_t from, const char *what)
+{
+	struct paging p = { 0 };
+	uint8_t *area = mmap(NULL, OVER, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bool ok = area != MAP_FAILED;
+	int steps = 0;
+
+	for (size_t used = 0; ok && used < OVER; used += 1000) {
+		size_t n = OVER - used < 1000 ? OVER - used : 1000;
+
+		if (from + used + n > p.to) {
+			pages_get(&p, area, OVER, from + used, n, true);
+			steps++;
+		}
+		ok = present(area, OVER) >= used + n && present(area, OVER) <= 2 * (used + n) + 4 * 4096; /* it may begin anywhere */
+	}
+	ok = ok && p.to == UINT64_MAX && steps <= 5 + (int)(OVER >> 17);
+	p = (struct paging){ .to = from, .done = 4096 };
+	pages_get(&p, area, OVER, from + 1000000, 1000, false);
+	check(ok && p.to >= from + 1001000, what);
+	munmap(area, OVER);
+}
+
 int main(int argc, char **argv)
 {
 	seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
@@ -234,6 +270,8 @@ int main(int argc, char **argv)
 	if (mprotect(small_area, SMALL, PROT_READ | PROT_WRITE) || mprotect(over_area, OVER, PROT_READ | PROT_WRITE))
 		return 1;
 	limits();
+	pages(0, "pages come in steps");
+	pages(UINT64_MAX / 2 - 70000, "pages come in steps, over the wrap");
 	two_threads(false, 0, "stream from 0 without overflow");
 	two_threads(true, 12345, "stream with overflow");
 	two_threads(true, UINT64_MAX / 2 - 1000, "stream at a large offset");
