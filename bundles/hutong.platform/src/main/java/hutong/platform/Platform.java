@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.platform;
 
+import hutong.platform.internal.LinuxBatchSockets;
 import hutong.platform.internal.LinuxEvents;
 import hutong.platform.internal.LinuxMemory;
 import hutong.platform.internal.LinuxProcesses;
@@ -13,6 +14,11 @@ public final class Platform {
   /** Sockets. */
   public static Sockets sockets() {
     return new LinuxSockets();
+  }
+
+  /** Sockets that move many datagrams at once. */
+  public static BatchSockets batchSockets() {
+    return new LinuxBatchSockets();
   }
 
   /** Processes. */

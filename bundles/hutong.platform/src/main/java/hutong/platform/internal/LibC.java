@@ -54,6 +54,12 @@ public interface LibC {
 
   long recvmsg(int fd, Pointer message, int flags);
 
+  int sendmmsg(int fd, Pointer messages, int count, int flags);
+
+  int recvmmsg(int fd, Pointer messages, int count, int flags, Pointer timeout);
+
+  int setsockopt(int fd, int level, int name, Pointer value, int length);
+
   int getsockopt(int fd, int level, int name, Pointer value, Pointer length);
 
   int getsockname(int fd, Pointer address, Pointer length);

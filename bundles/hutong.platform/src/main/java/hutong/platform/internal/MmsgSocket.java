@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.platform.internal;
+
+import hutong.api.os.Fd;
+import hutong.platform.BatchSocket;
+import hutong.platform.OsException;
+import java.nio.ByteBuffer;
+import jnr.ffi.Memory;
+import jnr.ffi.Pointer;
+
+/** {@link BatchSocket} by sendmmsg(2) and recvmmsg(2). */
+final class MmsgSocket implements BatchSocket {
+  static final int SOL_UDP = 17;
+  static final int UDP_SEGMENT = 103;
+  static final int UDP_GRO = 104;
+
+  private static final int ENOBUFS = 105;
+  private static final int MSG_TRUNC = 0x20;
+  private static final int MSG_DONTWAIT = 0x40;
+  private static final int MSG_NOSIGNAL = 0x4000;
+
+  // struct cmsghdr, with one 16-bit or 32-bit value
+  private static final int CMSG_LEVEL = 8;
+  private static final int CMSG_TYPE = 12;
+  private static final int CMSG_DATA = 16;
+  private static final int CMSG_BYTES = 24;
+
+  /** How addresses of a family lie in a {@code struct sockaddr}. */
+  interface Family {
+    /** Writes the whole sockaddr and gives its length. */
+    int write(Pointer name, byte[] address, int port);
+
+    /** Where what tells senders apart begins in it. */
+    int identityAt();
+
+    /** How many bytes that is. */
+    int identityBytes();
+  }
+
+  private static final class Destination implements Target {
+    private final Pointer name = Memory.allocateDirect(LibC.RUNTIME, MessageBatch.NAME_BYTES, true);
+    private final int length;
+
+    Destination(Family family, byte[] address, int port) {
+      length = family.write(name, address, port);
+    }
+  }
+
+  private final Fd socket;
+  private final Family family;
+  private final long outAddress;
+  private final int outBytes;
+  private final ByteBuffer in;
+  private final int slots;
+  private final int slotBytes;
+  private final MessageBatch sending;
+  private final MessageBatch receiving;
+  private int waiting;
+  private int received;
+
+  MmsgSocket(Fd socket, Family family, ByteBuffer out, int slots, int slotBytes) {
+    if (!out.isDirect() || slots < 1 || slotBytes < 1) {
+      throw new IllegalArgumentException("send memory must be direct, slots positive");
+    }
+    this.socket = socket;
+    this.family = family;
+    this.outAddress = Pointer.wrap(LibC.RUNTIME, out).address();
+    this.outBytes = out.capacity();
+    this.slots = slots;
+    this.slotBytes = slotBytes;
+    this.in = ByteBuffer.allocateDirect(slots * slotBytes);
+    this.sending = new MessageBatch(slots);
+    this.receiving = new MessageBatch(slots);
+    long inAddress = Pointer.wrap(LibC.RUNTIME, in).address();
+    for (int i = 0; i < slots; i++) {
+      receiving.data(i, inAddress + (long) i * slotBytes, slotBytes);
+      rearm(i);
+    }
+  }
+
+  @Override
+  public Fd fd() {
+    return socket;
+  }
+
+  @Override
+  public Target target(byte[] address, int port) {
+    return new Destination(family, address, port);
+  }
+
+  @Override
+  public boolean add(Target target, int offset, int length, int segment) {
+    if (offset < 0 || length < 0 || length > outBytes - offset) {
+      throw new IndexOutOfBoundsException(length + " bytes at " + offset);
+    }
+    if (waiting == slots) {
+      return false;
+    }
+    int i = waiting++;
+    Destination to = (Destination) target;
+    sending.name(i, to.name.address(), to.length);
+    sending.data(i, outAddress + offset, length);
+    if (segment == 0 || segment >= length) {
+      sending.control(i, 0);
+      return true;
+    }
+    long at = MessageBatch.controlAt(i);
+    Pointer control = sending.controls();
+    control.putLong(at, CMSG_DATA + 2);
+    control.putInt(at + CMSG_LEVEL, SOL_UDP);
+    control.putInt(at + CMSG_TYPE, UDP_SEGMENT);
+    control.putShort(at + CMSG_DATA, (short) segment);
+    sending.control(i, CMSG_BYTES);
+    return true;
+  }
+
+  @Override
+  public int waiting() {
+    return waiting;
+  }
+
+  @Override
+  public int flush() throws OsException {
+    int count = waiting;
+    int sent = 0;
+    waiting = 0;
+    while (sent < count) {
+      int n =
+          LibC.INSTANCE.sendmmsg(
+              socket.number(), sending.headers(sent), count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (n > 0) {
+        sent += n;
+        continue;
+      }
+      int errno = LibC.errno();
+      if (errno == OsException.EAGAIN || errno == ENOBUFS) {
+        break;
+      }
+      if (errno != LibC.EINTR) {
+        throw LibC.failure("sendmmsg", errno);
+      }
+    }
+    return sent;
+  }
+
+  @Override
+  public int receive() throws OsException {
+    for (int i = 0; i < received; i++) {
+      rearm(i);
+    }
+    received = 0;
+    while (true) {
+      int n =
+          LibC.INSTANCE.recvmmsg(socket.number(), receiving.headers(), slots, MSG_DONTWAIT, null);
+      if (n >= 0) {
+        received = n;
+        return n;
+      }
+      int errno = LibC.errno();
+      if (errno == OsException.EAGAIN) {
+        return 0;
+      }
+      if (errno != LibC.EINTR) {
+        throw LibC.failure("recvmmsg", errno);
+      }
+    }
+  }
+
+  /** The kernel has written the lengths of what it filled in. */
+  private void rearm(int i) {
+    receiving.ownName(i);
+    receiving.control(i, MessageBatch.CONTROL_BYTES);
+  }
+
+  @Override
+  public ByteBuffer received() {
+    return in;
+  }
+
+  @Override
+  public int offset(int i) {
+    return i * slotBytes;
+  }
+
+  @Override
+  public int length(int i) {
+    return (receiving.flags(i) & MSG_TRUNC) != 0 ? slotBytes + 1 : receiving.length(i);
+  }
+
+  @Override
+  public int segment(int i) {
+    long at = MessageBatch.controlAt(i);
+    Pointer control = receiving.controls();
+    if (receiving.controlLength(i) >= CMSG_DATA + 4
+        && control.getInt(at + CMSG_LEVEL) == SOL_UDP
+        && control.getInt(at + CMSG_TYPE) == UDP_GRO) {
+      int segment = control.getInt(at + CMSG_DATA);
+      return segment > 0 ? segment : length(i);
+    }
+    return length(i);
+  }
+
+  @Override
+  public boolean from(int i, Target target) {
+    Pointer name = receiving.names();
+    Pointer expected = ((Destination) target).name;
+    int first = family.identityAt();
+    for (int k = first; k < first + family.identityBytes(); k++) {
+      if (name.getByte(MessageBatch.nameAt(i) + k) != expected.getByte(k)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  @Override
+  public void close() {
+    socket.close();
+  }
+}
