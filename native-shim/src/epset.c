@@ -99,7 +99,7 @@ struct epset *epset_new(int epfd)
 	s = free_sets;
 	if (s) {
 		free_sets = s->next_free;
-		memset(s, 0, sizeof(*s));
+		memset((char *)s + offsetof(struct epset, gone), 0, sizeof(*s) - offsetof(struct epset, gone));
 		s->nfds = 1;
 		s->epfd = epfd;
 		s->owner = hut_pid;
@@ -180,10 +180,15 @@ struct epreg *ep_oneshot(const struct epset *s, const struct conn *c)
 	return NULL;
 }
 
-/* What the kernel is to be told while it runs the registration itself. */
-static struct epoll_event kernels(struct epreg *r)
+/* What the kernel is to be told: its own registration, or ours. */
+struct epoll_event ep_kernels(struct epreg *r)
 {
 	struct epreg *other = ep_oneshot(r->set, r->conn);
+
+	if (r->hidden)
+		return (struct epoll_event){ .events = KERNEL_EVENTS, .data.u64 = ep_tag_base | TAG_SOCKET | r->conn->index };
+	if (r->disabled)
+		return (struct epoll_event){ .events = EPOLLONESHOT, .data.u64 = r->data };
 
 	r->oneshot = (r->events & EPOLLONESHOT) && r->set->owner == hut_pid && (!other || other == r);
 	return (struct epoll_event){
@@ -206,11 +211,14 @@ void ep_add_bell(struct epreg *r, int epfd)
 
 int ep_hide(struct epreg *r, int epfd, int op)
 {
-	struct epoll_event ev = { .events = KERNEL_EVENTS, .data.u64 = ep_tag_base | TAG_SOCKET | r->conn->index };
+	struct epoll_event ev;
 
-	if (REAL(epoll_ctl)(epfd, op, r->fd, &ev))
-		return -1;
 	r->hidden = true;
+	ev = ep_kernels(r);
+	if (REAL(epoll_ctl)(epfd, op, r->fd, &ev)) {
+		r->hidden = false;
+		return -1;
+	}
 	r->hide_no = atomic_fetch_add(&r->set->hides, 1) + 1;
 	r->oneshot = false;
 	r->fresh = true;
@@ -230,6 +238,8 @@ void ep_free(struct epreg *r)
 	*r->link_in_set = r->next_in_set;
 	if (r->next_in_set)
 		r->next_in_set->link_in_set = r->link_in_set;
+	if (r->kept)
+		table_unhide(r->fd);
 	r->life++;
 	r->set = NULL;
 	r->conn = NULL;
@@ -266,7 +276,7 @@ static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epo
 	if (channel) {
 		rc = ep_hide(r, epfd, EPOLL_CTL_ADD);
 	} else {
-		struct epoll_event own = kernels(r);
+		struct epoll_event own = ep_kernels(r);
 
 		rc = REAL(epoll_ctl)(epfd, EPOLL_CTL_ADD, fd, &own);
 	}
@@ -285,20 +295,22 @@ static int ctl_mod(int epfd, struct epreg *r, struct epoll_event *ev)
 {
 	struct epreg before = *r;
 
+	r->disabled = false;
+
 	r->events = ev->events;
 	r->data = ev->data.u64;
 	if (!r->hidden) {
-		struct epoll_event own = kernels(r);
+		struct epoll_event own = ep_kernels(r);
 		int rc = REAL(epoll_ctl)(epfd, EPOLL_CTL_MOD, r->fd, &own);
 
 		if (rc) {
 			r->events = before.events;
 			r->data = before.data;
 			r->oneshot = before.oneshot;
+			r->disabled = before.disabled;
 			return rc;
 		}
 	}
-	r->disabled = false;
 	r->fresh = true;
 	r->mods++;
 	if (r->hidden) {
@@ -323,19 +335,36 @@ static int ctl_del(int epfd, struct epreg *r)
 	return rc;
 }
 
+static bool second_oneshot(const struct epset *s, const struct conn *c, int fd)
+{
+	bool found = false;
+
+	if (!c->regs || !ep_lock())
+		return false;
+	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
+		found |= r->set == s && r->fd != fd && (r->events & EPOLLONESHOT);
+	ep_unlock();
+	return found;
+}
+
 int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
 {
 	struct conn *c = conn_get(fd);
 	struct epreg *r;
 	int rc;
 
-	if (!c || (op != EPOLL_CTL_DEL && !ev)) {
+	/* An argument that the kernel refuses is its to refuse. */
+	if (!c || (op != EPOLL_CTL_DEL && !ev) || (op == EPOLL_CTL_MOD && (ev->events & EPOLLEXCLUSIVE))) {
 		if (c)
 			conn_put(c);
 		return REAL(epoll_ctl)(epfd, op, fd, ev);
 	}
-	if (op == EPOLL_CTL_ADD && (s->watched || (ev->events & EPOLLEXCLUSIVE))) {
-		/* An exclusive registration cannot be modified, so it could never carry our tag. */
+	if ((op == EPOLL_CTL_ADD && (s->watched || (ev->events & EPOLLEXCLUSIVE))) ||
+	    (op != EPOLL_CTL_DEL && (ev->events & EPOLLONESHOT) && second_oneshot(s, c, fd))) {
+		/*
+		 * An exclusive registration cannot be modified, so it could never carry our tag; and of two one-shots only
+		 * one can carry it, so that we would not know whether the other has fired.
+		 */
 		conn_put(c);
 		conn_never(fd, HUT_R_OPTION);
 		c = conn_get(fd);
@@ -361,6 +390,33 @@ int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
 	return rc;
 }
 
+/* Lock held: unless somebody is inside still, who will do it. */
+static void give_back(struct epset *s)
+{
+	if (!atomic_load(&s->gone) || atomic_load(&s->users))
+		return;
+	atomic_store(&s->gone, false);
+	s->next_free = free_sets;
+	free_sets = s;
+}
+
+bool ep_enter(struct epset *s, int epfd)
+{
+	atomic_fetch_add(&s->users, 1);
+	if (LIKELY(epset_get(epfd) == s))
+		return true;
+	ep_exit(s);
+	return false;
+}
+
+void ep_exit(struct epset *s)
+{
+	if (atomic_fetch_sub(&s->users, 1) != 1 || LIKELY(!atomic_load(&s->gone)) || !ep_lock())
+		return;
+	give_back(s);
+	ep_unlock();
+}
+
 void epset_drop(int epfd)
 {
 	struct epset *s = epset_get(epfd);
@@ -373,8 +429,8 @@ void epset_drop(int epfd)
 	if (--s->nfds == 0) {
 		while (s->regs)
 			ep_free(s->regs);
-		s->next_free = free_sets;
-		free_sets = s;
+		atomic_store(&s->gone, true);
+		give_back(s);
 	} else if (s->epfd == epfd) {
 		s->epfd = table_epset_fd(s);
 	}

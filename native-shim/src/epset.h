@@ -16,6 +16,8 @@
 #define YOUNG_NS (20 * NS_PER_MS)
 
 struct epset {
+	_Atomic int users;   /* threads in epoll_wait; survives recycling, since a late one may come and go */
+	_Atomic bool gone;   /* closed under them: the last one gives it back */
 	struct epreg *regs;
 	struct epreg *hot_head, *hot_tail;
 	_Atomic int sleepers;
@@ -41,7 +43,10 @@ void ep_make_hot(struct epreg *r);      /* lock held; also says that something h
 void ep_link_hot(struct epreg *r);      /* lock held; only puts it at the end of the list */
 void ep_unlink_hot(struct epreg *r);    /* lock held */
 struct epreg *ep_oneshot(const struct epset *s, const struct conn *c); /* lock held */
+bool ep_enter(struct epset *s, int epfd); /* until ep_exit() the set is not used again; false: the number has changed */
+void ep_exit(struct epset *s);
 void ep_free(struct epreg *r);          /* lock held */
+struct epoll_event ep_kernels(struct epreg *r);       /* lock held */
 void ep_add_bell(struct epreg *r, int epfd);          /* lock held */
 int ep_hide(struct epreg *r, int epfd, int op);       /* lock held; 0, or -1 and errno */
 void ep_restore(struct epreg *r);       /* lock held */

@@ -77,6 +77,36 @@ void epset_conn_gone(struct conn *c, bool socket_stays)
 	ep_unlock();
 }
 
+/*
+ * The kernel keeps a registration as long as the open file lives, and names it by a number that it will not take any
+ * more once that is closed, or takes for something else: it goes over to a number of ours.
+ */
+static void keep_number(struct epreg *r)
+{
+	struct epoll_event ev = ep_kernels(r);
+	int kept = table_hide(REAL(fcntl)(r->fd, F_DUPFD_CLOEXEC, 3));
+
+	if (kept < 0)
+		return;
+	if (REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_ADD, kept, &ev)) {
+		table_unhide(kept);
+		return;
+	}
+	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_DEL, r->fd, NULL);
+	r->fd = kept;
+	r->kept = true;
+}
+
+void epset_number_goes(struct conn *c, int fd)
+{
+	if (LIKELY(!c->regs) || atomic_load(&c->nfds) < 2 || !ep_lock())
+		return;
+	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
+		if (r->fd == fd && r->set->epfd >= 0 && r->set->owner == hut_pid)
+			keep_number(r);
+	ep_unlock();
+}
+
 void epset_leave(struct conn *c)
 {
 	if (!c->regs || !ep_lock())

@@ -15,6 +15,10 @@ struct look {
 	short got;
 	uint32_t idle;
 	uint32_t stir, life, mods;
+	bool edge;
+	/* What `got` tells of, for edge-triggered registrations. */
+	uint64_t tail;
+	uint32_t edges, shorts;
 };
 
 /* Pins up to `max` hot connections; what was looked at goes to the tail, so that all get their turn. */
@@ -33,6 +37,7 @@ static int hot_batch(struct epset *s, struct look *l, int max)
 		if (!c)
 			continue;
 		l[n++] = (struct look){ .reg = r, .conn = c, .idle = r->idle, .stir = r->stir, .life = r->life, .mods = r->mods,
+					.edge = r->events & EPOLLET,
 					.fd = LIKELY(table_peek(r->fd) == c) ? r->fd : table_fd_of(c),
 					.want = (short)(r->events & (POLLIN | POLLPRI | POLLOUT | POLLRDNORM |
 								     POLLWRNORM | POLLRDHUP)) };
@@ -45,6 +50,17 @@ static bool still(const struct epset *s, const struct look *l)
 {
 	return l->reg->life == l->life && l->reg->mods == l->mods && l->reg->set == s && l->reg->hidden &&
 	       !l->reg->disabled;
+}
+
+/* Readiness, and which bytes and edges it tells of: what comes after them is an event of its own. */
+static void look_once(struct look *l)
+{
+	struct conn *c = l->conn;
+
+	l->tail = LOAD_ACQ(&c->rx.dir->tail);
+	l->edges = atomic_load(&c->edges);
+	l->shorts = atomic_load(&c->tx_short);
+	l->got = conn_ready(c, l->fd, l->want);
 }
 
 static void look_at(struct look *l)
@@ -61,33 +77,32 @@ static void look_at(struct look *l)
 		if (LOAD(&c->end->rx_path) != HUT_PATH_RING || LOAD(&c->end->tx_path) != HUT_PATH_RING)
 			atomic_fetch_add(&c->edges, 1);
 	}
-	l->got = conn_ready(c, l->fd, l->want);
+	look_once(l);
+	/* Something has come just now, and may have been seen: else it would be told of twice. */
+	for (int more = 3; l->edge && more && (l->tail != LOAD(&c->rx.dir->tail) || l->edges != atomic_load(&c->edges)); more--)
+		look_once(l);
 }
 
 /* Lock held: does the program get an event for what was seen, by the rules of its registration? */
-static bool due(struct epreg *r, short got)
+static bool due(struct epreg *r, const struct look *l)
 {
-	struct conn *c = r->conn;
-	uint64_t tail;
-	uint32_t edges, shorts;
+	short got = l->got;
 
 	got &= (short)(r->events | EPOLLERR | EPOLLHUP); /* it may have been changed since we looked */
 	if (!got)
 		return false;
 	if (!(r->events & EPOLLET))
 		return true;
-	tail = LOAD(&c->rx.dir->tail);
-	edges = atomic_load(&c->edges);
-	shorts = atomic_load(&c->tx_short);
-	bool edge = r->fresh || edges != r->seen_edges || ((got & POLLIN) && tail != r->seen_rx) ||
-		    ((got & POLLOUT) && shorts != r->seen_short);
+	bool edge = r->fresh || l->edges != r->seen_edges || ((got & POLLIN) && l->tail != r->seen_rx) ||
+		    ((got & POLLOUT) && l->shorts != r->seen_short);
 
 	if (!edge)
 		return false;
-	r->seen_rx = tail;
-	r->seen_edges = edges;
+	if (got & POLLIN)
+		r->seen_rx = l->tail;
+	r->seen_edges = l->edges;
 	if (got & POLLOUT)
-		r->seen_short = shorts;
+		r->seen_short = l->shorts;
 	r->fresh = false;
 	return true;
 }
@@ -131,7 +146,7 @@ static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int b
 
 			if (!still(s, &l[i]) || newer(r, hides))
 				continue;
-			if (!due(r, l[i].got)) {
+			if (!due(r, &l[i])) {
 				cool(&l[i], crowded);
 				continue;
 			}
@@ -284,7 +299,7 @@ static bool arm_batch(struct epset *s, int batch, uint64_t *deadline)
 			}
 			copy = *r; /* due() notes what it tells; here it only asks */
 			/* What came after we looked has to be looked at, whoever noted it. */
-			if (due(&copy, l[i].got) || r->stir != l[i].stir)
+			if (due(&copy, &l[i]) || r->stir != l[i].stir)
 				ready = true;
 			else
 				ep_unlink_hot(r);
@@ -457,8 +472,8 @@ static int wait_alone(struct epset *s, int epfd, struct epoll_event *ev, int max
 	return n;
 }
 
-int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
-	       const sigset_t *mask)
+static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
+		       const sigset_t *mask)
 {
 	uint64_t deadline = NS_FOREVER;
 	bool poll_only = timeout && !timeout->tv_sec && !timeout->tv_nsec;
@@ -535,6 +550,32 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 			pass_on(s);
 		if (k)
 			return k;
+		if (UNLIKELY(atomic_load(&s->gone))) { /* the number may name another set by now */
+			errno = EBADF;
+			return deadline == NS_FOREVER ? -1 : 0;
+		}
 		spun = false;
 	}
+}
+
+struct inside {
+	struct epset *s;
+};
+
+static void leave(struct inside *in)
+{
+	ep_exit(in->s);
+}
+
+/* Also left by cancellation: by pthread_exit(), which unwinds. */
+int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
+	       const sigset_t *mask)
+{
+	if (UNLIKELY(!ep_enter(s, epfd))) {
+		errno = EBADF;
+		return -1;
+	}
+	struct inside in __attribute__((cleanup(leave))) = { s };
+
+	return wait_inside(in.s, epfd, ev, max, timeout, mask);
 }

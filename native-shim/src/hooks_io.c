@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "real.h"
+#include "io.h"
 
 /* A connection that is (or was just) between members; others go straight to libc. */
 static inline struct conn *tracked(int fd)
@@ -135,11 +136,23 @@ HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	if (r >= 0)
 		errno = saved;
 	if (r >= 0 && !(flags & MSG_ERRQUEUE)) {
-		m->msg_namelen = 0;
+		if (m->msg_name)
+			m->msg_namelen = 0;
 		m->msg_controllen = 0;
-		m->msg_flags = 0;
+		m->msg_flags = flags & MSG_CMSG_CLOEXEC; /* the kernel leaves it there */
 	}
 	return r;
+}
+
+/* An error that came after something was done is the next call's. */
+static void put_back(int fd, int error)
+{
+	struct conn *c = conn_get(fd);
+
+	if (!c)
+		return;
+	io_put_back(c, error);
+	conn_put(c);
 }
 
 HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, struct timespec *timeout)
@@ -148,15 +161,27 @@ HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, st
 
 	if (LIKELY(!table_peek(fd)))
 		return REAL(recvmmsg)(fd, v, n, flags, timeout);
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)) {
+		errno = EINVAL;
+		return -1;
+	}
 	uint64_t deadline = timeout ? now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec :
 				      NS_FOREVER;
+	int pending = 0;
+	socklen_t len = sizeof(pending);
 
-	if (n > 1024)
-		n = 1024;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &pending, &len) == 0 && pending) {
+		errno = pending; /* this call alone looks for it before it looks for bytes */
+		return -1;
+	}
+	if (n > IOV_MAX)
+		n = IOV_MAX;
 	for (i = 0; i < n; i++) {
 		bool wait = i == 0 || !(flags & MSG_WAITFORONE);
 		ssize_t r = recvmsg(fd, &v[i].msg_hdr, (flags & ~MSG_WAITFORONE) | (wait ? 0 : MSG_DONTWAIT));
 
+		if (r < 0 && i)
+			put_back(fd, errno);
 		if (r < 0)
 			return i ? (int)i : -1;
 		v[i].msg_len = (unsigned int)r;
@@ -259,6 +284,8 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 		stir();
 		return REAL(sendmmsg)(fd, v, n, flags);
 	}
+	if (n > IOV_MAX)
+		n = IOV_MAX;
 	for (i = 0; i < n; i++) {
 		ssize_t r = sendmsg(fd, &v[i].msg_hdr, flags);
 
@@ -287,7 +314,10 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 		stir();
 		return REAL(sendfile)(out, in, offset, count);
 	}
-	if (fstat(in, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+	int mode = REAL(fcntl)(in, F_GETFL);
+
+	if (count > SSIZE_MAX || mode < 0 || (mode & (O_PATH | O_ACCMODE)) == (O_PATH | O_RDONLY) || fstat(in, &st) ||
+	    !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
 		conn_put(c); /* whatever the kernel makes of it */
 		conn_never(out, HUT_R_OPTION);
 		return REAL(sendfile)(out, in, offset, count);

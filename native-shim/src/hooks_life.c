@@ -67,7 +67,9 @@ static bool dup_prepare(int fd, int to)
 		errno = EBUSY;
 		return false;
 	}
-	if (table_peek(fd) && to <= 2 && !life_in_vfork_child())
+	if (table_peek(fd) && life_in_vfork_child())
+		life_given(fd);
+	else if (table_peek(fd) && to <= 2)
 		conn_never(fd, HUT_R_STDIO); /* stdio's own calls cannot be seen (rule 8) */
 	return true;
 }
@@ -250,9 +252,55 @@ HUT_EXPORT int execle(const char *path, const char *arg, ...)
 	return execve(path, argv, envp);
 }
 
+HUT_EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	int rc;
+
+	life_before_exec();
+	rc = REAL(execveat)(dir, path, argv, envp, flags);
+	life_exec_failed();
+	return rc;
+}
+
+/* ---- closed by other ways than close() ---- */
+
+/* libuv closes in this way, so that a signal cannot cancel it. */
+#undef syscall
+HUT_EXPORT long syscall(long number, ...)
+{
+	va_list ap;
+	long a[6];
+
+	va_start(ap, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(ap, long); /* as the kernel does, which takes six whatever the caller gave */
+	va_end(ap);
+	if (UNLIKELY(number == SYS_close) && (table_peek((int)a[0]) || epset_get((int)a[0]) || table_is_hidden((int)a[0])))
+		return life_close((int)a[0]);
+	return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+HUT_EXPORT int fclose(FILE *f)
+{
+	int fd = f ? fileno(f) : -1;
+
+	if (UNLIKELY(fd >= 0 && table_peek(fd))) {
+		fflush(f); /* what stdio still holds goes before the end does */
+		life_replaced(fd);
+	}
+	return REAL(fclose)(f);
+}
+
 /* ---- children that libc starts by itself ---- */
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+HUT_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *acts, int fd, int to)
+{
+	if (table_peek(fd))
+		life_given(fd);
+	return NEXT(posix_spawn_file_actions_adddup2)(acts, fd, to);
+}
 
 HUT_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *acts,
 			   const posix_spawnattr_t *attr, char *const argv[], char *const envp[])

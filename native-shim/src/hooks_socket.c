@@ -25,7 +25,7 @@ static bool tcp_like(int domain, int type, int protocol)
 static void born(int fd)
 {
 	if (UNLIKELY(table_peek(fd) || epset_get(fd)))
-		life_replaced(fd);
+		life_forgotten(fd);
 }
 
 HUT_EXPORT int socket(int domain, int type, int protocol)
@@ -101,7 +101,7 @@ HUT_EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
 	socklen_t got = sizeof(peer);
 	int new_fd;
 
-	if (addr && !len) /* EFAULT is the kernel's to say */
+	if (addr && (!len || (int)*len < 0)) /* EFAULT and EINVAL are the kernel's to say */
 		return REAL(accept)(fd, addr, len);
 	new_fd = REAL(accept)(fd, (struct sockaddr *)&peer, &got);
 	return new_fd < 0 ? new_fd : accepted(fd, new_fd, &peer, addr, len, got, 0);
@@ -113,7 +113,7 @@ HUT_EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 	socklen_t got = sizeof(peer);
 	int new_fd;
 
-	if (addr && !len)
+	if (addr && (!len || (int)*len < 0))
 		return REAL(accept4)(fd, addr, len, flags);
 	new_fd = REAL(accept4)(fd, (struct sockaddr *)&peer, &got, flags);
 	return new_fd < 0 ? new_fd : accepted(fd, new_fd, &peer, addr, len, got, flags);
@@ -139,6 +139,8 @@ static bool shut_sides(struct conn *c, int fd, int how)
 		__atomic_fetch_or(&c->tx.dir->prod_mark, HUT_MARK_HALF_CLOSE, __ATOMIC_ACQ_REL);
 		now = conn_before_fin(c, fd, false);
 		c->shut_due = !now;
+	} else if ((bits & HUT_ENDF_WRSHUT) && c->shut_due) {
+		now = conn_flush_debt(c, fd); /* told once, the kernel not yet */
 	}
 	if (((was | bits) & (HUT_ENDF_WRSHUT | HUT_ENDF_RDSHUT)) == (HUT_ENDF_WRSHUT | HUT_ENDF_RDSHUT)) {
 		/* TCP answers bytes that come now with a reset: the peer shall send them there. */

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hooks_wait.c - interposed: poll, select, epoll. */
+#include <dirent.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "real.h"
@@ -69,6 +72,38 @@ static bool has(const fd_set *set, int fd)
 static void clear(fd_set *set, int fd)
 {
 	((unsigned long *)(void *)set)[fd / 64] &= ~(1ul << (fd % 64));
+}
+
+/*
+ * Programs pass getdtablesize() beside an fd_set of 1,024: the kernel looks no further than the process's table of
+ * descriptors reaches, which ours, at the top, make very large.  How far it would reach without them: the program's
+ * highest number, by the steps in which tables grow.
+ */
+static int without_ours(int n)
+{
+	char buf[4096];
+	int dir, high = 0, size = 256;
+	long got;
+
+	if (LIKELY(n <= FD_SETSIZE) || table_last_used() < 0)
+		return n;
+	dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return n;
+	while ((got = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
+		for (long at = 0; at < got;) {
+			const struct dirent64 *d = (const void *)(buf + at);
+			int fd = atoi(d->d_name);
+
+			if (fd > high && fd != dir && !table_is_hidden(fd))
+				high = fd;
+			at += d->d_reclen;
+		}
+	}
+	sys_close(dir);
+	while (size <= high)
+		size *= 2;
+	return n < size ? n : size;
 }
 
 static bool select_concerns(int n, fd_set *r, fd_set *w, fd_set *e)
@@ -152,6 +187,7 @@ HUT_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *ti
 	uint64_t began = 0;
 	int rc;
 
+	n = without_ours(n);
 	if (LIKELY(!select_concerns(n, r, w, e)))
 		return REAL(select)(n, r, w, e, timeout);
 	if (!timeout)
@@ -176,6 +212,7 @@ HUT_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *ti
 
 HUT_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout, const sigset_t *mask)
 {
+	n = without_ours(n);
 	if (LIKELY(!select_concerns(n, r, w, e)))
 		return REAL(pselect)(n, r, w, e, timeout, mask);
 	return do_select(n, r, w, e, timeout, mask, NULL);

@@ -110,6 +110,12 @@ ssize_t io_finish(struct conn *c, size_t done, ssize_t n)
 	return done ? (ssize_t)done : n;
 }
 
+void io_put_back(struct conn *c, int error)
+{
+	if (error != EAGAIN && error != EWOULDBLOCK && error != EINTR && conn_state(c) == HUT_END_CHANNEL)
+		c->err = error;
+}
+
 /* The descriptor number may have been closed, or given away, by another thread: the connection lives on in another. */
 bool io_resolve(struct conn *c, int *fd)
 {

@@ -7,6 +7,7 @@
 
 #define CHUNK 65536u
 #define IOV_STACK 16
+#define IO_MOST 0x7ffff000u /* what one call moves at most, see write(2) */
 #define CHECK_NS (8 * NS_PER_MS)
 
 /* What a single try may give beside what the call itself would. */
@@ -30,6 +31,7 @@ void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *
 bool io_early_begin(struct conn *c);
 void io_early_end(struct conn *c);
 ssize_t io_finish(struct conn *c, size_t done, ssize_t n);
+void io_put_back(struct conn *c, int error); /* errno of a call that came short; told by the next one */
 bool io_resolve(struct conn *c, int *fd);
 
 #endif /* HUTONG_IO_H */

@@ -32,6 +32,18 @@ static bool unread(struct conn *c)
 	return LOAD_ACQ(&c->rx.dir->prod_done) != e->rx_round && LOAD(&c->rx.dir->tail) > e->tcp_in + e->ring_in;
 }
 
+static void tell_gone(struct conn *c)
+{
+	uint32_t state;
+
+	if (!c->end)
+		return;
+	state = conn_state(c); /* once: the agent's answer may come just now */
+	if (conn_is_owner(c) && (state == HUT_END_CHANNEL || state == HUT_END_PENDING || c->gone_due))
+		control_gone(c, HUT_R_NONE);
+	c->gone_due = false;
+}
+
 /* The last descriptor of this process goes: rule 16. */
 void life_last_close(struct conn *c, int fd)
 {
@@ -53,11 +65,7 @@ void life_last_close(struct conn *c, int fd)
 		if (LOAD(&e->flags) & HUT_ENDF_WRSHUT)
 			conn_ring_peer(c);
 	}
-	uint32_t state = conn_state(c); /* once: the agent's answer may come just now */
-
-	if (conn_is_owner(c) && (state == HUT_END_CHANNEL || state == HUT_END_PENDING || c->gone_due))
-		control_gone(c, HUT_R_NONE);
-	c->gone_due = false;
+	tell_gone(c);
 	c->closing = -1;
 }
 
@@ -105,6 +113,7 @@ static struct conn *detach(int fd)
 	c = conn_get(fd);
 	if (c) {
 		keep(c); /* before the number goes: a sleeper that looks meanwhile must find one of the two */
+		epset_number_goes(c, fd);
 		conn_put(c);
 	}
 	c = table_remove(fd);
@@ -150,6 +159,31 @@ void life_replaced(int fd)
 		conn_put(c);
 }
 
+/*
+ * The number means something new: it was closed where we do not see it.  Whatever is left of the connection must not
+ * touch what the number names now; to the peer it ends as by a kill.
+ */
+void life_forgotten(int fd)
+{
+	struct conn *c;
+
+	if (life_in_vfork_child())
+		return;
+	if (epset_get(fd)) {
+		epset_drop(fd);
+		return;
+	}
+	c = table_remove(fd);
+	if (!c)
+		return;
+	raw_settle(c);
+	if (atomic_load(&c->nfds) == 0) {
+		tell_gone(c);
+		epset_conn_gone(c, false);
+	}
+	conn_put(c);
+}
+
 void life_duplicated(int from, int to)
 {
 	struct conn *c;
@@ -186,6 +220,21 @@ static void hand_over_one(int fd, struct conn *c, void *arg)
 		return;
 	conn_leave(c, fd, HUT_R_EXEC);
 	__atomic_fetch_or(&c->end->flags, HUT_ENDF_HANDED, __ATOMIC_ACQ_REL);
+}
+
+/* A copy that goes over, made where nothing is tracked. */
+void life_given(int fd)
+{
+	int saved = errno;
+	struct conn *c = conn_get(fd);
+
+	if (c && c->end) {
+		conn_leave(c, fd, HUT_R_EXEC);
+		__atomic_fetch_or(&c->end->flags, HUT_ENDF_HANDED, __ATOMIC_ACQ_REL);
+	}
+	if (c)
+		conn_put(c);
+	errno = saved;
 }
 
 /* exec closes it as a kill would; the peer takes from the ring what it can. */

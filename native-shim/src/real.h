@@ -61,10 +61,13 @@
 	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                      \
 	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                   \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                         \
+	X(long, syscall, (long, ...))                                                                                  \
+	X(int, fclose, (FILE *))                                                                                       \
 	X(FILE *, fdopen, (int, const char *))                                                                         \
 	X(int, execve, (const char *, char *const *, char *const *))                                                   \
 	X(int, execvpe, (const char *, char *const *, char *const *))                                                  \
-	X(int, fexecve, (int, char *const *, char *const *))
+	X(int, fexecve, (int, char *const *, char *const *))                                                           \
+	X(int, execveat, (int, const char *, char *const *, char *const *, int))
 
 struct real {
 #define X(ret, name, args) ret(*name) args;
@@ -83,5 +86,8 @@ int poll_now(struct pollfd *p, nfds_t n);
 
 /* Resolves on first use: other libraries' constructors may call us before our own has run. */
 #define REAL(name) (UNLIKELY(!real.name) ? (real_init(), real.name) : real.name)
+
+/* The library's own bare calls, which must not come back to us. */
+#define syscall(...) REAL(syscall)(__VA_ARGS__)
 
 #endif /* HUTONG_REAL_H */

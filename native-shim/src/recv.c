@@ -414,23 +414,34 @@ static bool peeked_all(struct conn *c, int fd, ssize_t n, size_t want, int flags
 	return REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS }, NULL) < 0;
 }
 
+#define BIN_COUNT 1000 /* more than can wait on both paths: a peek cannot go on where it ended */
+
 /* MSG_TRUNC: the bytes are dropped, and only counted (tcp(7)). */
 static ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags)
 {
 	char bin[16384];
+	struct iovec iov[BIN_COUNT];
 	ssize_t total = 0;
 
+	for (int i = 0; i < BIN_COUNT; i++)
+		iov[i] = (struct iovec){ bin, sizeof(bin) }; /* one over the other */
 	flags &= ~MSG_TRUNC;
 	while ((size_t)total < want) {
-		struct iovec iov = { bin, want - (size_t)total < sizeof(bin) ? want - (size_t)total : sizeof(bin) };
-		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+		size_t left = want - (size_t)total, bins = (left + sizeof(bin) - 1) / sizeof(bin), asked;
+		struct msghdr m = { .msg_iov = iov, .msg_iovlen = bins < BIN_COUNT ? bins : BIN_COUNT };
+
+		if (bins <= BIN_COUNT)
+			iov[bins - 1].iov_len = left - (bins - 1) * sizeof(bin);
+		asked = bins <= BIN_COUNT ? left : BIN_COUNT * sizeof(bin);
 		bool more = total && !(flags & MSG_WAITALL);
 		ssize_t n = io_recv(c, fd, &m, flags | (more ? MSG_DONTWAIT : 0));
 
+		if (n < 0 && total)
+			io_put_back(c, errno);
 		if (n <= 0)
 			return total ? total : n;
 		total += n;
-		if ((size_t)n < iov.iov_len || (flags & MSG_PEEK))
+		if ((size_t)n < asked || (flags & MSG_PEEK))
 			break;
 	}
 	return total;
@@ -453,6 +464,8 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 	}
 	if (!want)
 		return recv_nothing(c, fd, flags);
+	if (want > IO_MOST)
+		want = IO_MOST;
 	if (UNLIKELY(flags & MSG_TRUNC))
 		return recv_discard(c, fd, want, flags);
 	if (io_bad_address(m)) {
@@ -496,8 +509,8 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 			continue;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
-			if (n < 0 && done && conn_state(c) == HUT_END_CHANNEL && errno != EINTR)
-				c->err = errno; /* bytes first, the error at the next call */
+			if (n < 0 && done)
+				io_put_back(c, errno); /* bytes first, the error at the next call */
 			return io_finish(c, done, n);
 		}
 		if (crossed(c, path) || more_soon(c, fd, done, want, flags, &until) || look_at_socket(c, fd))

@@ -208,6 +208,8 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 			conn_never(fd, HUT_R_OPTION);
 		return REAL(sendmsg)(fd, m, flags);
 	}
+	if (want > IO_MOST)
+		want = IO_MOST;
 	if (io_bad_address(m)) {
 		errno = EFAULT;
 		return -1;

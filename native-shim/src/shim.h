@@ -117,6 +117,7 @@ struct epreg {
 	int fd;
 	uint32_t events;   /* as the program gave them */
 	uint64_t data;
+	bool kept;         /* `fd` is a number of ours: the program's has been closed, another of the connection stays */
 	bool hidden;       /* the kernel's registration of the socket carries our tag */
 	bool oneshot;      /* the kernel's registration is the program's but for the data: we must know when it has fired */
 	bool bell;         /* the doorbell is in the set */
@@ -351,6 +352,7 @@ bool epset_busy(struct epset *s);
 void epset_bell_added(struct conn *c, int fd);     /* registered with the agent: doorbell into every set */
 void epset_switched(struct conn *c, int fd);       /* channel stands: socket registrations carry our tag */
 void epset_conn_gone(struct conn *c, bool socket_stays); /* the kernel's registrations are the program's again, or end */
+void epset_number_goes(struct conn *c, int fd);    /* closed, while other descriptors of the connection stay open */
 void epset_leave(struct conn *c);                  /* out of every set, though the socket stays open */
 void epset_nudge(struct conn *c);                  /* sleepers of its sets come and look at it */
 void epset_activity(struct conn *c);               /* bytes moved: sets must look at it before they sleep */
@@ -369,6 +371,8 @@ extern pid_t *hut_pid_word; /* on a page that is zero in a child that no fork() 
 int life_close(int fd);
 void life_replaced(int fd);                         /* dup2 is about to put something else at fd */
 void life_duplicated(int from, int to);
+void life_given(int fd);                            /* a copy is made for another image where nothing is tracked */
+void life_forgotten(int fd);                        /* the number has got another meaning behind our back */
 void life_before_exec(void);
 void life_exec_failed(void);
 void life_before_spawn(void);
