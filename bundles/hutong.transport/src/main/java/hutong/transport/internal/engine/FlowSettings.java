@@ -84,6 +84,22 @@ public record FlowSettings(
         20_000_000);
   }
 
+  /** The same, with data going out at once: for a wire that was probed already (D5). */
+  public FlowSettings withoutProbes() {
+    return new FlowSettings(
+        maxDatagram,
+        window,
+        ackWaitNs,
+        adaptive,
+        congestionControl,
+        firstWindow,
+        longestWaitNs,
+        wireTimeoutNs,
+        0,
+        0,
+        probeWaitNs);
+  }
+
   private static void within(String name, long value, long least, long most) {
     if (value < least || value > most) {
       throw new IllegalArgumentException(

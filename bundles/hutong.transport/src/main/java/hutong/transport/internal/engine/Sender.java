@@ -96,8 +96,15 @@ final class Sender {
 
   // ---------------------------------------------------------------- what goes out
 
-  /** Whether a data datagram may go out now. */
+  /**
+   * Whether a data datagram may go out now. The oldest one, when it is lost for the first time,
+   * does not wait for the congestion window: all that the peer holds back waits for it.
+   */
   boolean canSend() {
+    long first = outstanding.first();
+    if (outstanding.lost() > 0 && outstanding.isLost(first) && !outstanding.wasResent(first)) {
+      return true;
+    }
     if (outstanding.inFlight() >= congestion.datagrams()) {
       return false;
     }
@@ -363,15 +370,17 @@ final class Sender {
 
   /** Takes {@link Control#CREDIT}; its plausibility has been checked. */
   void onCredit(long consumed, long room) {
-    if (room > peerRoom) {
-      peerRoom = room;
-      creditAskAt = NEVER;
-      creditAsks = 0;
+    if (room <= peerRoom && consumed <= peerConsumed) {
+      return;
     }
+    creditAskAt = NEVER;
+    creditAsks = 0;
+    if (outstanding.count() == 0) {
+      unansweredSince = NEVER;
+    }
+    peerRoom = Math.max(peerRoom, room);
     if (consumed > peerConsumed) {
       peerConsumed = consumed;
-      creditAskAt = NEVER;
-      creditAsks = 0;
       buffer.consumedByPeer(consumed);
     }
   }
