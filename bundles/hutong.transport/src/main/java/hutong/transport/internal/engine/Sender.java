@@ -40,6 +40,9 @@ final class Sender {
   private long newestAnswered;
   private int sinceRequest;
 
+  /** Number of the last datagram that requested an acknowledgement. */
+  private long lastAsked = -1;
+
   /** The time of the last transmission of data or of the last answer, whichever is later. */
   private long quietSince;
 
@@ -87,6 +90,7 @@ final class Sender {
     peerConsumed = consumed;
     peerRoom = room;
     sinceRequest = 0;
+    lastAsked = -1;
     newestAnswered = order;
     unansweredSince = NEVER;
     creditAskAt = NEVER;
@@ -158,14 +162,26 @@ final class Sender {
     return chosen;
   }
 
-  /** Whether the datagram just taken requests an acknowledgement (M3.C, M3.D). */
+  /**
+   * Whether the datagram just taken requests an acknowledgement: each W/4-th does (M3.C), and the
+   * last one before a stop. Data or the peer's room running out is such a stop (M3.D), and so is a
+   * congestion window smaller than W: each acknowledgement then lets few datagrams go, and not a
+   * quarter of the window in a burst that a short queue drops (D4). At W itself the requests of the
+   * quarters are under way already.
+   */
   boolean requestsAck() {
     sinceRequest++;
-    int interval = Math.max(1, Math.min(settings.window(), congestion.datagrams()) / 4);
-    if (sinceRequest < interval && canSend()) {
+    int window = congestion.datagrams();
+    boolean awaited =
+        window >= settings.window()
+            && lastAsked >= outstanding.first()
+            && !outstanding.isReceived(lastAsked);
+    boolean exhausted = outstanding.lost() == 0 && newLength() == 0;
+    if (sinceRequest < window / 4 && !exhausted && (awaited || canSend())) {
       return false;
     }
     sinceRequest = 0;
+    lastAsked = chosen;
     if (!chosenAgain) {
       outstanding.setAsked(chosen);
     }

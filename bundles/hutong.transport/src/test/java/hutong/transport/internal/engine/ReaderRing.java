@@ -10,10 +10,13 @@ final class ReaderRing implements ReceiveBuffer {
   private final byte[] bytes;
   private final boolean[] filled;
   private final long seed;
+  private final boolean counts;
   private long published;
   private long consumed;
 
-  ReaderRing(int size, long seed, long offset) {
+  /** A ring that checks, or one that only counts. */
+  ReaderRing(int size, long seed, long offset, boolean counts) {
+    this.counts = counts;
     this.bytes = new byte[size];
     this.filled = new boolean[size];
     this.seed = seed;
@@ -31,7 +34,7 @@ final class ReaderRing implements ReceiveBuffer {
 
   /** The program reads and checks. */
   void read(long count) {
-    for (long o = consumed; o < consumed + count; o++) {
+    for (long o = consumed; !counts && o < consumed + count; o++) {
       int at = (int) (o % bytes.length);
       if (bytes[at] != Stream.at(seed, o) || o >= published) {
         throw new AssertionError("wrong byte at " + o);
@@ -57,7 +60,7 @@ final class ReaderRing implements ReceiveBuffer {
     if (offset < published || offset + length > consumed + bytes.length) {
       throw new AssertionError("put of " + offset + "+" + length + " is outside the room");
     }
-    for (int i = 0; i < length; i++) {
+    for (int i = 0; !counts && i < length; i++) {
       int at = (int) ((offset + i) % bytes.length);
       if (filled[at]) {
         throw new AssertionError("byte " + (offset + i) + " is put twice");
@@ -76,7 +79,7 @@ final class ReaderRing implements ReceiveBuffer {
 
   @Override
   public void publish(long end) {
-    for (long o = published; o < end; o++) {
+    for (long o = published; !counts && o < end; o++) {
       if (!filled[(int) (o % bytes.length)]) {
         throw new AssertionError("byte " + o + " is published and was never put");
       }

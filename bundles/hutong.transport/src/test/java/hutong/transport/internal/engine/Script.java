@@ -79,8 +79,8 @@ final class Script {
       Authenticator verifier,
       boolean resume) {
     this.outOffset = outOffset;
-    out = new WriterRing(RING, OUT_SEED, outOffset);
-    in = new ReaderRing(inRing, IN_SEED, inOffset);
+    out = new WriterRing(RING, OUT_SEED, outOffset, false);
+    in = new ReaderRing(inRing, IN_SEED, inOffset, false);
     batch = new DatagramBatch(600, settings.maxDatagram());
     peerAckIndex = (int) outOffset;
     peerSeal = new Seal(verifier, signer);

@@ -31,6 +31,7 @@ final class Simulation {
     double pause;
     long pauseNs = 1_000_000;
     boolean instantReader;
+    boolean countOnly;
     int batchSlots = 64;
   }
 
@@ -65,8 +66,8 @@ final class Simulation {
       this.channel = channel;
       this.firstOut = config.firstOffset;
       this.firstIn = peer.firstOffset;
-      this.out = new WriterRing(config.sendRing, channel, firstOut);
-      this.in = new ReaderRing(config.receiveRing, channel == 1 ? 2 : 1, firstIn);
+      this.out = new WriterRing(config.sendRing, channel, firstOut, config.countOnly);
+      this.in = new ReaderRing(config.receiveRing, channel == 1 ? 2 : 1, firstIn, config.countOnly);
       this.batch = new DatagramBatch(config.batchSlots, config.settings.maxDatagram());
     }
 
