@@ -174,10 +174,10 @@ public final class Flow {
     }
     sender.onHeader(ackSequence, now);
     if (control.has(Control.CREDIT)) {
-      if (!sender.plausibleCredit(control.consumed(), control.room())) {
+      if (!PeerCredit.plausible(control.consumed(), control.room(), sender.acknowledged())) {
         return DropCause.MALFORMED_CONTROL;
       }
-      sender.onCredit(control.consumed(), control.room());
+      sender.onCredit(control.consumed(), control.room(), now);
     }
     if (control.has(Control.MISSING)) {
       sender.onMissing(ackSequence, control, now);

@@ -24,14 +24,13 @@ final class Sender {
   private final SendBuffer buffer;
   private final FlowCounters counters;
   private final int mostData;
-  private final RoundTrip roundTrip;
+  private final AnswerClock clock;
+  private final PeerCredit credit;
   private final CongestionWindow congestion;
   private final Outstanding outstanding = new Outstanding();
 
   private long acknowledged;
   private long nextOffset;
-  private long peerConsumed;
-  private long peerRoom;
   private long leaveAt = NEVER;
 
   /** Number of the newest transmission, asks among them: the order in which things were sent. */
@@ -43,22 +42,6 @@ final class Sender {
   /** Number of the last datagram that requested an acknowledgement. */
   private long lastAsked = -1;
 
-  /** The time of the last transmission of data or of the last answer, whichever is later. */
-  private long quietSince;
-
-  private int silences;
-  private boolean askedAgain;
-  private int askNumber;
-  private long askOrder;
-  private long askSentAt;
-  private boolean askOpen;
-
-  private long creditAskAt = NEVER;
-  private int creditAsks;
-
-  /** Since when something waits for an answer without progress; NEVER when nothing does. */
-  private long unansweredSince = NEVER;
-
   /** Number of the datagram that {@link #take} chose. */
   private long chosen;
 
@@ -69,13 +52,14 @@ final class Sender {
     this.buffer = buffer;
     this.counters = counters;
     this.mostData = mostData;
-    this.roundTrip = new RoundTrip(settings);
+    this.clock = new AnswerClock(settings, counters);
+    this.credit = new PeerCredit(settings, buffer);
     this.congestion = new CongestionWindow(settings);
   }
 
   /** Begins anew after a resume, with a fresh H-seq; what was sent past the offset is cut anew. */
   void restart(int firstSequence, long offset, long consumed, long room, long now) {
-    boolean freed = consumed > peerConsumed;
+    boolean freed = consumed > credit.consumed();
     start(firstSequence, offset, consumed, room, now);
     if (freed) {
       buffer.consumedByPeer(consumed);
@@ -87,15 +71,11 @@ final class Sender {
     outstanding.reset(Integer.toUnsignedLong(firstSequence));
     acknowledged = offset;
     nextOffset = offset;
-    peerConsumed = consumed;
-    peerRoom = room;
+    credit.start(consumed, room);
     sinceRequest = 0;
     lastAsked = -1;
     newestAnswered = order;
-    unansweredSince = NEVER;
-    creditAskAt = NEVER;
-    askOpen = false;
-    answered(now);
+    clock.start(now);
   }
 
   // ---------------------------------------------------------------- what goes out
@@ -118,12 +98,12 @@ final class Sender {
   /** Bytes that the next new datagram carries, 0 when none may be cut. */
   private int newLength() {
     long data = dataEnd() - nextOffset;
-    long room = peerRoom - nextOffset;
+    long room = credit.room() - nextOffset;
     long length = Math.min(mostData, Math.min(data, room));
     if (length <= 0) {
       return 0;
     }
-    if (length < Math.min(mostData, data) && room < (peerRoom - peerConsumed) / 2) {
+    if (length < Math.min(mostData, data) && room < credit.size() / 2) {
       return 0; // room in crumbs would make datagrams of crumbs; the peer announces more in time
     }
     return (int) length;
@@ -152,13 +132,8 @@ final class Sender {
       nextOffset += length;
       counters.dataBytesOut += length;
     }
-    quietSince = now;
-    askedAgain = false;
-    creditAskAt = NEVER;
-    creditAsks = 0;
-    if (unansweredSince == NEVER) {
-      unansweredSince = now;
-    }
+    clock.sent(now);
+    credit.stopAsking();
     return chosen;
   }
 
@@ -209,57 +184,40 @@ final class Sender {
 
   /** Runs the rules of T and 3T; to be called before anything is sent. */
   void onTime(long now) {
-    if (stopped() && now - quietSince >= roundTrip.lostAfterNs(silences)) {
-      silences++;
-      counters.silences++;
+    if (stopped() && clock.lostDue(now)) {
+      clock.silent(now);
       congestion.onSilence(order);
       for (long s = outstanding.first(); s < outstanding.next(); s++) {
         if (outstanding.isInFlight(s)) {
           outstanding.setLost(s);
         }
       }
-      quietSince = now;
-      askedAgain = false;
     }
-    if (waitsForCredit() && creditAskAt == NEVER) {
-      creditAskAt = now + creditWaitNs();
+    if (waitsForCredit()) {
+      credit.startAsking(now);
     }
   }
 
   /** Whether a request without data is due: T after a stop, or for want of credit. */
   boolean askDue(long now) {
-    if (stopped()) {
-      return !askedAgain && now - quietSince >= roundTrip.askAfterNs(silences);
-    }
-    return waitsForCredit() && now >= creditAskAt;
+    return stopped() ? clock.askDue(now) : waitsForCredit() && now >= credit.askAt();
   }
 
   /** The request goes out now. */
   int ask(long now) {
-    askNumber++;
-    askOrder = ++order;
-    askSentAt = now;
-    askOpen = true;
-    counters.asksOut++;
-    if (stopped()) {
-      askedAgain = true;
-    } else {
-      creditAsks++;
-      creditAskAt = now + creditWaitNs();
+    order++;
+    if (!stopped()) {
+      credit.asked(now);
     }
-    if (unansweredSince == NEVER) {
-      unansweredSince = now;
-    }
-    return askNumber;
+    return clock.ask(order, stopped(), now);
   }
 
   /** When {@link #onTime} or {@link #askDue} changes by time alone. */
   long deadline() {
     if (stopped()) {
-      long lost = quietSince + roundTrip.lostAfterNs(silences);
-      return askedAgain ? lost : Math.min(lost, quietSince + roundTrip.askAfterNs(silences));
+      return clock.deadline();
     }
-    return waitsForCredit() ? creditAskAt : NEVER;
+    return waitsForCredit() ? credit.askAt() : NEVER;
   }
 
   private boolean stopped() {
@@ -275,14 +233,9 @@ final class Sender {
       return false;
     }
     return dataEnd() > nextOffset
-        || peerConsumed < acknowledged
-            && buffer.end() - peerConsumed > buffer.capacity() / 4
+        || credit.consumed() < acknowledged
+            && buffer.end() - credit.consumed() > buffer.capacity() / 4
             && leaveAt == NEVER;
-  }
-
-  private long creditWaitNs() {
-    return Math.min(
-        2 * FlowSettings.MOST_WAIT_NS << Math.min(creditAsks, 20), settings.longestWaitNs());
   }
 
   // ---------------------------------------------------------------- what comes in
@@ -327,10 +280,10 @@ final class Sender {
     acknowledged = boundary(outstanding.first());
     congestion.onAcknowledged(ahead, flight);
     if (sample >= 0) {
-      measured(sample);
+      clock.measured(sample);
     }
-    answered(now);
-    unansweredSince = outstanding.count() > 0 ? now : NEVER;
+    clock.answered(now);
+    clock.progressed(now, outstanding.count() > 0);
     findLost(REORDERING);
   }
 
@@ -352,7 +305,7 @@ final class Sender {
       }
     }
     if (news) {
-      answered(now);
+      clock.answered(now);
       findLost(REORDERING);
     }
   }
@@ -370,43 +323,22 @@ final class Sender {
 
   /** Takes {@link Control#ECHO}, after the other items of the same datagram. */
   void onEcho(int number, long now) {
-    if (!askOpen || number != askNumber) {
+    if (!clock.echoed(number, now)) {
       return;
     }
-    askOpen = false;
-    measured(now - askSentAt);
-    answered(now);
     if (outstanding.count() == 0) {
-      unansweredSince = NEVER;
+      clock.progressed(now, false);
     }
     // the ask was sent T after the last datagram: whatever it overtook is not merely late
-    newestAnswered = Math.max(newestAnswered, askOrder);
+    newestAnswered = Math.max(newestAnswered, clock.askOrder());
     findLost(1);
   }
 
   /** Takes {@link Control#CREDIT}; its plausibility has been checked. */
-  void onCredit(long consumed, long room) {
-    if (room <= peerRoom && consumed <= peerConsumed) {
-      return;
+  void onCredit(long consumed, long room, long now) {
+    if (credit.take(consumed, room) && outstanding.count() == 0) {
+      clock.progressed(now, false);
     }
-    creditAskAt = NEVER;
-    creditAsks = 0;
-    if (outstanding.count() == 0) {
-      unansweredSince = NEVER;
-    }
-    peerRoom = Math.max(peerRoom, room);
-    if (consumed > peerConsumed) {
-      peerConsumed = consumed;
-      buffer.consumedByPeer(consumed);
-    }
-  }
-
-  /** Whether a credit contradicts what is acknowledged, or promises more than a buffer can hold. */
-  boolean plausibleCredit(long consumed, long room) {
-    return consumed >= 0
-        && consumed <= acknowledged
-        && room >= consumed
-        && room - consumed <= FlowStart.MOST_BYTES;
   }
 
   private void noteArrival(long sequence, long now) {
@@ -414,7 +346,7 @@ final class Sender {
       return;
     }
     boolean ambiguous =
-        outstanding.wasResent(sequence) && now - outstanding.sentAt(sequence) < roundTrip.leastNs();
+        outstanding.wasResent(sequence) && now - outstanding.sentAt(sequence) < clock.leastNs();
     if (!ambiguous) {
       newestAnswered = Math.max(newestAnswered, outstanding.order(sequence));
     }
@@ -429,17 +361,6 @@ final class Sender {
         outstanding.setLost(s);
       }
     }
-  }
-
-  private void measured(long ns) {
-    roundTrip.sample(ns);
-    counters.roundTripNs = roundTrip.smoothNs();
-  }
-
-  private void answered(long now) {
-    silences = 0;
-    askedAgain = false;
-    quietSince = now;
   }
 
   // ---------------------------------------------------------------- leaving
@@ -474,16 +395,16 @@ final class Sender {
 
   /** First offset that the peer's program has not consumed, as far as is known. */
   long peerConsumed() {
-    return peerConsumed;
+    return credit.consumed();
   }
 
   long unansweredSince() {
-    return unansweredSince;
+    return clock.unansweredSince();
   }
 
   /** How long an answer may take before it counts as missing. */
   long patienceNs(int attempts) {
-    return roundTrip.lostAfterNs(attempts);
+    return clock.patienceNs(attempts);
   }
 
   int congestionWindow() {
