@@ -84,6 +84,22 @@ final class Epoch {
     return control.resumeChannel() == peerChannel ? Meaning.REPEATED : Meaning.STALE;
   }
 
+  /**
+   * Whether an announcement agrees with what was sent: it wants nothing that the peer had already,
+   * and nothing that was never sent.
+   */
+  static boolean plausible(ControlReader control, long acknowledged, long sent, long peerConsumed) {
+    long wanted = control.resumeWanted();
+    long consumed = control.resumeConsumed();
+    return wanted >= acknowledged
+        && wanted <= sent
+        && consumed >= peerConsumed
+        && control.resumeRoom() >= wanted
+        && PeerCredit.plausible(consumed, control.resumeRoom(), wanted)
+        && control.resumeWindow() >= FlowSettings.LEAST_WINDOW
+        && control.resumeWindow() <= FlowSettings.MOST_WINDOW;
+  }
+
   /** Takes over the peer's announcement, whose meaning is NEWER or AGREED. */
   void adopt(ControlReader control) {
     if (control.resumeEpoch() != number) {

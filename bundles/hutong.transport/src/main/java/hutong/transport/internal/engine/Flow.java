@@ -34,16 +34,12 @@ public final class Flow {
   private final Epoch epoch;
   private final Probing probing;
   private final Ending ending = new Ending();
+  private final Reporter reporter;
 
   private int probeAnswer;
   private int probeAnswerSize;
   private boolean probeAnswerDue;
   private boolean endAckDue;
-  private boolean failureReported;
-  private boolean endedReported;
-  private boolean endDeliveredReported;
-  private long leaveSendingAt = Sender.NEVER;
-  private long leaveReceivingAt = Sender.NEVER;
 
   private Flow(
       FlowSettings settings,
@@ -63,6 +59,7 @@ public final class Flow {
     this.receiver = new Receiver(receiveBuffer, counters, start.receiveOffset());
     this.epoch = new Epoch(start, random);
     this.probing = new Probing(settings);
+    this.reporter = new Reporter(listener, sender, receiver, ending);
     this.writer = new FlowWriter(seal, sender, receiver, epoch, counters);
     sender.start(
         start.firstSendSequence(), start.sendOffset(), start.sendOffset(), start.peerRoom(), now);
@@ -232,24 +229,18 @@ public final class Flow {
       epoch.answer(control);
       return DropCause.NONE;
     }
-    long wanted = control.resumeWanted();
     long sent = epoch.announcing() ? sendBuffer.end() : sender.nextOffset();
-    long consumed = control.resumeConsumed();
-    long room = control.resumeRoom() - consumed;
-    int window = control.resumeWindow();
-    if (wanted < sender.acknowledged()
-        || wanted > Math.min(sent, leaveSendingAt)
-        || consumed < sender.peerConsumed()
-        || consumed > wanted
-        || control.resumeRoom() < wanted
-        || room > FlowStart.MOST_BYTES
-        || window < FlowSettings.LEAST_WINDOW
-        || window > FlowSettings.MOST_WINDOW) {
+    if (!Epoch.plausible(control, sender.acknowledged(), sent, sender.peerConsumed())) {
       return DropCause.MALFORMED_CONTROL;
     }
     epoch.adopt(control);
-    sender.restart(epoch.firstSequence(), wanted, consumed, control.resumeRoom(), now);
-    receiver.restart(control.resumeSequence(), window);
+    sender.restart(
+        epoch.firstSequence(),
+        control.resumeWanted(),
+        control.resumeConsumed(),
+        control.resumeRoom(),
+        now);
+    receiver.restart(control.resumeSequence(), control.resumeWindow());
     if (ending.begun()) {
       ending.repeat(now);
     }
@@ -291,7 +282,11 @@ public final class Flow {
     while (open && !batch.full() && sender.canSend()) {
       writer.writeData(batch, sendBuffer, now);
     }
-    report(now);
+    reporter.streams();
+    if (!epoch.announcing() && probing.fails(now)) {
+      listener.wireFailed(WireFailure.PROBES);
+    }
+    reporter.wire(silentAt(), now);
     return batch.count() - before;
   }
 
@@ -338,37 +333,6 @@ public final class Flow {
     writer.finish(flags);
   }
 
-  /** Tells the listener what has become true. */
-  private void report(long now) {
-    if (!endedReported && receiver.ended()) {
-      endedReported = true;
-      listener.ended(receiver.endOfStream());
-    }
-    if (!endDeliveredReported && ending.known() && sender.acknowledged() >= ending.offset()) {
-      endDeliveredReported = true;
-      listener.endDelivered(ending.offset());
-    }
-    if (leaveSendingAt != Sender.NEVER && sender.acknowledged() >= leaveSendingAt) {
-      long offset = leaveSendingAt;
-      leaveSendingAt = Sender.NEVER;
-      listener.sendingLeft(offset);
-    }
-    if (leaveReceivingAt != Sender.NEVER && receiver.left()) {
-      long offset = leaveReceivingAt;
-      leaveReceivingAt = Sender.NEVER;
-      listener.receivingLeft(offset);
-    }
-    if (!epoch.announcing() && probing.fails(now)) {
-      listener.wireFailed(WireFailure.PROBES);
-    }
-    if (now < silentAt()) {
-      failureReported = false;
-    } else if (!failureReported) {
-      failureReported = true;
-      listener.wireFailed(WireFailure.SILENCE);
-    }
-  }
-
   private long silentAt() {
     long since = Math.min(epoch.unansweredSince(), ending.unansweredSince());
     if (sending()) {
@@ -386,7 +350,7 @@ public final class Flow {
     if (data || probeAnswerDue || controlDue(false, now)) {
       return now;
     }
-    long deadline = Math.min(epoch.deadline(), failureReported ? Sender.NEVER : silentAt());
+    long deadline = Math.min(epoch.deadline(), reporter.silent() ? Sender.NEVER : silentAt());
     if (!epoch.announcing()) {
       deadline = Math.min(deadline, probing.deadline());
     }
@@ -428,7 +392,7 @@ public final class Flow {
       throw new IllegalArgumentException("the peer has all before " + sender.acknowledged());
     }
     sender.leave(offset);
-    leaveSendingAt = offset;
+    reporter.leavesSending(offset);
   }
 
   /**
@@ -442,7 +406,7 @@ public final class Flow {
       throw new IllegalArgumentException("all before " + receiver.end() + " was taken");
     }
     receiver.leave(offset);
-    leaveReceivingAt = offset;
+    reporter.leavesReceiving(offset);
   }
 
   /** Probes the wire anew (D5); data waits until that has succeeded. */
