@@ -54,9 +54,14 @@ final class AnswerClock {
     quietSince = now;
   }
 
-  /** What was waited for has come; something else may still be awaited. */
-  void progressed(long now, boolean more) {
-    unansweredSince = more ? now : Sender.NEVER;
+  /** Something that was waited for has come, and more is awaited. */
+  void progressed(long now) {
+    unansweredSince = now;
+  }
+
+  /** Nothing is awaited any more. */
+  void settled() {
+    unansweredSince = Sender.NEVER;
   }
 
   /** After 3T: all is lost. */

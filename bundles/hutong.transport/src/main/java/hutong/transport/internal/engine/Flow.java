@@ -174,7 +174,7 @@ public final class Flow {
       if (!PeerCredit.plausible(control.consumed(), control.room(), sender.acknowledged())) {
         return DropCause.MALFORMED_CONTROL;
       }
-      sender.onCredit(control.consumed(), control.room(), now);
+      sender.onCredit(control.consumed(), control.room());
     }
     if (control.has(Control.MISSING)) {
       sender.onMissing(ackSequence, control, now);
@@ -385,13 +385,18 @@ public final class Flow {
    * must have called {@link #leaveReceiving} first.
    *
    * @param offset E, not before {@link #acknowledged}
-   * @throws IllegalArgumentException when the peer has more already
+   * @param delivered whether the peer's agent said that E is the end of what it received in order:
+   *     on a dead wire no acknowledgement will tell
+   * @throws IllegalArgumentException when the peer has more already, or when that cannot be
    */
-  public void leaveSending(long offset) {
+  public void leaveSending(long offset, boolean delivered) {
     if (offset < sender.acknowledged()) {
       throw new IllegalArgumentException("the peer has all before " + sender.acknowledged());
     }
-    sender.leave(offset);
+    if (delivered && offset > sender.nextOffset()) {
+      throw new IllegalArgumentException("only " + sender.nextOffset() + " was sent");
+    }
+    sender.leave(offset, delivered);
     reporter.leavesSending(offset);
   }
 

@@ -283,7 +283,11 @@ final class Sender {
       clock.measured(sample);
     }
     clock.answered(now);
-    clock.progressed(now, outstanding.count() > 0);
+    if (outstanding.count() > 0) {
+      clock.progressed(now);
+    } else {
+      clock.settled();
+    }
     findLost(REORDERING);
   }
 
@@ -327,7 +331,7 @@ final class Sender {
       return;
     }
     if (outstanding.count() == 0) {
-      clock.progressed(now, false);
+      clock.settled();
     }
     // the ask was sent T after the last datagram: whatever it overtook is not merely late
     newestAnswered = Math.max(newestAnswered, clock.askOrder());
@@ -335,9 +339,9 @@ final class Sender {
   }
 
   /** Takes {@link Control#CREDIT}; its plausibility has been checked. */
-  void onCredit(long consumed, long room, long now) {
+  void onCredit(long consumed, long room) {
     if (credit.take(consumed, room) && outstanding.count() == 0) {
-      clock.progressed(now, false);
+      clock.settled();
     }
   }
 
@@ -365,8 +369,12 @@ final class Sender {
 
   // ---------------------------------------------------------------- leaving
 
-  /** Sends nothing from that offset on, and forgets what was sent past it (D5). */
-  void leave(long offset) {
+  /**
+   * Sends nothing from that offset on, and forgets what was sent past it (D5).
+   *
+   * @param delivered whether the peer is known to have all before it
+   */
+  void leave(long offset, boolean delivered) {
     leaveAt = offset;
     while (outstanding.count() > 0 && outstanding.offset(outstanding.next() - 1) >= offset) {
       nextOffset = outstanding.offset(outstanding.next() - 1);
@@ -375,6 +383,14 @@ final class Sender {
     if (nextOffset > offset) {
       outstanding.shortenLast((int) (offset - outstanding.offset(outstanding.next() - 1)));
       nextOffset = offset;
+    }
+    if (delivered) {
+      while (outstanding.count() > 0) {
+        outstanding.removeFirst();
+      }
+      nextOffset = offset;
+      acknowledged = offset;
+      clock.settled();
     }
   }
 

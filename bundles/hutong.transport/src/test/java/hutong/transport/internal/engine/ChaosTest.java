@@ -37,6 +37,40 @@ class ChaosTest {
     }
   }
 
+  @Test
+  @DisplayName("D5: a wire is left at any moment, dead or alive, and exactly E bytes came by it")
+  void shouldLeaveAnyWire() {
+    for (long seed = 1; seed <= 100; seed++) {
+      Random random = new Random(seed);
+      Simulation.Config writer = config(random);
+      writer.toSend = 1L << 40;
+      Simulation.Config reader = config(random);
+      reader.toSend = 0;
+      Simulation simulation = new Simulation(seed, writer, reader);
+      path(simulation.a.path, random, 0.05);
+      path(simulation.b.path, random, 0.05);
+      simulation.a.path.bitsPerSecond = 1_000_000_000;
+      simulation.begin();
+      simulation.runUntil(random.nextInt(20_000_000));
+      Simulation.End a = simulation.a;
+      Simulation.End b = simulation.b;
+      boolean dead = random.nextBoolean();
+      if (dead) {
+        a.path.loss = 1;
+      }
+      long offset = dead ? b.flow.received() : a.flow.sent();
+      b.flow.leaveReceiving(offset);
+      a.flow.leaveSending(offset, dead);
+      simulation.at(simulation.now, a::run);
+      simulation.at(simulation.now, b::run);
+      simulation.runUntil(simulation.now + 20_000_000_000L);
+      assertThat(b.in.published()).as("seed %d", seed).isEqualTo(offset);
+      assertThat(b.notes.said).contains("receivingLeft " + offset);
+      assertThat(a.flow.sent()).isEqualTo(offset);
+      assertThat(a.notes.said).as("seed %d", seed).contains("sendingLeft " + offset);
+    }
+  }
+
   private static void run(long seed) {
     Random random = new Random(~seed);
     Simulation.Config configA = config(random);

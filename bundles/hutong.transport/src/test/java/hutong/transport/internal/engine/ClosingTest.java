@@ -81,7 +81,7 @@ class ClosingTest {
     Script s = new Script(PLAIN);
     s.write(10_000);
     s.frames();
-    s.flow.leaveSending(3000);
+    s.flow.leaveSending(3000, false);
     s.write(5000);
     s.now += 1_500_000;
     assertThat(s.frames().stream().filter(f -> !f.control()).mapToInt(Script.Frame::length).sum())
@@ -92,7 +92,7 @@ class ClosingTest {
     assertThat(s.notes.said).containsExactly("sendingLeft 3000");
     assertThat(s.flow.nextDeadline(s.now)).isEqualTo(Long.MAX_VALUE);
     assertThatThrownBy(() -> s.flow.end(15_000, s.now)).isInstanceOf(IllegalStateException.class);
-    assertThatThrownBy(() -> s.flow.leaveSending(2999))
+    assertThatThrownBy(() -> s.flow.leaveSending(2999, false))
         .isInstanceOf(IllegalArgumentException.class);
   }
 

@@ -146,6 +146,21 @@ class ReceivingTest {
   }
 
   @Test
+  @DisplayName("M3.1: a peer whose send buffer is smaller than our room hears by its own quarters")
+  void shouldAnnounceByThePeersQuarters() {
+    Script s = script(0, 4 * Script.RING);
+    int quarter = Script.RING / 4;
+    for (int i = 0; i < 64; i++) {
+      s.receive(s.data(FIRST + i, 1024L * i, 1024, 0));
+    }
+    assertThat(s.frames()).isEmpty();
+    s.in.read(quarter - 1);
+    assertThat(s.frames()).isEmpty();
+    s.in.read(1);
+    assertThat(texts(s)).containsExactly("control +20 credit 65536/1114112");
+  }
+
+  @Test
   @DisplayName("H-chan: another index or generation is not listened to")
   void shouldCheckChannel() {
     Script s = script();
