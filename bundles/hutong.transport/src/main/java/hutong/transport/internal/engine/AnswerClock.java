@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.engine;
+
+/**
+ * The times of M3.C and M3.D: since when it is quiet, when to ask again (T), when silence means
+ * loss (3T), and the requests without data themselves. Each silence in a row doubles both times
+ * (D4).
+ */
+final class AnswerClock {
+  private final RoundTrip roundTrip;
+  private final FlowCounters counters;
+
+  /** The time of the last transmission of data or of the last answer, whichever is later. */
+  private long quietSince;
+
+  private int silences;
+  private boolean askedAgain;
+  private int askNumber;
+  private long askOrder;
+  private long askSentAt;
+  private boolean askOpen;
+
+  /** Since when something waits for an answer without progress; NEVER when nothing does. */
+  private long unansweredSince = Sender.NEVER;
+
+  AnswerClock(FlowSettings settings, FlowCounters counters) {
+    this.roundTrip = new RoundTrip(settings);
+    this.counters = counters;
+  }
+
+  void start(long now) {
+    askOpen = false;
+    unansweredSince = Sender.NEVER;
+    answered(now);
+  }
+
+  /** Data went out. */
+  void sent(long now) {
+    quietSince = now;
+    askedAgain = false;
+    waits(now);
+  }
+
+  private void waits(long now) {
+    if (unansweredSince == Sender.NEVER) {
+      unansweredSince = now;
+    }
+  }
+
+  /** The peer answered something. */
+  void answered(long now) {
+    silences = 0;
+    askedAgain = false;
+    quietSince = now;
+  }
+
+  /** Something that was waited for has come, and more is awaited. */
+  void progressed(long now) {
+    unansweredSince = now;
+  }
+
+  /** Nothing is awaited any more. */
+  void settled() {
+    unansweredSince = Sender.NEVER;
+  }
+
+  /** After 3T: all is lost. */
+  void silent(long now) {
+    silences++;
+    counters.silences++;
+    quietSince = now;
+    askedAgain = false;
+  }
+
+  boolean askDue(long now) {
+    return !askedAgain && now - quietSince >= roundTrip.askAfterNs(silences);
+  }
+
+  boolean lostDue(long now) {
+    return now - quietSince >= roundTrip.lostAfterNs(silences);
+  }
+
+  long deadline() {
+    long lost = quietSince + roundTrip.lostAfterNs(silences);
+    return askedAgain ? lost : Math.min(lost, quietSince + roundTrip.askAfterNs(silences));
+  }
+
+  /**
+   * A request without data goes out.
+   *
+   * @param order its place among all transmissions
+   * @param stopped whether it is the one after T
+   * @return its number
+   */
+  int ask(long order, boolean stopped, long now) {
+    askNumber++;
+    askOrder = order;
+    askSentAt = now;
+    askOpen = true;
+    askedAgain |= stopped;
+    counters.asksOut++;
+    waits(now);
+    return askNumber;
+  }
+
+  /** Whether that answers the last request, for the first time. */
+  boolean echoed(int number, long now) {
+    if (!askOpen || number != askNumber) {
+      return false;
+    }
+    askOpen = false;
+    measured(now - askSentAt);
+    answered(now);
+    return true;
+  }
+
+  /** Place of the last request among all transmissions. */
+  long askOrder() {
+    return askOrder;
+  }
+
+  void measured(long ns) {
+    roundTrip.sample(ns);
+    counters.roundTripNs = roundTrip.smoothNs();
+  }
+
+  /** The shortest round trip seen. */
+  long leastNs() {
+    return roundTrip.leastNs();
+  }
+
+  long unansweredSince() {
+    return unansweredSince;
+  }
+
+  /** How long an answer may take before it counts as missing. */
+  long patienceNs(int attempts) {
+    return roundTrip.lostAfterNs(attempts);
+  }
+}
