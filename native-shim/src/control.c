@@ -26,6 +26,7 @@ static bool welcomed;
 static uint64_t retry_at;
 static int pool_fd = -1;
 static struct hut_pool *pool;
+static struct paging pool_pages;
 static struct conn *slot_conn[HUT_POOL_SLOTS];
 static uint32_t ref_gen;
 
@@ -98,6 +99,10 @@ static int find_slot(void)
 		uint32_t s = (cursor + i) % HUT_POOL_SLOTS;
 
 		if (!slot_conn[s] && slot_free(&pool->end[s])) {
+			uint64_t at = offsetof(struct hut_pool, end) + (uint64_t)s * HUT_END_SIZE;
+
+			if (at + HUT_END_SIZE > pool_pages.to)
+				pages_get(&pool_pages, (uint8_t *)pool, sizeof(*pool), at, HUT_END_SIZE, true);
 			cursor = s + 1;
 			if (s >= pool->used)
 				STORE(&pool->used, s + 1);
@@ -478,6 +483,7 @@ void control_after_fork_child(void)
 		table_unhide(pool_fd);
 	ctl_fd = pool_fd = -1;
 	n_owed = 0;
+	pool_pages = (struct paging){ 0 };
 	pool = NULL; /* the mapping stays: inherited connections use it */
 	welcomed = false;
 	retry_at = 0;

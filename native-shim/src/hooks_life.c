@@ -48,10 +48,13 @@ HUT_EXPORT void closefrom(int low)
 
 HUT_EXPORT int dup(int fd)
 {
-	int to = REAL(dup)(fd);
+	int to;
 
+	if (UNLIKELY(table_peek(fd) && life_in_vfork_child()))
+		life_given(fd);
+	to = REAL(dup)(fd);
 	if (to >= 0 && UNLIKELY(table_peek(to) || epset_get(to)))
-		life_replaced(to);
+		life_forgotten(to);
 	if (to >= 0 && to <= 2)
 		conn_never(fd, HUT_R_STDIO);
 	else

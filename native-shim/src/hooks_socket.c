@@ -286,6 +286,8 @@ static int do_fcntl(int fd, int cmd, void *arg)
 	if (cmd == F_SETOWN || cmd == F_SETSIG || cmd == 15 /* F_SETOWN_EX */ ||
 	    (cmd == F_SETFL && ((long)arg & O_ASYNC)))
 		conn_never(fd, HUT_R_OPTION);
+	if ((cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && UNLIKELY(table_peek(fd) && life_in_vfork_child()))
+		life_given(fd);
 	rc = REAL(fcntl)(fd, cmd, arg);
 	if (rc < 0)
 		return rc;

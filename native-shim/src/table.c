@@ -139,7 +139,8 @@ static struct conn *take_free(void)
 
 		if (!by_index || index_count + n > INDEX_MAX)
 			return NULL;
-		block = mmap(NULL, n * sizeof(*block), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		block = mmap(NULL, n * sizeof(*block), PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 		if (block == MAP_FAILED)
 			return NULL;
 		for (size_t i = 0; i < n; i++) {

@@ -218,7 +218,7 @@ static void b_edge_of_both(int fd)
 
 /* ---- a close-on-exec connection that a child gets as its stdio ---- */
 
-enum giving { SPAWN, VFORK };
+enum giving { SPAWN, VFORK, VFORK_DUP };
 
 static pid_t start(enum giving how, int fd, int as, int out, char *const argv[])
 {
@@ -236,7 +236,12 @@ static pid_t start(enum giving how, int fd, int as, int out, char *const argv[])
 	}
 	pid = vfork();
 	if (pid == 0) {
-		dup2(fd, as);
+		if (how == VFORK_DUP) {
+			close(as);
+			dup(fd); /* the lowest */
+		} else {
+			dup2(fd, as);
+		}
 		if (out >= 0)
 			dup2(out, 1);
 		execvp(argv[0], argv);
@@ -282,6 +287,16 @@ static void a_vfork_reads(int fd)
 }
 
 static void b_vfork_reads(int fd)
+{
+	b_number_reused(fd);
+}
+
+static void a_vfork_dup_reads(int fd)
+{
+	child_reads(fd, VFORK_DUP);
+}
+
+static void b_vfork_dup_reads(int fd)
 {
 	b_number_reused(fd);
 }
@@ -335,6 +350,7 @@ static const struct test_case cases[] = {
 	CASE_F(edge_of_both, "5,12", WARM, SLOW),
 	CASE(spawn_reads, "8,10", WARM),
 	CASE(vfork_reads, "8,18", WARM),
+	CASE(vfork_dup_reads, "8,18", WARM),
 	CASE(spawn_writes, "8,10", WARM),
 	CASE(vfork_writes, "8,18", WARM),
 };
