@@ -10,7 +10,10 @@ import java.nio.ByteBuffer;
  */
 public interface BatchSocket extends AutoCloseable {
   /** Where datagrams go; made once and used for many. */
-  interface Target {}
+  interface Target {
+    /** What {@link BatchSocket#sender} gives for datagrams that come from there. */
+    long number();
+  }
 
   /** To be watched for {@link Poller#IN} and {@link Poller#OUT}. */
   Fd fd();
@@ -74,8 +77,11 @@ public interface BatchSocket extends AutoCloseable {
    */
   int segment(int i);
 
-  /** Whether the i-th came from there. */
-  boolean from(int i, Target target);
+  /**
+   * A number for where the i-th came from: the MAC address, or IPv4 address and port, as they
+   * stand; of an IPv6 address and port a mixture. It tells peers apart, and is no authentication.
+   */
+  long sender(int i);
 
   @Override
   void close();

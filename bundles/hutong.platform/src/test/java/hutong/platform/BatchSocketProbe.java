@@ -53,7 +53,7 @@ final class BatchSocketProbe {
         await(b);
         int n = b.receive();
         for (int i = 0; i < n; i++, got++) {
-          wrong += b.from(i, fromA) && b.length(i) == 1500 - got ? 0 : 1;
+          wrong += b.sender(i) == fromA.number() && b.length(i) == 1500 - got ? 0 : 1;
           wrong += different(b, i, got * 1500, 1500 - got);
         }
       }
@@ -85,7 +85,7 @@ final class BatchSocketProbe {
         await(b);
         int n = b.receive();
         for (int i = 0; i < n; i++) {
-          wrong += b.from(i, fromA) ? 0 : 1;
+          wrong += b.sender(i) == fromA.number() ? 0 : 1;
           wrong += different(b, i, 100 + bytes, b.length(i));
           segment = Math.max(segment, b.segment(i));
           datagrams += (b.length(i) + b.segment(i) - 1) / b.segment(i);
@@ -141,7 +141,7 @@ final class BatchSocketProbe {
       a.flush();
       for (int got = 0, n; got < SLOTS && (n = b.receive()) > 0; got += n) {
         for (int i = 0; i < n; i++) {
-          b.from(i, to);
+          b.sender(i);
           b.segment(i);
         }
       }

@@ -133,13 +133,8 @@ public final class LinuxBatchSockets implements BatchSockets {
     }
 
     @Override
-    public int identityAt() {
-      return 12;
-    }
-
-    @Override
-    public int identityBytes() {
-      return 6;
+    public long number(Pointer names, long at) {
+      return (long) names.getInt(at + 12) << 16 | names.getShort(at + 16) & 0xffff;
     }
   }
 
@@ -155,13 +150,8 @@ public final class LinuxBatchSockets implements BatchSockets {
     }
 
     @Override
-    public int identityAt() {
-      return 2;
-    }
-
-    @Override
-    public int identityBytes() {
-      return 6;
+    public long number(Pointer names, long at) {
+      return (long) names.getInt(at + 4) << 16 | names.getShort(at + 2) & 0xffff;
     }
   }
 
@@ -177,13 +167,9 @@ public final class LinuxBatchSockets implements BatchSockets {
     }
 
     @Override
-    public int identityAt() {
-      return 2;
-    }
-
-    @Override
-    public int identityBytes() {
-      return 22;
+    public long number(Pointer names, long at) {
+      long mixed = names.getLong(at + 8) * 0x9e3779b97f4a7c15L ^ names.getLong(at + 16);
+      return mixed * 0xbf58476d1ce4e5b9L + names.getShort(at + 2);
     }
   }
 }

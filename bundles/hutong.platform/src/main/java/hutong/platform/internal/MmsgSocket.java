@@ -30,19 +30,23 @@ final class MmsgSocket implements BatchSocket {
     /** Writes the whole sockaddr and gives its length. */
     int write(Pointer name, byte[] address, int port);
 
-    /** Where what tells senders apart begins in it. */
-    int identityAt();
-
-    /** How many bytes that is. */
-    int identityBytes();
+    /** The number of {@link BatchSocket#sender} for the sockaddr that lies there. */
+    long number(Pointer names, long at);
   }
 
   private static final class Destination implements Target {
     private final Pointer name = Memory.allocateDirect(LibC.RUNTIME, MessageBatch.NAME_BYTES, true);
     private final int length;
+    private final long number;
 
     Destination(Family family, byte[] address, int port) {
       length = family.write(name, address, port);
+      number = family.number(name, 0);
+    }
+
+    @Override
+    public long number() {
+      return number;
     }
   }
 
@@ -201,16 +205,8 @@ final class MmsgSocket implements BatchSocket {
   }
 
   @Override
-  public boolean from(int i, Target target) {
-    Pointer name = receiving.names();
-    Pointer expected = ((Destination) target).name;
-    int first = family.identityAt();
-    for (int k = first; k < first + family.identityBytes(); k++) {
-      if (name.getByte(MessageBatch.nameAt(i) + k) != expected.getByte(k)) {
-        return false;
-      }
-    }
-    return true;
+  public long sender(int i) {
+    return family.number(receiving.names(), MessageBatch.nameAt(i));
   }
 
   @Override
