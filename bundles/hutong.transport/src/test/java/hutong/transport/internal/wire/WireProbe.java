@@ -73,6 +73,7 @@ final class WireProbe {
     private long read;
     private boolean ended;
     private boolean told;
+    private boolean toldEnd;
     private Exception failure;
 
     End(String name, int mtu, int side) throws Exception {
@@ -158,8 +159,6 @@ final class WireProbe {
         }
       }
     }
-
-    private boolean toldEnd;
 
     @Override
     public long end() {
