@@ -26,10 +26,12 @@ void ep_restore(struct epreg *r)
  */
 void ep_nudge(struct epreg *r)
 {
-	struct epoll_event ev = { .events = KERNEL_EVENTS, .data.u64 = ep_tag_base | TAG_SOCKET | r->conn->index };
+	struct epoll_event ev;
 
-	if (r->hidden && r->set->epfd >= 0)
-		REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
+	if (!r->hidden || r->set->epfd < 0)
+		return;
+	ev = ep_kernels(r);
+	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
 }
 
 /* ---- by connections ---- */

@@ -558,13 +558,9 @@ static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int ma
 	}
 }
 
-struct inside {
-	struct epset *s;
-};
-
-static void leave(struct inside *in)
+static void leave(struct epset **s)
 {
-	ep_exit(in->s);
+	ep_exit(*s);
 }
 
 /* Also left by cancellation: by pthread_exit(), which unwinds. */
@@ -575,7 +571,7 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		errno = EBADF;
 		return -1;
 	}
-	struct inside in __attribute__((cleanup(leave))) = { s };
+	struct epset *inside __attribute__((cleanup(leave))) = s;
 
-	return wait_inside(in.s, epfd, ev, max, timeout, mask);
+	return wait_inside(inside, epfd, ev, max, timeout, mask);
 }

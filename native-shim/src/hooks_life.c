@@ -53,7 +53,7 @@ HUT_EXPORT int dup(int fd)
 	if (UNLIKELY(table_peek(fd) && life_in_vfork_child()))
 		life_given(fd);
 	to = REAL(dup)(fd);
-	if (to >= 0 && UNLIKELY(table_peek(to) || epset_get(to)))
+	if (to >= 0)
 		life_forgotten(to);
 	if (to >= 0 && to <= 2)
 		conn_never(fd, HUT_R_STDIO);

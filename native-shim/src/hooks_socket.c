@@ -21,20 +21,13 @@ static bool tcp_like(int domain, int type, int protocol)
 	       (protocol == 0 || protocol == IPPROTO_TCP);
 }
 
-/* A number that is born anew cannot be tracked any more, whatever happened to its former life. */
-static void born(int fd)
-{
-	if (UNLIKELY(table_peek(fd) || epset_get(fd)))
-		life_forgotten(fd);
-}
-
 HUT_EXPORT int socket(int domain, int type, int protocol)
 {
 	int fd = REAL(socket)(domain, type, protocol);
 
 	if (fd < 0)
 		return fd;
-	born(fd);
+	life_forgotten(fd);
 	/* A vfork child that opens sockets, which none may, leaves an entry that means nothing. */
 	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && tcp_like(domain, type, protocol)) {
 		struct conn *c = table_new(fd, domain, type & SOCK_NONBLOCK);
@@ -88,7 +81,7 @@ static int accepted(int listener, int fd, const struct sockaddr_storage *peer, s
 	}
 	if (fd < 0)
 		return fd;
-	born(fd);
+	life_forgotten(fd);
 	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed))
 		conn_accepted(listener, fd, (const struct sockaddr *)peer, flags);
 	errno = saved;
@@ -294,7 +287,7 @@ static int do_fcntl(int fd, int cmd, void *arg)
 	if (cmd == F_SETFL)
 		note_nonblock(fd, (long)arg & O_NONBLOCK);
 	else if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) {
-		born(rc);
+		life_forgotten(rc);
 		life_duplicated(fd, rc);
 	}
 	return rc;

@@ -160,14 +160,14 @@ void life_replaced(int fd)
 }
 
 /*
- * The number means something new: it was closed where we do not see it.  Whatever is left of the connection must not
- * touch what the number names now; to the peer it ends as by a kill.
+ * The number has just been born: if we know it still, it was closed where we do not see it.  Whatever is left of the
+ * connection must not touch what the number names now; to the peer it ends as by a kill.
  */
 void life_forgotten(int fd)
 {
 	struct conn *c;
 
-	if (life_in_vfork_child())
+	if (LIKELY(!table_peek(fd) && !epset_get(fd)) || life_in_vfork_child())
 		return;
 	if (epset_get(fd)) {
 		epset_drop(fd);
@@ -212,14 +212,20 @@ static bool goes_over(int fd)
 	return f >= 0 && !(f & FD_CLOEXEC);
 }
 
-/* The new image gets the socket and is none of us: the connection never comes back to the ring. */
-static void hand_over_one(int fd, struct conn *c, void *arg)
+/* A new image gets the socket and is none of us: the connection never comes back to the ring. */
+static void hand_over(int fd, struct conn *c)
 {
-	(void)arg;
-	if (!c->end || !goes_over(fd))
+	if (!c->end)
 		return;
 	conn_leave(c, fd, HUT_R_EXEC);
 	__atomic_fetch_or(&c->end->flags, HUT_ENDF_HANDED, __ATOMIC_ACQ_REL);
+}
+
+static void hand_over_one(int fd, struct conn *c, void *arg)
+{
+	(void)arg;
+	if (goes_over(fd))
+		hand_over(fd, c);
 }
 
 /* A copy that goes over, made where nothing is tracked. */
@@ -228,12 +234,10 @@ void life_given(int fd)
 	int saved = errno;
 	struct conn *c = conn_get(fd);
 
-	if (c && c->end) {
-		conn_leave(c, fd, HUT_R_EXEC);
-		__atomic_fetch_or(&c->end->flags, HUT_ENDF_HANDED, __ATOMIC_ACQ_REL);
-	}
-	if (c)
+	if (c) {
+		hand_over(fd, c);
 		conn_put(c);
+	}
 	errno = saved;
 }
 

@@ -3,8 +3,6 @@ package hutong.platform;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.nio.file.Path;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -13,47 +11,25 @@ import org.junit.jupiter.api.Timeout;
 class BatchSocketTest {
   @Test
   void shouldMoveManyDatagramsByOneCall() throws Exception {
-    String script =
+    String network =
         """
-        set -e
         ip link set lo up
         ip link add va type veth peer name vb
         ip link set va address 02:77:00:00:00:0a
         ip link set vb address 02:77:00:00:00:0b
         ip link set va up
         ip link set vb up
-        exec "$@"
         """;
-    String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
-    Process p =
-        new ProcessBuilder(
-                "unshare",
-                "--net",
-                "bash",
-                "-c",
-                script,
-                "bash",
-                java,
-                "-cp",
-                System.getProperty("java.class.path"),
-                BatchSocketProbe.class.getName())
-            .redirectErrorStream(true)
-            .start();
-    try {
-      String output = new String(p.getInputStream().readAllBytes());
-      assertThat(p.waitFor(60, TimeUnit.SECONDS)).isTrue();
-      assertThat(output.lines())
-          .containsExactly(
-              "packet: 20 of 20 sent, in order, from the right address, 0 wrong",
-              "packet: none to another type, none to its sender",
-              "packet: too long is errno 90",
-              "udp4: 40 bytes in 4 datagrams from 1 call, segment 10, 0 wrong",
-              "udp6: 47 bytes in 5 datagrams from 1 call, segment 10, 0 wrong",
-              "udp4: full after 32",
-              "udp4: one too long is 101 bytes",
-              "allocated nothing");
-    } finally {
-      p.destroyForcibly();
-    }
+    String output = Namespace.run(network, BatchSocketProbe.class);
+    assertThat(output.lines())
+        .containsExactly(
+            "packet: 20 of 20 sent, in order, from the right address, 0 wrong",
+            "packet: none to another type, none to its sender",
+            "packet: too long is errno 90",
+            "udp4: 40 bytes in 4 datagrams from 1 call, segment 10, 0 wrong",
+            "udp6: 47 bytes in 5 datagrams from 1 call, segment 10, 0 wrong",
+            "udp4: full after 32",
+            "udp4: one too long is 101 bytes",
+            "allocated nothing");
   }
 }

@@ -3,8 +3,6 @@ package hutong.platform;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.nio.file.Path;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -13,45 +11,23 @@ import org.junit.jupiter.api.Timeout;
 class PacketTest {
   @Test
   void shouldExchangeFrames() throws Exception {
-    String script =
+    String network =
         """
-        set -e
         ip link add va type veth peer name vb
         ip link set va address 02:77:00:00:00:0a
         ip link set vb address 02:77:00:00:00:0b mtu 1400
         ip link set va up
         ip link set vb up
-        exec "$@"
         """;
-    String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
-    Process p =
-        new ProcessBuilder(
-                "unshare",
-                "--net",
-                "bash",
-                "-c",
-                script,
-                "bash",
-                java,
-                "-cp",
-                System.getProperty("java.class.path"),
-                PacketProbe.class.getName())
-            .redirectErrorStream(true)
-            .start();
-    try {
-      String output = new String(p.getInputStream().readAllBytes());
-      assertThat(p.waitFor(60, TimeUnit.SECONDS)).isTrue();
-      assertThat(output.lines())
-          .containsExactly(
-              "b has MTU 1400 and MAC 02:77:00:00:00:0b",
-              "b got 3 bytes [1, 2, 3] from 02:77:00:00:00:0a, type 1",
-              "a got 1400 bytes from 02:77:00:00:00:0b, type 0",
-              "b cut to 5 bytes",
-              "too long: errno 90",
-              "nothing more",
-              "down: true");
-    } finally {
-      p.destroyForcibly();
-    }
+    String output = Namespace.run(network, PacketProbe.class);
+    assertThat(output.lines())
+        .containsExactly(
+            "b has MTU 1400 and MAC 02:77:00:00:00:0b",
+            "b got 3 bytes [1, 2, 3] from 02:77:00:00:00:0a, type 1",
+            "a got 1400 bytes from 02:77:00:00:00:0b, type 0",
+            "b cut to 5 bytes",
+            "too long: errno 90",
+            "nothing more",
+            "down: true");
   }
 }

@@ -14,12 +14,10 @@ import org.osgi.service.component.annotations.Component;
 public final class LinuxBatchSockets implements BatchSockets {
   private static final int AF_INET = 2;
   private static final int AF_INET6 = 10;
-  private static final int AF_PACKET = 17;
   private static final int SOCK_DGRAM = 2;
   private static final int NONBLOCK_CLOEXEC = LibC.O_NONBLOCK | LibC.O_CLOEXEC;
   private static final int SIZEOF_SOCKADDR_IN = 16;
   private static final int SIZEOF_SOCKADDR_IN6 = 28;
-  private static final int SIZEOF_SOCKADDR_LL = 20;
   private static final int SOL_SOCKET = 1;
   private static final int SO_SNDBUFFORCE = 32;
   private static final int SO_RCVBUFFORCE = 33;
@@ -38,19 +36,16 @@ public final class LinuxBatchSockets implements BatchSockets {
   public BatchSocket openPacket(
       String interfaceName, int etherType, ByteBuffer out, int slots, int slotBytes)
       throws OsException {
-    int index = LibC.INSTANCE.if_nametoindex(LibC.cstring(interfaceName));
-    if (index == 0) {
-      throw LibC.failure("if_nametoindex " + interfaceName);
-    }
+    int index = PacketAddress.index(interfaceName);
     // opened without a protocol, so that nothing comes in before it is bound to the interface
-    Fd socket = open(AF_PACKET);
+    Fd socket = open(PacketAddress.AF_PACKET);
     try {
       set(socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
       buffers(socket);
-      Pointer name = Scratch.get(SIZEOF_SOCKADDR_LL);
-      linkLayer(name, etherType, index, new byte[0]);
+      Pointer name = Scratch.get(PacketAddress.BYTES);
+      PacketAddress.write(name, etherType, index, new byte[0]);
       LibC.check(
-          "bind " + interfaceName, LibC.INSTANCE.bind(socket.number(), name, SIZEOF_SOCKADDR_LL));
+          "bind " + interfaceName, LibC.INSTANCE.bind(socket.number(), name, PacketAddress.BYTES));
       return new MmsgSocket(socket, new LinkFamily(etherType, index), out, slots, slotBytes);
     } catch (OsException | RuntimeException e) {
       socket.close();
@@ -103,19 +98,6 @@ public final class LinuxBatchSockets implements BatchSockets {
     LibC.INSTANCE.setsockopt(socket.number(), SOL_SOCKET, SO_RCVBUFFORCE, p, 4);
   }
 
-  private static void linkLayer(Pointer name, int etherType, int index, byte[] mac) {
-    name.putShort(0, (short) AF_PACKET);
-    putBigEndian(name, 2, etherType);
-    name.putInt(4, index);
-    name.putByte(11, (byte) mac.length);
-    name.put(12, mac, 0, mac.length);
-  }
-
-  private static void putBigEndian(Pointer p, long offset, int value) {
-    p.putByte(offset, (byte) (value >> 8));
-    p.putByte(offset + 1, (byte) value);
-  }
-
   private static void require(byte[] address, int bytes) {
     if (address.length != bytes) {
       throw new IllegalArgumentException(
@@ -128,8 +110,8 @@ public final class LinuxBatchSockets implements BatchSockets {
     @Override
     public int write(Pointer name, byte[] address, int port) {
       require(address, 6);
-      linkLayer(name, etherType, index, address);
-      return SIZEOF_SOCKADDR_LL;
+      PacketAddress.write(name, etherType, index, address);
+      return PacketAddress.BYTES;
     }
 
     @Override
@@ -144,7 +126,7 @@ public final class LinuxBatchSockets implements BatchSockets {
     public int write(Pointer name, byte[] address, int port) {
       require(address, 4);
       name.putShort(0, (short) AF_INET);
-      putBigEndian(name, 2, port);
+      PacketAddress.putBigEndian(name, 2, port);
       name.put(4, address, 0, 4);
       return SIZEOF_SOCKADDR_IN;
     }
@@ -161,7 +143,7 @@ public final class LinuxBatchSockets implements BatchSockets {
     public int write(Pointer name, byte[] address, int port) {
       require(address, 16);
       name.putShort(0, (short) AF_INET6);
-      putBigEndian(name, 2, port);
+      PacketAddress.putBigEndian(name, 2, port);
       name.put(8, address, 0, 16);
       return SIZEOF_SOCKADDR_IN6;
     }

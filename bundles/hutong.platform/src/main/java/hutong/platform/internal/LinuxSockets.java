@@ -19,14 +19,12 @@ import org.osgi.service.component.annotations.Component;
 @Component(service = Sockets.class)
 public final class LinuxSockets implements Sockets {
   private static final int AF_UNIX = 1;
-  private static final int AF_PACKET = 17;
   private static final int SOCK_DGRAM = 2;
   private static final int SOCK_SEQPACKET = 5;
   private static final int NONBLOCK_CLOEXEC = LibC.O_NONBLOCK | LibC.O_CLOEXEC;
   private static final int SOL_SOCKET = 1;
   private static final int SO_PEERCRED = 17;
   private static final int MAX_UNIX_NAME = 107;
-  private static final int SIZEOF_SOCKADDR_LL = 20;
   private static final int SIZEOF_IFREQ = 40;
   private static final long SIOCGIFMTU = 0x8921;
   private static final long SIOCGIFHWADDR = 0x8927;
@@ -128,22 +126,17 @@ public final class LinuxSockets implements Sockets {
 
   @Override
   public Fd packetOpen(String interfaceName, int etherType) throws OsException {
-    byte[] name = LibC.cstring(interfaceName);
-    int index = LibC.INSTANCE.if_nametoindex(name);
-    if (index == 0) {
-      throw LibC.failure("if_nametoindex " + interfaceName);
-    }
+    int index = PacketAddress.index(interfaceName);
     // opened without a protocol, so that nothing comes in before it is bound to the interface
     int fd =
         LibC.check(
-            "socket AF_PACKET", LibC.INSTANCE.socket(AF_PACKET, SOCK_DGRAM | NONBLOCK_CLOEXEC, 0));
+            "socket AF_PACKET",
+            LibC.INSTANCE.socket(PacketAddress.AF_PACKET, SOCK_DGRAM | NONBLOCK_CLOEXEC, 0));
     Fd socket = new OwnedFd(fd);
     try {
-      Pointer address = Scratch.get(SIZEOF_SOCKADDR_LL);
-      address.putShort(0, (short) AF_PACKET);
-      putBigEndian(address, 2, etherType);
-      address.putInt(4, index);
-      LibC.check("bind " + interfaceName, LibC.INSTANCE.bind(fd, address, SIZEOF_SOCKADDR_LL));
+      Pointer address = Scratch.get(PacketAddress.BYTES);
+      PacketAddress.write(address, etherType, index, new byte[0]);
+      LibC.check("bind " + interfaceName, LibC.INSTANCE.bind(fd, address, PacketAddress.BYTES));
       return socket;
     } catch (OsException | RuntimeException e) {
       socket.close();
@@ -158,10 +151,10 @@ public final class LinuxSockets implements Sockets {
     }
     // the bound address holds the interface and the EtherType
     Pointer bound = Scratch.get(32);
-    bound.putInt(24, SIZEOF_SOCKADDR_LL);
+    bound.putInt(24, PacketAddress.BYTES);
     LibC.check(
         "getsockname", LibC.INSTANCE.getsockname(packetSocket.number(), bound, bound.slice(24)));
-    byte[] address = new byte[SIZEOF_SOCKADDR_LL];
+    byte[] address = new byte[PacketAddress.BYTES];
     bound.get(0, address, 0, address.length);
     address[11] = 6;
     System.arraycopy(destinationMac, 0, address, 12, 6);
@@ -253,11 +246,6 @@ public final class LinuxSockets implements Sockets {
       throw new IllegalArgumentException("a Unix socket's path has at most 107 bytes: " + path);
     }
     return bytes;
-  }
-
-  private static void putBigEndian(Pointer p, long offset, int value) {
-    p.putByte(offset, (byte) (value >> 8));
-    p.putByte(offset + 1, (byte) value);
   }
 
   /** The descriptors of an array of numbers. */

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.platform.internal;
+
+import hutong.platform.OsException;
+import jnr.ffi.Pointer;
+
+/** {@code struct sockaddr_ll} of packet(7). */
+final class PacketAddress {
+  static final int AF_PACKET = 17;
+  static final int BYTES = 20;
+
+  private PacketAddress() {}
+
+  /**
+   * Writes one into zeroed memory.
+   *
+   * @param mac the station, or nothing for a socket's own address
+   */
+  static void write(Pointer name, int etherType, int interfaceIndex, byte[] mac) {
+    name.putShort(0, (short) AF_PACKET);
+    putBigEndian(name, 2, etherType);
+    name.putInt(4, interfaceIndex);
+    name.putByte(11, (byte) mac.length);
+    name.put(12, mac, 0, mac.length);
+  }
+
+  /** The interface's index. */
+  static int index(String interfaceName) throws OsException {
+    int index = LibC.INSTANCE.if_nametoindex(LibC.cstring(interfaceName));
+    if (index == 0) {
+      throw LibC.failure("if_nametoindex " + interfaceName);
+    }
+    return index;
+  }
+
+  /** Sixteen bits in network byte order. */
+  static void putBigEndian(Pointer p, long offset, int value) {
+    p.putByte(offset, (byte) (value >> 8));
+    p.putByte(offset + 1, (byte) value);
+  }
+}
