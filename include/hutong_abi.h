@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define HUT_ABI_VERSION 3u
+#define HUT_ABI_VERSION 4u
 
 /* Abstract Unix address (leading NUL) of a VM's agent; SOCK_SEQPACKET; private to a network namespace. */
 #define HUT_AGENT_NAME "hutong-agent"
@@ -76,11 +76,17 @@ enum hut_turn {
 enum hut_prod_mark {
 	HUT_MARK_HALF_CLOSE = 1, /* shutdown(SHUT_WR or SHUT_RDWR): the FIN that follows is no close (rule 16) */
 	HUT_MARK_SHUT = 2,       /* set before the FIN: TCP will carry no more than what it has */
+	/* Between hosts only, where the other end of the segment is an agent (rule 17): */
+	HUT_MARK_BACK = 4,       /* program: asks to be stopped, since it cannot end a round by itself */
+	HUT_MARK_END = 8,        /* agent: `tail` is final, and the other marks are the far program's last word */
+	HUT_MARK_CUT = 16,       /* agent, with END: bytes are missing, the connection counts as reset */
+	HUT_MARK_AGREED = 32,    /* agent: the far program will send by TCP what a reader that has LEFT did not take */
 };
 
 enum hut_cons_mark {
 	HUT_MARK_GONE = 1, /* nobody will read from this ring any more: closed, or shut for reading and writing */
 	HUT_MARK_LEFT = 2, /* the descriptor went where the ring cannot be read (rule 8): bytes must travel by TCP */
+	HUT_MARK_FIN = 4,  /* between hosts: the FIN has come, and END is waited for */
 };
 
 /*
@@ -183,7 +189,9 @@ struct hut_end {
 	uint32_t agent_gone; /* 168 set by the agent: the peer's end is registered no more; a hint */
 	uint32_t owner_gen;  /* 172 counted up when a forked child becomes the owner */
 	uint32_t agent_stop; /* 176 set by the agent: go back to TCP for good, a reason */
-	uint8_t pad[76];
+	uint32_t bell_fd;    /* 180 the own doorbell in the owner: an agent that was restarted finds it here ... */
+	uint32_t peer_bell_fd; /* 184 ... and the peer's */
+	uint8_t pad[68];
 };
 
 enum hut_end_flags {
@@ -202,6 +210,8 @@ enum hut_end_flags {
 	HUT_ENDF_PAUSED = 4096, /* on TCP for the time being: switched off at run time */
 	HUT_ENDF_HANDED = 8192, /* an image that is none of us holds the socket too, by exec: our close is not the last */
 	HUT_ENDF_RESET = 16384, /* the peer died over bytes of ours: TCP would have been reset, the kernel knows of nothing */
+	HUT_ENDF_REMOTE = 32768, /* the peer is on another host: an agent is at the other end of the segment */
+	HUT_ENDF_EARLY = 65536,  /* TCP has come to its end, and nobody has said yet whether that is the stream's */
 };
 
 struct hut_pool {
@@ -241,7 +251,8 @@ struct hut_members {
 	uint32_t after_bytes; /* 20 rule 6 */
 	uint32_t after_ms;    /* 24 rule 6 */
 	uint32_t spin_us;     /* 28 longest spin before a sleep */
-	uint8_t pad[32];
+	uint32_t remote;      /* 32 1: connections to members on other hosts may be offered, too */
+	uint8_t pad[28];
 	struct hut_member member[HUT_MEMBERS_MAX]; /* 64 */
 };
 
@@ -281,7 +292,12 @@ struct hut_msg {
 	uint32_t chan;      /* 44 CHANNEL: own channel number, 16-bit index | 16-bit generation << 16 */
 	uint32_t peer_chan; /* 48 CHANNEL */
 	uint8_t peer_mac[6]; /* 52 CHANNEL (M2.3) */
-	uint8_t pad[6];     /* 58 */
+	uint16_t flags;     /* 58 CHANNEL: enum hut_msg_flags */
+	uint8_t pad[4];     /* 60 */
+};
+
+enum hut_msg_flags {
+	HUT_MSGF_REMOTE = 1, /* the peer is on another host, the other end of the segment is this VM's agent */
 };
 
 /* Why a connection, or a part of its life, is on TCP.  Numbers are stable and documented in docs/operations.md. */

@@ -147,9 +147,14 @@ uint64_t conn_timeo(struct conn *c, int fd, bool send)
 
 /* ---- beginning ---- */
 
+static bool may_move(enum member_kind kind)
+{
+	return kind == MEMBER_NEAR || kind == MEMBER_UNKNOWN || (kind == MEMBER_REMOTE && control_remote());
+}
+
 static bool start(struct conn *c, int fd, enum member_kind kind, bool active)
 {
-	if (kind != MEMBER_NEAR && kind != MEMBER_UNKNOWN)
+	if (!may_move(kind))
 		return false;
 	if (!control_slot(c))
 		return false;
@@ -184,7 +189,7 @@ void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags)
 	enum member_kind kind = control_member(peer);
 
 	(void)listener;
-	if ((kind != MEMBER_NEAR && kind != MEMBER_UNKNOWN) || socket_has_odd_option(fd))
+	if (!may_move(kind) || socket_has_odd_option(fd))
 		return;
 	c = table_new(fd, peer->sa_family, flags & SOCK_NONBLOCK);
 	if (c && !start(c, fd, kind, false))
@@ -195,6 +200,8 @@ uint64_t conn_young_ns(const struct conn *c)
 {
 	uint64_t due;
 
+	if (UNLIKELY(conn_state(c) == HUT_END_CHANNEL))
+		return remote_due_ns(c);
 	/* Shared with another process it cannot be offered; its next call looks again. */
 	if (conn_state(c) != HUT_END_CANDIDATE || LOAD(&c->end->holders) != 1)
 		return NS_FOREVER;
@@ -240,6 +247,9 @@ static bool over(const struct conn *c)
 
 	if (!(flags & HUT_ENDF_NEVER) || (flags & (HUT_ENDF_ARMED | HUT_ENDF_POISONED)) || c->shut_due ||
 	    LOAD(&e->rx_path) != HUT_PATH_TCP || LOAD(&e->tx_path) != HUT_PATH_TCP || c->err)
+		return false;
+	/* Between hosts the ring's end may bring more than TCP's until the round is over. */
+	if (conn_is_remote(c) && LOAD_ACQ(&c->rx.dir->prod_done) != LOAD(&e->rx_round))
 		return false;
 	/* Until the peer has sent by TCP what we left in the ring, its end may make us fetch it from there. */
 	return !(flags & HUT_ENDF_STOPPED) || LOAD_ACQ(&c->rx.dir->prod_done) == LOAD(&e->rx_round);

@@ -114,6 +114,11 @@ bool control_enabled(void)
 	return !members || LOAD(&members->enabled);
 }
 
+bool control_remote(void)
+{
+	return members && LOAD(&members->remote);
+}
+
 uint32_t control_after_bytes(void)
 {
 	return members ? LOAD(&members->after_bytes) : 65536;

@@ -37,7 +37,7 @@ static uint32_t near_or_reason(int fd)
 	case MEMBER_SELF:
 		return HUT_R_SAME_VM;
 	case MEMBER_REMOTE:
-		return HUT_R_INTER_HOST;
+		return control_remote() ? HUT_R_NONE : HUT_R_INTER_HOST;
 	default:
 		return HUT_R_NOT_MEMBER;
 	}
@@ -187,6 +187,10 @@ void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int be
 		return;
 	}
 	c->end->chan = m->chan;
+	c->end->bell_fd = (uint32_t)c->bell;
+	c->end->peer_bell_fd = (uint32_t)c->peer_bell;
+	if (m->flags & HUT_MSGF_REMOTE)
+		conn_set_flags(c->end, HUT_ENDF_REMOTE);
 	c->sets_due = true;
 	STORE(&c->end->reason, HUT_R_NONE);
 	STORE_REL(&c->end->state, HUT_END_CHANNEL);

@@ -93,8 +93,8 @@ static void prepare_sleep(struct poll_job *j)
 			j->deadline = wait_sooner(j->deadline, conn_stall_ns(c));
 		conn_arm_waits(c, u->events);
 		if (conn_state(c) == HUT_END_CHANNEL) {
-			j->work[i].fd = fd;
 			j->work[i].events = conn_sock_events(c, u->events);
+			j->work[i].fd = conn_sock_fd(c, fd, j->work[i].events);
 		}
 		if (conn_has_bell(c))
 			j->work[k++] = (struct pollfd){ .fd = c->bell, .events = POLLIN };

@@ -58,6 +58,14 @@ static void check_from_tcp(struct conn *c, int fd)
 
 	if (LOAD(&c->end->tx_path) != HUT_PATH_RING || (flags & HUT_ENDF_PEERGONE) || !raw_begin(c, fd))
 		return;
+	if (remote_end_open(c)) { /* and so whether it is a close or a half-close */
+		bool fin = poll_now(&p, 1) > 0 && (p.revents & (POLLRDHUP | POLLHUP)) && peer_shut(c, fd);
+
+		raw_end(c);
+		if (fin)
+			remote_ask_end(c);
+		return;
+	}
 	bool any = poll_now(&p, 1) > 0 && ((p.revents & (POLLERR | POLLHUP)) || peer_shut(c, fd));
 
 	raw_end(c);
@@ -124,6 +132,15 @@ static void saw_fin(struct conn *c, int fd)
 	bool shut = peer_shut(c, fd);
 	uint32_t bits = HUT_ENDF_FIN;
 
+	if (remote_end_open(c)) {
+		if (shut)
+			remote_ask_end(c);
+		if (!(LOAD(&e->flags) & HUT_ENDF_RDSHUT)) {
+			remote_tcp_ended(c);
+			return;
+		}
+		half = true; /* until we know; our own SHUT_RD is the end for our reads anyway */
+	}
 	if (!half && shut && peer_died(c))
 		bits |= HUT_ENDF_RESET | HUT_ENDF_ERR;
 	if (half)
@@ -333,6 +350,7 @@ short conn_ready(struct conn *c, int fd, short want)
 	struct hut_end *e = c->end;
 	struct pollfd p = { .fd = fd, .events = 0 };
 	short in = POLLIN | POLLRDNORM, out = POLLOUT | POLLWRNORM, got = 0;
+	bool early;
 
 	if (conn_state(c) != HUT_END_CHANNEL) {
 		p.events = want;
@@ -347,8 +365,9 @@ short conn_ready(struct conn *c, int fd, short want)
 	/* After the waits were armed: a round that began meanwhile. */
 	if (UNLIKELY(LOAD(&e->rx_path) == HUT_PATH_TCP && conn_rx_due(c)))
 		conn_progress_rx(c, fd);
+	early = conn_is_remote(c) && remote_early(c);
 	/* What the ring cannot tell: at once for who asks for it, else now and then. */
-	if (((LOAD(&e->rx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & HUT_ENDF_FIN)) ||
+	if (((LOAD(&e->rx_path) == HUT_PATH_RING && !early && !(LOAD(&e->flags) & HUT_ENDF_FIN)) ||
 	     UNLIKELY((LOAD(&e->flags) & (HUT_ENDF_RDSHUT | HUT_ENDF_PEERGONE)) == HUT_ENDF_RDSHUT)) &&
 	    ((want & POLLRDHUP) || (LOAD(&c->rx.dir->prod_mark) & HUT_MARK_SHUT) ||
 	     now_coarse_ns() - c->check_ns >= CHECK_NS))
@@ -358,8 +377,13 @@ short conn_ready(struct conn *c, int fd, short want)
 			got |= (short)(ring_in_ready(c, fd) & want);
 		if (UNLIKELY(LOAD(&e->rx_end) != HUT_NO_SPLIT))
 			p.events |= (short)(want & POLLRDHUP);
+	} else if (early) {
+		if ((want & in) && remote_rest(c))
+			got |= (short)(want & in);
 	} else {
 		p.events |= (short)(want & (in | POLLPRI | POLLRDHUP));
+		if (conn_is_remote(c))
+			p.events |= POLLRDHUP; /* an end that may not be the stream's is to be known as such */
 		if ((want & in) && (conn_rx_told(c) || (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_tell(c))))
 			got |= (short)(want & in);
 	}
@@ -371,9 +395,14 @@ short conn_ready(struct conn *c, int fd, short want)
 	}
 	/* Errors and a hang-up are told whatever is asked for. */
 	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING || LOAD(&e->rx_end) != HUT_NO_SPLIT) && raw_begin(c, fd)) {
-		if (poll_now(&p, 1) > 0)
-			got |= p.revents;
+		short told = poll_now(&p, 1) > 0 ? p.revents : 0;
+
 		raw_end(c);
+		if (conn_is_remote(c)) {
+			told = remote_hide_end(c, fd, told);
+			told &= (short)(want | POLLERR | POLLHUP);
+		}
+		got |= told;
 	}
 	got |= (short)(state_bits(c) & (want | POLLERR | POLLHUP));
 	return got;
@@ -387,7 +416,9 @@ short conn_sock_events(struct conn *c, short want)
 
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return want;
-	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
+	if (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_EARLY)) {
+		/* the doorbell tells of what comes */
+	} else if (LOAD(&e->rx_path) == HUT_PATH_RING) {
 		/* Rule 12: only what tells of the end; and not even that once it is known, or TCP has bytes for later. */
 		if (!(LOAD(&e->flags) & HUT_ENDF_FIN) && e->rx_end == HUT_NO_SPLIT)
 			ev |= POLLIN | POLLRDHUP;
@@ -398,13 +429,20 @@ short conn_sock_events(struct conn *c, short want)
 	}
 	/* The end of TCP's bytes is news for a writer on the ring; not if our own SHUT_RD makes it look so. */
 	if ((LOAD(&e->rx_path) != HUT_PATH_RING || e->rx_end != HUT_NO_SPLIT) && LOAD(&e->tx_path) == HUT_PATH_RING &&
-	    !(LOAD(&e->flags) & (HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP | HUT_ENDF_FIN | HUT_ENDF_RDSHUT)))
+	    !(conn_is_remote(c) && (LOAD(&c->rx.dir->cons_mark) & HUT_MARK_FIN)) &&
+	    !(LOAD(&e->flags) & (HUT_ENDF_EARLY | HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP | HUT_ENDF_FIN | HUT_ENDF_RDSHUT)))
 		ev |= POLLRDHUP;
 	if (LOAD(&e->tx_path) != HUT_PATH_RING || conn_tx_unread(c))
 		ev |= (short)(want & (POLLOUT | POLLWRNORM));
 	if (LOAD(&e->tx_path) == HUT_PATH_DRAIN)
 		ev |= POLLOUT; /* whoever waits, for whatever, goes on with what is owed */
 	return ev;
+}
+
+/* The kernel tells of a hang-up whatever is asked: a socket whose end has been seen too early is not asked at all. */
+int conn_sock_fd(const struct conn *c, int fd, short events)
+{
+	return !events && UNLIKELY(LOAD(&c->end->flags) & HUT_ENDF_EARLY) ? -1 : fd;
 }
 
 void conn_arm_waits(struct conn *c, short want)

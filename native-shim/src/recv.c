@@ -253,6 +253,16 @@ static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t
 		return n;
 	if (n == 0 && c->err)
 		return ended(c);
+	if (n == 0 && conn_is_remote(c)) {
+		enum remote_next next = remote_after_tcp(c);
+
+		if (next == REMOTE_MORE)
+			return IO_AGAIN;
+		if (next == REMOTE_WAIT) {
+			errno = EAGAIN;
+			return -1;
+		}
+	}
 	int err = n < 0 ? errno : 0;
 
 	if (!conn_end_of_tcp(c)) {
@@ -339,6 +349,8 @@ static bool no_more(struct conn *c, int fd)
 	if (LOAD(&c->end->flags) & (HUT_ENDF_FIN | HUT_ENDF_ERR | HUT_ENDF_RDSHUT))
 		return true;
 	conn_check_socket(c, fd);
+	if (conn_is_remote(c) && remote_end_open(c))
+		return false;
 	/* Also while TCP still has bytes before S, or some for after the ring's: their end is the stream's. */
 	return (LOAD(&c->end->rx_path) != HUT_PATH_RING || LOAD(&c->end->rx_end) != HUT_NO_SPLIT) && poll_now(&p, 1) > 0;
 }

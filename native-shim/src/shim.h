@@ -4,7 +4,7 @@
  *
  * Files: real.c (libc underneath), ring.c, copy.c, pages.c (the byte rings), bell.c (doorbells), table.c (descriptors
  * -> connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a connection),
- * offer.c (its way to a channel), switch.c (to the ring), stop.c (and back), ready.c (what it is ready for), io.c, recv.c,
+ * offer.c (its way to a channel), switch.c (to the ring), stop.c (and back), remote.c (between hosts), ready.c (what it is ready for), io.c, recv.c,
  * send.c (moving bytes), wait.c (sleeping on one socket), poll.c, epset.c, eptell.c, epwait.c (epoll), life.c (dup, close,
  * exec), fork.c (fork, begin and end of the process), signals.c (restarts), uring.c (who is declined), hooks_*.c (the
  * interposed symbols).
@@ -174,6 +174,7 @@ struct conn {
 	uint64_t told;       /* a stopped round's bytes before this offset were there to be seen: a read must find them */
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
+	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
 	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */
@@ -238,6 +239,7 @@ uint32_t control_after_bytes(void);
 uint64_t control_after_ns(void);
 uint64_t control_spin_ns(void);
 bool control_enabled(void);
+bool control_remote(void);                          /* connections to other hosts may be offered */
 bool control_slot(struct conn *c);                  /* gives c->end */
 bool control_adopt(struct conn *c);                 /* a forked child becomes the owner */
 void control_free_slot(struct conn *c);
@@ -283,6 +285,7 @@ bool conn_is_owner(const struct conn *c);
 short conn_ready(struct conn *c, int fd, short want);      /* POLL* bits true now */
 void conn_arm_waits(struct conn *c, short want);    /* asks the peer to ring; look again afterwards */
 short conn_sock_events(struct conn *c, short want); /* what a sleeper must ask the kernel about the socket */
+int conn_sock_fd(const struct conn *c, int fd, short events); /* the number to ask about, -1: do not ask at all */
 ssize_t conn_tx_room(struct conn *c, size_t enough); /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
@@ -316,6 +319,28 @@ static inline uint32_t conn_state(const struct conn *c)
 	if (UNLIKELY(state == HUT_END_CHANNEL && !c->seg))
 		return HUT_END_PENDING;
 	return state;
+}
+
+/* ---- remote.c: the peer is on another host ------------------------------------------------------- */
+
+enum remote_next { REMOTE_OVER, REMOTE_MORE, REMOTE_WAIT };
+
+bool remote_end_open(const struct conn *c);
+void remote_ask_end(struct conn *c);
+void remote_tcp_ended(struct conn *c);
+bool remote_early(struct conn *c);
+uint64_t remote_due_ns(const struct conn *c);
+short remote_hide_end(struct conn *c, int fd, short got);
+enum remote_next remote_after_tcp(struct conn *c); /* rx_lock held */
+bool remote_rest(const struct conn *c);
+void remote_ask_back(struct conn *c);
+void remote_is_back(struct conn *c);
+bool remote_leave_agreed(struct conn *c);
+bool conn_rx_rest(struct conn *c, uint64_t at, uint64_t *tail); /* rx_lock held: takes on what the ring has from `at` */
+
+static inline bool conn_is_remote(const struct conn *c)
+{
+	return UNLIKELY(LOAD(&c->end->flags) & HUT_ENDF_REMOTE);
 }
 
 /* ---- recv.c, send.c, wait.c, epset.c ------------------------------------------------------------------- */

@@ -57,6 +57,8 @@ void conn_tx_stopped(struct conn *c, int fd)
 		}
 		STORE(&e->reason, HUT_R_PEER_STOP);
 		owe(c, stop);
+		if (conn_is_remote(c))
+			remote_is_back(c);
 	}
 	unlock_tx(e);
 	if (!conn_flush_debt(c, fd))
@@ -91,6 +93,8 @@ static bool pay(struct conn *c, int fd)
 	}
 	/* Release: the next round may be armed, and nobody needs the ring's bytes any more. */
 	STORE_REL(&c->tx.dir->prod_done, e->tx_round);
+	if (conn_is_remote(c))
+		conn_ring_peer(c);
 	return true;
 }
 
@@ -120,6 +124,17 @@ bool conn_flush_debt(struct conn *c, int fd)
 	return done;
 }
 
+/* Between hosts a writer that goes back waits for its agent's word first. */
+static bool settled(struct conn *c, int fd)
+{
+	if (conn_is_remote(c) && LOAD(&c->end->tx_path) == HUT_PATH_RING) {
+		conn_tx_stopped(c, fd);
+		if (LOAD(&c->end->tx_path) == HUT_PATH_RING)
+			return false;
+	}
+	return conn_flush_debt(c, fd);
+}
+
 /*
  * Before the descriptor leaves us: TCP must have what is owed.  Waits as long as TCP takes something now and then; a
  * connection that gets stuck is reset, since a clean end would hide that bytes are missing.
@@ -129,8 +144,9 @@ void conn_settle_debt(struct conn *c, int fd)
 	struct hut_end *e = c->end;
 	uint64_t head = LOAD(&e->tx_head), until = now_ns() + DEBT_PATIENCE_NS;
 
-	while (!conn_flush_debt(c, fd)) {
+	while (!settled(c, fd)) {
 		struct pollfd p = { .fd = fd, .events = POLLOUT };
+		bool asked = LOAD(&e->tx_path) == HUT_PATH_RING;
 		uint64_t now = now_ns();
 
 		if (LOAD(&e->tx_head) != head) {
@@ -140,7 +156,7 @@ void conn_settle_debt(struct conn *c, int fd)
 			conn_poison(c, fd);
 			return;
 		}
-		syscall(SYS_ppoll, &p, 1, &(struct timespec){ 0, 100 * NS_PER_MS }, NULL, 0);
+		syscall(SYS_ppoll, &p, asked ? 0 : 1, &(struct timespec){ 0, (asked ? 1 : 100) * NS_PER_MS }, NULL, 0);
 	}
 }
 
@@ -164,6 +180,12 @@ static void stop_tx(struct conn *c, int fd, bool closing)
 {
 	struct hut_end *e = c->end;
 
+	if (!closing && conn_is_remote(c)) {
+		if (LOAD(&e->tx_path) == HUT_PATH_RING)
+			remote_ask_back(c);
+		conn_tx_stopped(c, fd);
+		return;
+	}
 	if (!lock_tx(e))
 		return;
 	if (e->tx_path == HUT_PATH_RING && !end_round(c, closing) &&
@@ -197,6 +219,8 @@ bool conn_before_fin(struct conn *c, int fd, bool closing)
 		return true;
 	stop_tx(c, fd, true);
 	__atomic_fetch_or(&c->tx.dir->prod_mark, HUT_MARK_SHUT, __ATOMIC_SEQ_CST);
+	if (conn_is_remote(c))
+		conn_ring_peer(c); /* its agent carries what is left, and says where the end is */
 	FULL_FENCE(); /* SHUT before the look at LEFT; pairs with conn_leave() */
 	if (LOAD(&e->tx_path) != HUT_PATH_DRAIN || !(LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_LEFT))
 		return true;
@@ -371,6 +395,15 @@ bool conn_rx_claim(struct conn *c, size_t want)
 	return true;
 }
 
+/* rx_lock held: the ring's bytes from `at` on are next, if there are any. */
+bool conn_rx_rest(struct conn *c, uint64_t at, uint64_t *tail)
+{
+	if (!tail_from(c, at, tail) || *tail == at)
+		return false;
+	take_on(c, at, *tail);
+	return true;
+}
+
 /*
  * rx_lock held.  TCP has come to its end while we read from it: by end of file, or by an error that `c->err` keeps.
  * The ring may hold bytes that come before that end: of a round that we had not noticed yet, or of one that we have
@@ -387,9 +420,8 @@ bool conn_end_of_tcp(struct conn *c)
 	if (e->flags & HUT_ENDF_ARMED)
 		return e->rx_path == HUT_PATH_TCP; /* conn_start_rx() has not been called yet */
 	if (!(e->flags & HUT_ENDF_STOPPED) || LOAD_ACQ(&d->prod_done) == e->rx_round || at < LOAD(&d->start) ||
-	    !tail_from(c, at, &tail) || tail == at)
+	    !conn_rx_rest(c, at, &tail))
 		return false;
-	take_on(c, at, tail);
 	return true;
 }
 
@@ -464,6 +496,8 @@ void conn_leave(struct conn *c, int fd, uint32_t reason)
 	if (!left && (LOAD(&e->flags) & HUT_ENDF_STOPPED) && LOAD(&d->prod_round) == e->rx_round)
 		left = ((LOAD(&d->prod_mark) & HUT_MARK_SHUT) || poll_now(&p, 1) > 0) &&
 		       LOAD_ACQ(&d->prod_done) != e->rx_round && LOAD(&d->tail) > e->tcp_in + e->ring_in;
+	if (!left && conn_is_remote(c))
+		left = !remote_leave_agreed(c);
 	if (left)
 		conn_poison(c, fd);
 	/* What others read from now on is not counted: nothing may be fetched from the ring any more. */

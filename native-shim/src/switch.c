@@ -84,6 +84,8 @@ static void arm(struct conn *c)
 	STORE(&d->turn, HUT_TURN(e->rx_round, HUT_TURN_OPEN, 0));
 	/* Release: raw waits, doorbells and `turn` before the producer may rely on it. */
 	STORE_REL(&d->cons_round, e->rx_round);
+	if (conn_is_remote(c)) /* its producer is an agent, which makes no calls of its own */
+		conn_ring_peer(c);
 }
 
 /* Rule 4: the consumer lets the producer go to the ring. */

@@ -315,6 +315,7 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	if (conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, want))
 		return SEEN_READY;
 	p[0].events = conn_sock_events(c, want);
+	p[0].fd = conn_sock_fd(c, fd, p[0].events);
 	deadline = wait_sooner(deadline, conn_young_ns(c));
 	if (want & POLLOUT)
 		deadline = wait_sooner(deadline, conn_stall_ns(c));

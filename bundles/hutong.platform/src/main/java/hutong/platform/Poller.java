@@ -25,6 +25,12 @@ public interface Poller extends AutoCloseable {
   /** The peer closed its sending side. */
   int RDHUP = 0x2000;
 
+  /**
+   * Together with others: reported once for each time that it becomes ready, and for each write to
+   * an eventfd, which then need not be read.
+   */
+  int EDGE = 1 << 31;
+
   /** Told that a descriptor is ready. */
   @FunctionalInterface
   interface Handler {

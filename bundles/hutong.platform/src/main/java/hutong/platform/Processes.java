@@ -25,6 +25,9 @@ public interface Processes {
    */
   SocketFacts inspectSocket(int pid, int fd) throws OsException;
 
+  /** Another descriptor of this process for the same open file; close-on-exec. */
+  Fd duplicate(Fd fd) throws OsException;
+
   /**
    * What {@code /proc/self/fd} says about a descriptor, for example {@code anon_inode:[eventfd]}.
    */

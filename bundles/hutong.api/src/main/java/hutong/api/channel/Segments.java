@@ -25,6 +25,14 @@ public interface Segments {
   Fd allocate() throws IOException;
 
   /**
+   * The same with other sizes, both powers of two.
+   *
+   * @param ringSize bytes of one ring
+   * @param overSize bytes of one overflow
+   */
+  Fd allocate(int ringSize, int overSize) throws IOException;
+
+  /**
    * Checks a segment that another VM's agent offers, before a program gets it: kind, seals, exact
    * size, header.
    *

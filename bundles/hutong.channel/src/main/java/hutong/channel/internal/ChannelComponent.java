@@ -111,6 +111,11 @@ public final class ChannelComponent implements ChannelTable, Segments, Channels,
   }
 
   @Override
+  public Fd allocate(int ringSize, int overSize) throws IOException {
+    return segments.allocate(ringSize, overSize);
+  }
+
+  @Override
   public void verify(Fd segment, int ringSize, int overSize) throws IOException {
     segments.verify(segment, ringSize, overSize);
   }

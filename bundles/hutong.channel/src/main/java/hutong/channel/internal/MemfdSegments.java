@@ -70,12 +70,19 @@ public final class MemfdSegments implements Segments {
 
   @Override
   public Fd allocate() throws IOException {
-    Fd segment =
-        memory.memfdCreate("hutong-segment", Segments.bytes(ringSize, overSize), Memory.SEAL_SIZE);
+    return allocate(ringSize, overSize);
+  }
+
+  @Override
+  public Fd allocate(int ring, int over) throws IOException {
+    if (!fits(ring, MAX_RING) || !fits(over, MAX_OVER)) {
+      throw new IllegalArgumentException("ring of " + ring + " and overflow of " + over + " bytes");
+    }
+    Fd segment = memory.memfdCreate("hutong-segment", Segments.bytes(ring, over), Memory.SEAL_SIZE);
     try (Mapping header = memory.map(segment, Abi.PAGE, true)) {
       header.putInt(SegmentLayout.VERSION, Abi.ABI_VERSION);
-      header.putInt(SegmentLayout.RING_SIZE, ringSize);
-      header.putInt(SegmentLayout.OVER_SIZE, overSize);
+      header.putInt(SegmentLayout.RING_SIZE, ring);
+      header.putInt(SegmentLayout.OVER_SIZE, over);
       for (int i = 0; i < 2; i++) {
         header.putLong(SegmentLayout.dir(i) + DirLayout.SPLIT, Abi.NO_SPLIT);
       }

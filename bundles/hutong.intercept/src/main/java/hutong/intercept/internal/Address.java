@@ -56,6 +56,11 @@ record Address(long hi, long lo) implements Comparable<Address> {
     return ByteBuffer.allocate(V6_BYTES).putLong(hi).putLong(lo).array();
   }
 
+  /** The address as the network has it: 4 bytes, or 16. */
+  byte[] raw() {
+    return v4() ? ByteBuffer.allocate(Integer.BYTES).putInt((int) lo).array() : bytes();
+  }
+
   /** True for an address of the loopback network, which never leaves its VM. */
   boolean loopback() {
     return hi == 0 && (lo == 1 || (lo >>> 24) == ((V4_PREFIX | 0x7f000000L) >>> 24));

@@ -162,7 +162,7 @@ final class ConnectionList implements Connections {
         pair.localText(),
         pair.remoteText(),
         path,
-        path.equals("RING") ? Reason.NONE : reason(end, pair),
+        path.equals("RING") || path.equals("LIGHT") ? Reason.NONE : reason(end, pair),
         slot.channel(),
         slot.tcpIn(),
         slot.tcpOut(),

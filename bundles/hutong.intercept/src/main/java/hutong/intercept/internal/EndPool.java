@@ -40,6 +40,7 @@ final class EndPool implements AutoCloseable {
    * @param tcpOut bytes sent over TCP
    * @param ringIn bytes received over the ring
    * @param ringOut bytes sent over the ring
+   * @param remote whether the other end of its segment is an agent
    */
   record Slot(
       int index,
@@ -54,7 +55,8 @@ final class EndPool implements AutoCloseable {
       long tcpIn,
       long tcpOut,
       long ringIn,
-      long ringOut) {
+      long ringOut,
+      boolean remote) {
     private static final String[] STATES = {"FREE", "CANDIDATE", "PENDING", "CHANNEL", "TCP"};
 
     /** The state's name. */
@@ -67,7 +69,10 @@ final class EndPool implements AutoCloseable {
       if (state != Abi.END_CHANNEL || (rxPath == Abi.PATH_TCP && txPath == Abi.PATH_TCP)) {
         return "TCP";
       }
-      return rxPath == Abi.PATH_RING && txPath == Abi.PATH_RING ? "RING" : "SWITCHING";
+      if (rxPath != Abi.PATH_RING || txPath != Abi.PATH_RING) {
+        return "SWITCHING";
+      }
+      return remote ? "LIGHT" : "RING";
     }
   }
 
@@ -121,7 +126,8 @@ final class EndPool implements AutoCloseable {
         map.getLong(at + EndLayout.TCP_IN),
         map.getLong(at + EndLayout.TCP_OUT),
         map.getLong(at + EndLayout.RING_IN),
-        map.getLong(at + EndLayout.RING_OUT));
+        map.getLong(at + EndLayout.RING_OUT),
+        (map.getInt(at + EndLayout.FLAGS) & Abi.ENDF_REMOTE) != 0);
   }
 
   /** Tells the program that a control message waits. */

@@ -27,11 +27,11 @@ final class Inspector {
    *
    * @param reason why it cannot be registered, or {@link Reason#NONE}
    * @param pair the connection, null with a reason
-   * @param peerVm the peer's domain id
+   * @param peer the peer's VM, null with a reason
    */
-  record Verdict(Reason reason, AddressPair pair, int peerVm) {
+  record Verdict(Reason reason, AddressPair pair, Member peer) {
     private static Verdict no(Reason reason) {
-      return new Verdict(reason, null, 0);
+      return new Verdict(reason, null, null);
     }
   }
 
@@ -55,8 +55,9 @@ final class Inspector {
    * @param fd the socket's number there
    * @param cookie the socket's cookie, as the program says
    * @param members who is who now
+   * @param far whether peers on other hosts will do
    */
-  Verdict inspect(Fd process, int fd, long cookie, MemberView members) {
+  Verdict inspect(Fd process, int fd, long cookie, MemberView members, boolean far) {
     SocketFacts facts;
     // The copy lives for these few calls only: it would hold back the FIN (rule 19).
     try (Fd socket = processes.pidfdGetfd(process, fd)) {
@@ -78,18 +79,18 @@ final class Inspector {
     if (facts.type() != SOCK_STREAM || !facts.isEstablishedTcp()) {
       return Verdict.no(Reason.STATE);
     }
-    return judge(AddressPair.of(facts.local(), facts.remote()), members);
+    return judge(AddressPair.of(facts.local(), facts.remote()), members, far);
   }
 
-  private Verdict judge(AddressPair pair, MemberView members) {
+  private Verdict judge(AddressPair pair, MemberView members, boolean far) {
     Reason reason = classify(pair, members);
-    if (reason != Reason.NONE) {
+    if (reason != Reason.NONE && !(far && reason == Reason.INTER_HOST)) {
       return Verdict.no(reason);
     }
     if (routes.tunnelled(pair.remote())) {
       return Verdict.no(Reason.TUNNEL);
     }
-    return new Verdict(Reason.NONE, pair, members.get(pair.remote()).domid());
+    return new Verdict(Reason.NONE, pair, members.get(pair.remote()));
   }
 
   /** Why a connection of these addresses can have no channel; NONE if it can. */

@@ -8,9 +8,13 @@ import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.Reason;
 import hutong.api.link.AgentLink;
 import hutong.api.link.AgentLinkListener;
+import hutong.api.link.PeerId;
+import hutong.api.link.PeerLink;
+import hutong.api.link.PeerLinkListener;
 import hutong.api.os.Fd;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
+import hutong.api.transport.LightTransport;
 import hutong.platform.EventLoop;
 import hutong.platform.Events;
 import hutong.platform.Memory;
@@ -40,7 +44,7 @@ import java.util.function.Supplier;
  * The agent's end of all programs' control connections: one event loop, which blocks when nothing
  * happens. The listener methods may be called by any thread; the rest belongs to the loop.
  */
-final class Intercept implements AgentLinkListener, AutoCloseable {
+final class Intercept implements AgentLinkListener, PeerLinkListener, AutoCloseable {
   private static final int MAX_SESSIONS = 8192;
   private static final Duration RETRY = Duration.ofSeconds(1);
   private static final int ANSWER_SECONDS = 5;
@@ -71,6 +75,7 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
   private final EventLoop loop;
   private final MatchWorld.Meter meter;
   private final Matcher matcher;
+  private final FarMatcher far;
   private final MemberTable table;
   private final Survivors survivors;
   private final RouteCheck routes;
@@ -79,6 +84,8 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
   private final Set<ShimSession> sessions = new HashSet<>();
   private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
   private volatile AgentLink link;
+  private volatile PeerLink peerLink;
+  private volatile LightTransport transport;
   private volatile MemberView members = MemberView.EMPTY;
   private volatile boolean listening;
   private Inspector inspector;
@@ -114,6 +121,57 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
                 this::isDoorbell,
                 meter,
                 new SecureRandom()::nextLong));
+    this.far = new FarMatcher(new FarWorld());
+  }
+
+  /** What the matching of connections between hosts works with. */
+  private final class FarWorld implements FarMatcher.World {
+    private final LoopTimers timers = new LoopTimers(loop);
+
+    @Override
+    public ChannelTable table() {
+      return services.table;
+    }
+
+    @Override
+    public LightTransport transport() {
+      return transport;
+    }
+
+    @Override
+    public PeerLink link() {
+      return peerLink;
+    }
+
+    @Override
+    public long mac(PeerId peer) {
+      return members.mac(peer);
+    }
+
+    @Override
+    public Fd duplicate(Fd doorbell) throws IOException {
+      return services.processes.duplicate(doorbell);
+    }
+
+    @Override
+    public boolean finSent(AddressPair pair, long cookie) {
+      try {
+        return SockDiag.finSent(pair, cookie);
+      } catch (IOException e) {
+        failed("state of a connection", e);
+        return false;
+      }
+    }
+
+    @Override
+    public long nowMs() {
+      return timers.nowMs();
+    }
+
+    @Override
+    public MatchWorld.Meter meter() {
+      return meter;
+    }
   }
 
   /**
@@ -223,6 +281,26 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
 
   Matcher matcher() {
     return matcher;
+  }
+
+  FarMatcher far() {
+    return far;
+  }
+
+  void unregister(Registration registration) {
+    if (registration.far == null) {
+      matcher.unregister(registration);
+    } else {
+      far.unregister(registration);
+    }
+  }
+
+  void refuse(Registration registration, Reason reason) {
+    if (registration.far == null) {
+      matcher.refuse(registration, reason);
+    } else {
+      far.refuse(registration, reason);
+    }
   }
 
   MatchWorld.Meter meter() {
@@ -377,6 +455,34 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
     }
   }
 
+  /** The way to the agents of other hosts, or null; any thread. */
+  void peerLink(PeerLink newLink) {
+    peerLink = newLink;
+  }
+
+  /** What carries connections between hosts, or null; any thread. */
+  void transport(LightTransport newTransport) {
+    transport = newTransport;
+    table.remote(newTransport != null && newTransport.enabled());
+  }
+
+  @Override
+  public void onPeerMessage(PeerId from, int topic, byte[] payload) {
+    if (topic == FarMatcher.TOPIC) {
+      later(() -> far.message(from, payload));
+    }
+  }
+
+  @Override
+  public void onPeerLinkUp(PeerId peer) {
+    later(() -> far.linkUp(peer));
+  }
+
+  @Override
+  public void onPeerLinkDown(PeerId peer) {
+    // nothing is stored that it was told
+  }
+
   private void sendToPeer(int domid, byte[] payload, List<Fd> fds) throws IOException {
     AgentLink now = link;
     if (now == null) {
@@ -449,7 +555,10 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
   }
 
   private Reason reason(Registration registration) {
-    return enabled() ? matcher.reason(registration) : Reason.OFF;
+    if (!enabled()) {
+      return Reason.OFF;
+    }
+    return registration.far == null ? matcher.reason(registration) : far.reason(registration);
   }
 
   /** Whether the way to the other agents is there; any thread. */
@@ -481,6 +590,7 @@ final class Intercept implements AgentLinkListener, AutoCloseable {
     closeListener();
     List.copyOf(sessions).forEach(ShimSession::close);
     matcher.close();
+    far.close();
     survivors.close();
     table.close();
   }

@@ -15,9 +15,13 @@ import hutong.api.intercept.PolicyControl;
 import hutong.api.intercept.WhyInfo;
 import hutong.api.link.AgentLink;
 import hutong.api.link.AgentLinkListener;
+import hutong.api.link.PeerId;
+import hutong.api.link.PeerLink;
+import hutong.api.link.PeerLinkListener;
 import hutong.api.os.Fd;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
+import hutong.api.transport.LightTransport;
 import hutong.platform.Events;
 import hutong.platform.Memory;
 import hutong.platform.Processes;
@@ -36,6 +40,7 @@ import org.osgi.service.component.annotations.Deactivate;
 import org.osgi.service.component.annotations.Reference;
 import org.osgi.service.component.annotations.ReferenceCardinality;
 import org.osgi.service.component.annotations.ReferencePolicy;
+import org.osgi.service.component.annotations.ReferencePolicyOption;
 
 /**
  * The intercept of a VM's agent. It outlives the agent link's and discovery's updates; in a host
@@ -46,12 +51,18 @@ import org.osgi.service.component.annotations.ReferencePolicy;
     service = {
       Connections.class,
       AgentLinkListener.class,
+      PeerLinkListener.class,
       MembershipListener.class,
       PolicyControl.class,
       Diagnosis.class
     })
 public final class InterceptComponent
-    implements Connections, AgentLinkListener, MembershipListener, PolicyControl, Diagnosis {
+    implements Connections,
+        AgentLinkListener,
+        PeerLinkListener,
+        MembershipListener,
+        PolicyControl,
+        Diagnosis {
   private final Intercept intercept;
   private final ConnectionList list;
   private final PolicyControl control;
@@ -138,6 +149,63 @@ public final class InterceptComponent
   void unsetLink(AgentLink link) {
     if (intercept != null) {
       intercept.unlink(link);
+    }
+  }
+
+  /** Reaches the agents of other hosts from now on. */
+  @Reference(
+      cardinality = ReferenceCardinality.OPTIONAL,
+      policy = ReferencePolicy.DYNAMIC,
+      policyOption = ReferencePolicyOption.GREEDY)
+  void setPeerLink(PeerLink link) {
+    if (intercept != null) {
+      intercept.peerLink(link);
+    }
+  }
+
+  /** That way is gone. */
+  void unsetPeerLink(PeerLink link) {
+    if (intercept != null) {
+      intercept.peerLink(null);
+    }
+  }
+
+  /** Connections between hosts can be carried from now on. */
+  @Reference(
+      cardinality = ReferenceCardinality.OPTIONAL,
+      policy = ReferencePolicy.DYNAMIC,
+      policyOption = ReferencePolicyOption.GREEDY)
+  void setTransport(LightTransport transport) {
+    if (intercept != null) {
+      intercept.transport(transport);
+    }
+  }
+
+  /** New ones cannot any more. */
+  void unsetTransport(LightTransport transport) {
+    if (intercept != null) {
+      intercept.transport(null);
+    }
+  }
+
+  @Override
+  public void onPeerMessage(PeerId from, int topic, byte[] payload) {
+    if (intercept != null) {
+      intercept.onPeerMessage(from, topic, payload);
+    }
+  }
+
+  @Override
+  public void onPeerLinkUp(PeerId peer) {
+    if (intercept != null) {
+      intercept.onPeerLinkUp(peer);
+    }
+  }
+
+  @Override
+  public void onPeerLinkDown(PeerId peer) {
+    if (intercept != null) {
+      intercept.onPeerLinkDown(peer);
     }
   }
 

@@ -60,6 +60,11 @@ final class MemberTable implements AutoCloseable {
     map.putIntVolatile(MembersLayout.ENABLED, on ? 1 : 0);
   }
 
+  /** Says whether connections to members on other hosts may leave TCP. */
+  void remote(boolean on) {
+    map.putIntVolatile(MembersLayout.REMOTE, on ? 1 : 0);
+  }
+
   /** The descriptor for programs; stays the table's. */
   Fd readOnly() {
     return readOnly;

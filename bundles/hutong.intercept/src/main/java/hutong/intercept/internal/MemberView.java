@@ -3,6 +3,7 @@ package hutong.intercept.internal;
 
 import hutong.api.discovery.Member;
 import hutong.api.discovery.MembershipSnapshot;
+import hutong.api.link.PeerId;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
@@ -62,6 +63,16 @@ final class MemberView {
   /** The member that has an address, or null. */
   Member get(Address address) {
     return byAddress.get(address);
+  }
+
+  /** The MAC address of a VM on any host, 48 bits in the low end; 0 if it is no member. */
+  long mac(PeerId peer) {
+    for (Member member : byAddress.values()) {
+      if (member.domid() == peer.domid() && member.hostId().equals(peer.hostId())) {
+        return mac(member.mac());
+      }
+    }
+    return 0;
   }
 
   /** All members by address, sorted as the member table is. */

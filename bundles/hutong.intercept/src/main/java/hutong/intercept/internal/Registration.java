@@ -3,7 +3,9 @@ package hutong.intercept.internal;
 
 import hutong.api.channel.Channel;
 import hutong.api.intercept.Reason;
+import hutong.api.link.PeerId;
 import hutong.api.os.Fd;
+import hutong.api.transport.Line;
 
 /**
  * One end of a connection that a program registered, until the program withdraws it; then, where a
@@ -42,6 +44,12 @@ final class Registration {
 
   /** Own program's doorbell, borrowed: sent to the peer, which may ask again. */
   final Fd doorbell;
+
+  /** The peer's VM if it is on another host, else null. */
+  PeerId far;
+
+  /** What carries a connection between hosts, once there is a channel. */
+  Line line;
 
   long peerMac;
   int ringSize;

@@ -2,7 +2,9 @@
 package hutong.intercept.internal;
 
 import hutong.api.channel.Channel;
+import hutong.api.discovery.Member;
 import hutong.api.intercept.Reason;
+import hutong.api.link.PeerId;
 import hutong.api.os.Fd;
 import hutong.platform.OsException;
 import hutong.platform.PeerCred;
@@ -199,7 +201,14 @@ final class ShimSession implements Registration.Owner {
       return Reason.OFF;
     }
     Inspector.Verdict verdict =
-        intercept.inspector().inspect(process, message.fd(), message.cookie(), intercept.members());
+        intercept
+            .inspector()
+            .inspect(
+                process,
+                message.fd(),
+                message.cookie(),
+                intercept.members(),
+                intercept.far().ready());
     Reason reason = verdict.reason();
     if (reason == Reason.NONE) {
       reason =
@@ -215,15 +224,26 @@ final class ShimSession implements Registration.Owner {
 
   private Reason register(End end, long cookie, Inspector.Verdict verdict) {
     Matcher matcher = intercept.matcher();
-    if (matcher.registered(cookie) != null) {
+    if (matcher.registered(cookie) != null || intercept.far().registered(cookie) != null) {
       return Reason.SHARED;
     }
     intercept.verdicts().clear(cookie);
     // Known here before it is known to the matching, which may answer at once.
     byRef.put(end.ref, end);
     slots.add(end.slot);
+    Member peer = verdict.peer();
     end.registration =
-        matcher.register(verdict.pair(), cookie, cred.uid(), verdict.peerVm(), end.doorbell, this);
+        peer.coResident()
+            ? matcher.register(verdict.pair(), cookie, cred.uid(), peer.domid(), end.doorbell, this)
+            : intercept
+                .far()
+                .register(
+                    verdict.pair(),
+                    cookie,
+                    cred.uid(),
+                    new PeerId(peer.hostId(), peer.domid()),
+                    end.doorbell,
+                    this);
     if (end.registration == null) {
       remove(end);
       return Reason.QUOTA;
@@ -247,7 +267,7 @@ final class ShimSession implements Registration.Owner {
       if (forbidden && registration.in(Channel.State.OPEN)) {
         pool.stop(end.slot, registration.cookie, Reason.POLICY);
       } else if (forbidden) {
-        intercept.matcher().refuse(registration, Reason.POLICY);
+        intercept.refuse(registration, Reason.POLICY);
       }
       if (end.doorbell.isOpen() && (ring || forbidden)) {
         intercept.ring(end.doorbell);
@@ -278,7 +298,7 @@ final class ShimSession implements Registration.Owner {
       intercept.verdicts().note(end.registration.cookie, Reason.of(message.reason()));
     }
     remove(end);
-    intercept.matcher().unregister(end.registration);
+    intercept.unregister(end.registration);
     end.doorbell.close();
   }
 
@@ -426,7 +446,7 @@ final class ShimSession implements Registration.Owner {
     process.close();
     for (End end : List.copyOf(byRef.values())) {
       remove(end);
-      intercept.matcher().unregister(end.registration);
+      intercept.unregister(end.registration);
       end.doorbell.close();
     }
     answers.forEach(ShimSession::drop);

@@ -21,6 +21,10 @@ final class SockDiag {
   private static final int AF_INET = 2;
   private static final int AF_INET6 = 10;
 
+  private static final int ESTABLISHED = 1;
+  private static final int CLOSE_WAIT = 8;
+  private static final int NLM_F_REQUEST = 1;
+
   /** ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT: where bytes may still move. */
   private static final int STATES = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8;
 
@@ -42,6 +46,43 @@ final class SockDiag {
     dump(AF_INET, out);
     dump(AF_INET6, out);
     return out;
+  }
+
+  /**
+   * Whether a socket can send no more: the kernel has sent its FIN, or knows it no more.
+   *
+   * @param cookie the socket that is meant: the pair may be another's by now
+   */
+  static boolean finSent(AddressPair pair, long cookie) throws IOException {
+    boolean v4 = pair.local().v4() && pair.remote().v4();
+    ByteBuffer request = Native.buffer(HEADER + REQUEST);
+    request
+        .putInt(HEADER + REQUEST)
+        .putShort((short) SOCK_DIAG_BY_FAMILY)
+        .putShort((short) NLM_F_REQUEST);
+    request.putInt(1).putInt(0);
+    request.put((byte) (v4 ? AF_INET : AF_INET6)).put((byte) IPPROTO_TCP).putShort((short) 0);
+    request.putInt(-1);
+    bigEndian(request, pair.localPort());
+    bigEndian(request, pair.remotePort());
+    int at = request.position();
+    request.position(at).put(pair.local().raw());
+    request.position(at + 16).put(pair.remote().raw());
+    request.position(at + 32).putInt(0).putInt((int) cookie).putInt((int) (cookie >>> 32)).rewind();
+    ByteBuffer answer = Native.buffer(4 << 10);
+    try (Native.Netlink netlink = new Native.Netlink(NETLINK_SOCK_DIAG)) {
+      netlink.send(request);
+      netlink.receive(answer);
+    }
+    if (answer.limit() < HEADER + 4 || answer.getShort(4) == NLMSG_ERROR) {
+      return true; // ENOENT, or ESTALE: another socket
+    }
+    int state = answer.get(HEADER + 1);
+    return state != ESTABLISHED && state != CLOSE_WAIT;
+  }
+
+  private static void bigEndian(ByteBuffer out, int port) {
+    out.put((byte) (port >> 8)).put((byte) port);
   }
 
   private static void dump(int family, List<Socket> out) throws IOException {

@@ -7,7 +7,7 @@ package hutong.platform.abi;
  */
 public final class Abi {
   /** The version of all layouts. */
-  public static final int ABI_VERSION = 3;
+  public static final int ABI_VERSION = 4;
 
   /** The abstract Unix address of a VM's agent, without its leading NUL. */
   public static final String AGENT_NAME = "hutong-agent";
@@ -59,6 +59,23 @@ public final class Abi {
 
   /** {@code enum hut_prod_mark}: set before the FIN: TCP will carry no more than what it has. */
   public static final int MARK_SHUT = 2;
+
+  /** {@code enum hut_prod_mark}, between hosts: the program asks to be stopped. */
+  public static final int MARK_BACK = 4;
+
+  /** {@code enum hut_prod_mark}, by the agent: the stream's end is known, the tail is final. */
+  public static final int MARK_END = 8;
+
+  /** {@code enum hut_prod_mark}, by the agent: bytes are missing, it counts as reset. */
+  public static final int MARK_CUT = 16;
+
+  /**
+   * {@code enum hut_prod_mark}, by the agent: what a reader that left did not take comes by TCP.
+   */
+  public static final int MARK_AGREED = 32;
+
+  /** {@code enum hut_cons_mark}, between hosts: the FIN has come, END is waited for. */
+  public static final int MARK_FIN = 4;
 
   /**
    * {@code enum hut_cons_mark}: nobody will read from this ring any more: closed, or shut for
@@ -146,6 +163,15 @@ public final class Abi {
 
   /** {@code enum hut_end_flags}: the peer died over unread bytes, of which the kernel knows not. */
   public static final int ENDF_RESET = 16384;
+
+  /** {@code enum hut_end_flags}: the peer is on another host. */
+  public static final int ENDF_REMOTE = 32768;
+
+  /** {@code enum hut_end_flags}: TCP has ended; whether the stream has is not known yet. */
+  public static final int ENDF_EARLY = 65536;
+
+  /** {@code enum hut_msg_flags}: the peer is on another host. */
+  public static final int MSGF_REMOTE = 1;
 
   /** {@code enum hut_member_flags}: listed by this VM's own host agent. */
   public static final int MEMBER_CORESIDENT = 1;

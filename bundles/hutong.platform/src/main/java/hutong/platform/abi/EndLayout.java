@@ -102,6 +102,12 @@ public final class EndLayout {
   /** 32 bits: set by the agent: go back to TCP for good, a reason. */
   public static final int AGENT_STOP = 176;
 
+  /** 32 bits: the own doorbell in the owner: an agent that was restarted finds it here. */
+  public static final int BELL_FD = 180;
+
+  /** 32 bits: ... and the peer's. */
+  public static final int PEER_BELL_FD = 184;
+
   /** Bytes of the whole structure. */
   public static final int SIZE = 256;
 

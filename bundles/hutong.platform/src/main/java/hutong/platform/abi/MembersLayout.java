@@ -27,6 +27,9 @@ public final class MembersLayout {
   /** 32 bits: longest spin before a sleep. */
   public static final int SPIN_US = 28;
 
+  /** 32 bits: 1: connections to members on other hosts may be offered, too. */
+  public static final int REMOTE = 32;
+
   /** {@code struct hut_member}, 1024 of them. */
   public static final int MEMBER = 64;
 

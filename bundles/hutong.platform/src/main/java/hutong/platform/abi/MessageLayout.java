@@ -42,6 +42,9 @@ public final class MessageLayout {
   /** Bytes, 6 of them: CHANNEL (M2.3). */
   public static final int PEER_MAC = 52;
 
+  /** 16 bits: CHANNEL: {@code enum hut_msg_flags}. */
+  public static final int FLAGS = 58;
+
   /** Bytes of the whole structure. */
   public static final int SIZE = 64;
 

@@ -20,6 +20,8 @@ public final class LinuxProcesses implements Processes {
     return new OwnedFd((int) LibC.check("pidfd_open " + pid, fd));
   }
 
+  private static final int F_DUPFD_CLOEXEC = 1030;
+
   @Override
   public Fd pidfdGetfd(Fd pidfd, int fd) throws OsException {
     long copy = LibC.INSTANCE.syscall(LibC.SYS_PIDFD_GETFD, pidfd.number(), fd, 0);
@@ -32,6 +34,12 @@ public final class LinuxProcesses implements Processes {
         Fd socket = pidfdGetfd(process, fd)) {
       return SocketReader.read(socket.number());
     }
+  }
+
+  @Override
+  public Fd duplicate(Fd fd) throws OsException {
+    int copy = LibC.INSTANCE.fcntl(fd.number(), F_DUPFD_CLOEXEC, 0);
+    return new OwnedFd(LibC.check("fcntl to duplicate a descriptor", copy));
   }
 
   @Override

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.api.transport;
+
+import hutong.api.os.Fd;
+import java.io.IOException;
+import java.util.List;
+
+/**
+ * Carries connections between hosts. The program's end is a segment like that of a connection
+ * within a host; this VM's agent is at its other end and moves the bytes to the peer's agent. Safe
+ * for use by several threads.
+ */
+public interface LightTransport {
+  /**
+   * Makes the segment for a connection whose two ends are registered (M2.3).
+   *
+   * @param spec the connection
+   * @param programBell the program's doorbell; becomes the line's
+   * @return the line; nothing moves before the program arms its receiving direction
+   * @throws IOException when there is no memory or no descriptor; the doorbell is closed then
+   */
+  Line open(LineSpec spec, Fd programBell) throws IOException;
+
+  /** Whether connections between hosts are to be carried at all, as configured. */
+  boolean enabled();
+
+  /** Bytes of one ring of a line. */
+  int ringSize();
+
+  /** Bytes of one overflow of a line. */
+  int overSize();
+
+  /** All lines now, for display, sorted by channel number. */
+  List<LineInfo> lines();
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.api.transport;
+
+import hutong.api.link.PeerId;
+import java.util.Objects;
+import java.util.function.BooleanSupplier;
+
+/**
+ * What the agents know of a connection when both ends are registered.
+ *
+ * @param peer the other VM
+ * @param number own channel number, never 0
+ * @param peerNumber the peer's channel number
+ * @param peerMac the MAC address of the peer's VM, 48 bits in the low end
+ * @param localAddress IP address of this end, 4 or 16 bytes
+ * @param peerAddress IP address of the other end, 4 or 16 bytes
+ * @param finSent whether the kernel has sent this end's FIN, or knows the socket no more: nobody
+ *     can write any more (rule 17); called on the transport's thread, must return soon
+ */
+public record LineSpec(
+    PeerId peer,
+    int number,
+    int peerNumber,
+    long peerMac,
+    byte[] localAddress,
+    byte[] peerAddress,
+    BooleanSupplier finSent) {
+  /** Copies the addresses. */
+  public LineSpec {
+    Objects.requireNonNull(peer);
+    Objects.requireNonNull(finSent);
+    localAddress = localAddress.clone();
+    peerAddress = peerAddress.clone();
+  }
+}

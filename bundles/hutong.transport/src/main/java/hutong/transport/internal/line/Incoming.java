@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.platform.abi.Abi;
+import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowSettings;
+import hutong.transport.internal.engine.FlowStart;
+
+/**
+ * The direction that this host's program receives, round by round: the agent is the producer of the
+ * program's ring, and mirrors the rounds of the far program's writer.
+ *
+ * <pre>
+ *   TCP     the program has not armed
+ *   ARMED   it has; the far program may start
+ *   LIGHT   the far program has started: the flow runs
+ *   LEFT    nothing more is shown: the far program goes on by TCP from an agreed offset on; or it
+ *           went away before, and the rest is shown after all
+ * </pre>
+ */
+final class Incoming {
+  /** What the direction is at. */
+  enum Phase {
+    /** By TCP. */
+    TCP,
+    /** The far program may start. */
+    ARMED,
+    /** By the light protocol. */
+    LIGHT,
+    /** Going back. */
+    LEFT
+  }
+
+  private final LightLine line;
+  private final LineWorld world;
+  private final InRing ring;
+  private FlowNotes notes = new FlowNotes();
+  private Phase phase = Phase.TCP;
+  private int round;
+  private int channel;
+  private int sequence;
+  private boolean announced;
+  private long start;
+  private WireKind wire = WireKind.NONE;
+  private Flow flow;
+  private LineWorld.FlowRoute route;
+  private int opened;
+  private int stopped;
+  private long stoppedAt;
+  private int marks;
+  private boolean ask;
+  private long askedAt;
+  private long askedReceived;
+  private boolean told;
+  private LineMessage.Sending peer;
+  private long doneBytes;
+
+  Incoming(LightLine line, LineWorld world, InRing ring) {
+    this.line = line;
+    this.world = world;
+    this.ring = ring;
+  }
+
+  // ---------------------------------------------------------------- what the peer's agent says
+
+  void onPeer(LineMessage.Sending said) {
+    peer = said;
+    boolean current = round != 0 && said.started() == round && said.done() != round;
+    // A round that the program has stopped is opened only if the far program has closed over it.
+    if (current && flow == null && (phase == Phase.ARMED || phase == Phase.LEFT && said.ended())) {
+      open();
+    }
+    if (said.leave() == round && phase == Phase.LIGHT) {
+      leave();
+    }
+    if (said.agreed() == round && (marks & Abi.MARK_LEFT) != 0) {
+      ring.writerIs(Abi.MARK_AGREED);
+    }
+    if (said.done() == round && round != 0 && phase != Phase.TCP) {
+      over();
+    }
+    if (current && said.ended() && phase == Phase.LEFT) {
+      ring.unfreeze();
+    }
+    tellEnd();
+  }
+
+  private void open() {
+    if (peer.window() < FlowSettings.LEAST_WINDOW
+        || peer.window() > FlowSettings.MOST_WINDOW
+        || peer.room() < 1
+        || peer.room() > FlowStart.MOST_BYTES
+        || peer.start() < 0
+        || peer.start() > Long.MAX_VALUE >>> 2) {
+      throw new Hostile("a far round that starts at " + peer.start());
+    }
+    wire = WireKind.of(peer.wire());
+    int most = world.datagramBytes(wire, line.spec().localAddress());
+    if (most < FlowSettings.LEAST_DATAGRAM) {
+      refuse();
+      return;
+    }
+    start = peer.start();
+    ring.announce(round, start);
+    announced = true;
+    notes = new FlowNotes();
+    flow =
+        Flow.open(
+            line.settings(most).withoutProbes(),
+            new FlowStart(
+                0,
+                channel,
+                peer.channel(),
+                sequence,
+                peer.sequence(),
+                peer.window(),
+                peer.room(),
+                0,
+                0,
+                start),
+            Nothing.HERE,
+            ring,
+            notes,
+            line.seal(),
+            world.random(),
+            world.now());
+    route = world.attach(wire, line, flow);
+    if (phase == Phase.ARMED) {
+      phase = Phase.LIGHT;
+    }
+    opened = round;
+    line.changed();
+  }
+
+  /** The wire went away between the two agents' messages: nothing was taken, TCP brings all. */
+  private void refuse() {
+    if (phase == Phase.LEFT) {
+      return; // the far program is gone, and what it left has no way here
+    }
+    ring.announce(round, peer.start());
+    announced = true;
+    leave();
+  }
+
+  /** Agrees an offset from which on TCP goes on (D5). */
+  private void leave() {
+    stoppedAt = ring.leave(round);
+    stopped = round;
+    phase = Phase.LEFT;
+    line.changed();
+  }
+
+  private void over() {
+    doneBytes += announced ? Math.max(0, ring.consumed() - start) : 0;
+    closeFlow();
+    phase = Phase.TCP;
+    ring.done(round);
+    look();
+    line.ringProgram();
+  }
+
+  private void closeFlow() {
+    if (flow != null) {
+      route.detach(flow);
+      flow = null;
+    }
+    if (channel != 0) {
+      world.release(channel);
+      channel = 0;
+    }
+  }
+
+  /** Says where the stream ends, once all before that is shown. */
+  private void tellEnd() {
+    if (told || peer == null || !peer.ended() && !notes.ended) {
+      return;
+    }
+    if (peer.ended() && peer.end() >= 0 && peer.started() == round && peer.done() != round) {
+      if (!announced || ring.tail() < peer.end()) {
+        return;
+      }
+    } else if (!peer.ended()) {
+      return; // the flow's END alone does not say what became of the far program
+    }
+    told = true;
+    ring.writerIs((peer.marks() & Abi.MARK_HALF_CLOSE) | Abi.MARK_SHUT | Abi.MARK_END);
+    line.ringProgram();
+  }
+
+  /** The rest will not come. */
+  void cut() {
+    told = true;
+    ring.writerIs(Abi.MARK_SHUT | Abi.MARK_END | Abi.MARK_CUT);
+    line.ringProgram();
+  }
+
+  // ---------------------------------------------------------------- what the program does
+
+  /** Looks at the segment. */
+  void look() {
+    if (phase == Phase.TCP && ring.armed(Turn.next(round))) {
+      int reserved = world.reserve();
+      if (reserved != 0) {
+        channel = reserved;
+        round = Turn.next(round);
+        sequence = world.random().nextInt();
+        announced = false;
+        phase = Phase.ARMED;
+        line.changed();
+      }
+    }
+    boolean closing = peer != null && peer.ended() && peer.started() == round;
+    if (phase == Phase.LIGHT && !closing && ring.stopped(round)) {
+      leave();
+    } else if (phase == Phase.ARMED && stopped != round && ring.stopped(round)) {
+      stopped = round; // before it began: nobody has taken anything
+      stoppedAt = ring.stoppedAt(ring.tail());
+      phase = Phase.LEFT;
+      line.changed();
+    }
+    int now = ring.marks();
+    if ((now & (Abi.MARK_GONE | Abi.MARK_LEFT)) != marks) {
+      marks = now & (Abi.MARK_GONE | Abi.MARK_LEFT);
+      line.changed();
+    }
+    if ((now & Abi.MARK_FIN) != 0 && !ask) {
+      ask = true;
+      askedAt = world.now();
+      askedReceived = received();
+      line.changed();
+    }
+  }
+
+  /** Nobody reads any more: the program's end is gone. */
+  void readerGone() {
+    if ((marks & Abi.MARK_GONE) == 0) {
+      marks |= Abi.MARK_GONE;
+      line.changed();
+    }
+  }
+
+  /** After a FIN: is the end overdue? */
+  void onTime(long now) {
+    if (!ask || told || now - askedAt < world.endPatienceNs()) {
+      return;
+    }
+    if (received() != askedReceived || announced && ring.consumed() < ring.tail()) {
+      askedReceived = received();
+      askedAt = now;
+    } else {
+      cut();
+    }
+  }
+
+  // ---------------------------------------------------------------- the flow
+
+  private long received() {
+    return flow == null ? 0 : flow.received();
+  }
+
+  /** Shows what came, and answers. */
+  void produce(long now) {
+    if (flow == null) {
+      return;
+    }
+    route.produce(flow, now);
+    if (ring.tail() - ring.consumed() >= ring.size() / 2) {
+      ring.armWait();
+      ring.consumed();
+      if (flow.nextDeadline(now) <= now) {
+        route.produce(flow, now);
+      }
+    }
+    tellEnd();
+    if (phase == Phase.LIGHT && ring.stopped(round)) {
+      look();
+    }
+  }
+
+  /** When there is something to do again. */
+  long deadline(long now) {
+    long deadline = flow == null ? Long.MAX_VALUE : flow.nextDeadline(now);
+    return ask && !told ? Math.min(deadline, askedAt + world.endPatienceNs()) : deadline;
+  }
+
+  Phase phase() {
+    return phase;
+  }
+
+  WireKind wire() {
+    return wire;
+  }
+
+  Flow flow() {
+    return flow;
+  }
+
+  long bytes() {
+    return doneBytes + (announced && phase != Phase.TCP ? ring.consumed() - start : 0);
+  }
+
+  /** What the peer's agent is to know. */
+  LineMessage.Receiving state() {
+    byte[] here = line.spec().localAddress();
+    return new LineMessage.Receiving(
+        round,
+        channel,
+        sequence,
+        world.window(),
+        (int) ring.size(),
+        world.datagramBytes(WireKind.ETHERNET, here),
+        world.datagramBytes(WireKind.UDP, here),
+        opened,
+        stopped,
+        stoppedAt,
+        marks,
+        ask,
+        announced ? ring.consumed() : 0);
+  }
+
+  void close() {
+    closeFlow();
+  }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.api.transport.LineInfo;
+import hutong.api.transport.LineSpec;
+import hutong.transport.internal.datagram.Seal;
+import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowCounters;
+import hutong.transport.internal.engine.FlowSettings;
+import java.nio.ByteBuffer;
+
+/**
+ * One connection to a VM of another host: the agent's end of the program's segment, both
+ * directions. Never throws but {@link Hostile}, after which the line must be closed. One thread.
+ */
+final class LightLine {
+  private static final long RETRY_NS = 2_000_000;
+  private static final long LONGEST_RETRY_NS = 500_000_000;
+
+  /** How long what a program left may take to be delivered. */
+  private static final long LINGER_NS = 60_000_000_000L;
+
+  private final LineSpec spec;
+  private final LineWorld world;
+  private final Bell bell;
+  private final Seal seal = new Seal(null, null);
+  private final Outgoing out;
+  private final Incoming in;
+  private boolean changed = true;
+  private boolean heard;
+  private boolean answer;
+  private boolean gone;
+  private boolean peerGone;
+  private boolean rang;
+  private boolean unheard;
+  private long goneAt;
+  private long retryAt = Long.MAX_VALUE;
+  private long retryNs = RETRY_NS;
+
+  /**
+   * A line that has moved nothing.
+   *
+   * @param memory the segment, in host order
+   */
+  LightLine(
+      LineSpec spec, ByteBuffer memory, int ringSize, int overSize, Bell bell, LineWorld world) {
+    this.spec = spec;
+    this.world = world;
+    this.bell = bell;
+    this.out =
+        new Outgoing(this, world, new OutRing(memory, ringSize, overSize, this::ringProgram));
+    this.in = new Incoming(this, world, new InRing(memory, ringSize, this::ringProgram));
+  }
+
+  LineSpec spec() {
+    return spec;
+  }
+
+  Seal seal() {
+    return seal;
+  }
+
+  FlowSettings settings(int maxDatagram) {
+    return FlowSettings.reference(maxDatagram);
+  }
+
+  boolean finSent() {
+    return spec.finSent().getAsBoolean();
+  }
+
+  /** Something is to be told to the peer's agent. */
+  void changed() {
+    changed = true;
+  }
+
+  /** Wakes the program at the end of this step. */
+  void ringProgram() {
+    rang = true;
+  }
+
+  // ---------------------------------------------------------------- input
+
+  /** The program has rung. */
+  void onBell() {
+    look();
+  }
+
+  private void look() {
+    in.look();
+    out.look();
+    if (!out.ended() && retryAt == Long.MAX_VALUE && (gone || out.shut())) {
+      retryAt = world.now() + retryNs;
+    }
+  }
+
+  /** The peer's agent says something about this line. */
+  void onMessage(LineMessage message) {
+    if (message.fresh() || !heard) {
+      answer = true;
+    }
+    heard = true;
+    peerGone |= message.bye();
+    look();
+    out.onPeer(message.receiving());
+    in.onPeer(message.sending());
+    look();
+  }
+
+  /** The link to the peer's agent is new: it may have missed what was said. */
+  void onLink() {
+    changed = true;
+    unheard = false;
+  }
+
+  /** The program's end is registered no more. */
+  void onProgramGone() {
+    if (!gone) {
+      gone = true;
+      goneAt = world.now();
+      look();
+      onTime(goneAt);
+    }
+  }
+
+  /** Something that was put off is due. */
+  void onTime(long now) {
+    if (gone || now - retryAt >= 0) {
+      retryAt = Long.MAX_VALUE;
+      out.checkEnd();
+      if (out.ended() && gone) {
+        in.readerGone();
+      }
+      if (!out.ended()) {
+        retryNs = Math.min(2 * retryNs, LONGEST_RETRY_NS);
+        retryAt = now + retryNs;
+      }
+    }
+    in.onTime(now);
+  }
+
+  /** The path may be another one now. */
+  void reconsider() {
+    out.arm();
+  }
+
+  /** Back to TCP. */
+  void leaveWire() {
+    out.leaveWire();
+  }
+
+  /** There is nobody to tell: what is new is said when the link is there. */
+  void silent() {
+    unheard = true;
+  }
+
+  /** Whether something is still to be told, and can be. */
+  boolean hasNews() {
+    return (changed || answer) && !unheard;
+  }
+
+  /** The program, or the peer, has broken the rules: the program's stream ends as by a reset. */
+  void cut() {
+    in.cut();
+    bell.ring();
+  }
+
+  // ---------------------------------------------------------------- output
+
+  /** Sends what there is on the wires, and wakes the program if it has to look. */
+  void produce(long now) {
+    in.produce(now);
+    out.produce(now);
+    if (rang) {
+      rang = false;
+      bell.ring();
+    }
+  }
+
+  /** The message that the peer's agent is to get, or null when there is nothing new. */
+  LineMessage message() {
+    if (!changed && !answer) {
+      return null;
+    }
+    changed = false;
+    answer = false;
+    return new LineMessage(
+        spec.number(), spec.peerNumber(), !heard, over(), in.state(), out.state());
+  }
+
+  /** When there is something to do without an event. */
+  long deadline(long now) {
+    long deadline = Math.min(in.deadline(now), out.deadline(now));
+    return Math.min(deadline, gone ? Math.min(retryAt, goneAt + LINGER_NS) : retryAt);
+  }
+
+  private boolean over() {
+    return gone && (out.delivered() || out.ended() && peerGone);
+  }
+
+  /** Whether the line may be closed: the last message has been taken. */
+  boolean finished(long now) {
+    return !changed && !answer && (over() || gone && now - goneAt >= LINGER_NS);
+  }
+
+  void close() {
+    in.close();
+    out.close();
+  }
+
+  LineInfo info() {
+    WireKind wire = out.flow() != null ? out.wire() : in.wire();
+    long sent = 0;
+    long taken = 0;
+    long resent = 0;
+    long dropped = 0;
+    for (Flow flow : new Flow[] {in.flow(), out.flow()}) {
+      if (flow != null) {
+        FlowCounters counters = flow.counters();
+        sent += counters.datagramsOut;
+        taken += counters.datagramsIn;
+        resent += counters.resent;
+        dropped += counters.drops();
+      }
+    }
+    return new LineInfo(
+        spec.number(),
+        spec.peer(),
+        wire.text(),
+        out.phase().name(),
+        in.phase().name(),
+        out.bytes(),
+        in.bytes(),
+        sent,
+        taken,
+        resent,
+        dropped);
+  }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.api.AgentConfig;
+import hutong.transport.internal.engine.FlowSettings;
+import java.util.Locale;
+
+/**
+ * What is configured.
+ *
+ * @param inter which connections between hosts leave TCP
+ * @param wire the only wire to be used, or {@link WireKind#NONE} for whichever works
+ * @param interfaceName the VM's interface
+ * @param etherType EtherType of the datagrams
+ * @param udpPort UDP port of the datagrams
+ * @param window W (M1.3)
+ * @param ringSize bytes of a ring of a line
+ * @param overSize bytes of an overflow
+ * @param endPatienceNs how long a FIN waits for the end of its stream (rule 17)
+ */
+record LightSettings(
+    Inter inter,
+    WireKind wire,
+    String interfaceName,
+    int etherType,
+    int udpPort,
+    int window,
+    int ringSize,
+    int overSize,
+    long endPatienceNs) {
+  /** Which connections between hosts leave TCP. */
+  enum Inter {
+    /** While that is no worse than TCP. */
+    AUTO,
+    /** All. */
+    LIGHT,
+    /** None. */
+    TCP
+  }
+
+  /**
+   * Reads the configuration.
+   *
+   * @throws IllegalArgumentException naming what is wrong
+   */
+  static LightSettings of(AgentConfig config) {
+    return new LightSettings(
+        one("hutong.inter", config.text("hutong.inter", "auto"), Inter.class),
+        wire(config.text("hutong.wire", "auto")),
+        config.networkInterface(),
+        (int) config.number("hutong.ethertype", 0x88B5, 0x600, 0xffff),
+        (int) config.number("hutong.udp.port", 7414, 1, 0xffff),
+        (int)
+            config.number(
+                "hutong.window", 128, FlowSettings.LEAST_WINDOW, FlowSettings.MOST_WINDOW),
+        (int) config.number("hutong.inter.ring.size", 1 << 20, 4096, 1 << 26),
+        (int) config.number("hutong.inter.overflow.size", 4 << 20, 4096, 1 << 26),
+        1_000_000 * config.number("hutong.end.ms", 10_000, 100, 3_600_000));
+  }
+
+  private static WireKind wire(String text) {
+    return text.equals("auto") ? WireKind.NONE : one("hutong.wire", text, WireKind.class);
+  }
+
+  private static <E extends Enum<E>> E one(String key, String text, Class<E> kind) {
+    try {
+      return Enum.valueOf(kind, text.toUpperCase(Locale.ROOT));
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(key + " is " + text, e);
+    }
+  }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import java.nio.ByteBuffer;
+
+/**
+ * What an agent says about its end of a line: always all of it, so that a message that repeats an
+ * earlier one, or comes after a lost one, means the same. Big-endian.
+ *
+ * <pre>
+ *   0  u8 version (1)   u8 flags: 1 fresh, 2 bye   u16 zero
+ *   4  number           sender's channel number
+ *   8  peer number      receiver's channel number
+ *      The direction that the sender receives:
+ *  12  armed round      16 H-chan of its receiving flow    20 first H-seq of that flow
+ *  24  u16 window  u16 zero   28 bytes of its ring
+ *  32  u16 largest datagram on Ethernet, 0: not offered    34 the same on UDP
+ *  36  opened round     40 stopped round     44 u64 stopped at
+ *  52  u8 marks    u8 asks for the end    u16 zero
+ *  56  u64 consumed
+ *      The direction that the sender sends:
+ *  64  started round    68 u64 S             76 H-chan     80 first H-seq
+ *  84  u16 window  u8 wire  u8 marks         88 bytes of its ring
+ *  92  leave round      96 agreed round     100 done round
+ * 104  u8 ended    u8[3] zero               108 u64 end, all ones: nothing is in the ring
+ * 116
+ * </pre>
+ *
+ * @param fresh the sender has not heard of the receiver's end yet: an answer is wanted
+ * @param bye the sender's end is over, and all that it had to deliver is delivered
+ */
+record LineMessage(
+    int number, int peerNumber, boolean fresh, boolean bye, Receiving receiving, Sending sending) {
+  static final int BYTES = 116;
+  static final int VERSION = 1;
+  private static final int FRESH = 1;
+  private static final int BYE = 2;
+
+  /**
+   * The direction that the sender of the message receives.
+   *
+   * @param armed the last round that its program has armed, 0 for none
+   * @param channel H-chan of its flow in that round
+   * @param sequence first H-seq of its flow
+   * @param window its W
+   * @param room bytes of its ring
+   * @param ethernetBytes largest datagram that it takes on Ethernet; 0: not offered
+   * @param udpBytes the same on UDP
+   * @param opened the last round for which its flow is open
+   * @param stopped the last round that it has stopped
+   * @param stoppedAt where
+   * @param marks what its program's reader has become, {@code enum hut_cons_mark}
+   * @param ask its program has seen the FIN and waits for the end (rule 17)
+   * @param consumed what its program has consumed of the ring
+   */
+  record Receiving(
+      int armed,
+      int channel,
+      int sequence,
+      int window,
+      int room,
+      int ethernetBytes,
+      int udpBytes,
+      int opened,
+      int stopped,
+      long stoppedAt,
+      int marks,
+      boolean ask,
+      long consumed) {}
+
+  /**
+   * The direction that the sender of the message sends.
+   *
+   * @param started the last round in which its program went to the ring, 0 for none
+   * @param start S
+   * @param channel H-chan of its flow
+   * @param sequence first H-seq of its flow
+   * @param window its W
+   * @param wire number of a {@link WireKind}
+   * @param marks what its program's writer has become, {@code enum hut_prod_mark}
+   * @param room bytes of its ring
+   * @param leave the round that it wants to be stopped
+   * @param agreed the round whose stop its program will follow
+   * @param done the last round that is over for its program
+   * @param ended whether nobody can write any more
+   * @param end one past the last byte in its ring; -1 when nothing there is to be delivered
+   */
+  record Sending(
+      int started,
+      long start,
+      int channel,
+      int sequence,
+      int window,
+      int wire,
+      int marks,
+      int room,
+      int leave,
+      int agreed,
+      int done,
+      boolean ended,
+      long end) {}
+
+  byte[] encode() {
+    ByteBuffer out = ByteBuffer.allocate(BYTES);
+    out.put((byte) VERSION).put((byte) ((fresh ? FRESH : 0) | (bye ? BYE : 0))).putShort((short) 0);
+    out.putInt(number).putInt(peerNumber);
+    Receiving r = receiving;
+    out.putInt(r.armed).putInt(r.channel).putInt(r.sequence);
+    out.putShort((short) r.window).putShort((short) 0).putInt(r.room);
+    out.putShort((short) r.ethernetBytes).putShort((short) r.udpBytes);
+    out.putInt(r.opened).putInt(r.stopped).putLong(r.stoppedAt);
+    out.put((byte) r.marks).put((byte) (r.ask ? 1 : 0)).putShort((short) 0).putLong(r.consumed);
+    Sending s = sending;
+    out.putInt(s.started).putLong(s.start).putInt(s.channel).putInt(s.sequence);
+    out.putShort((short) s.window).put((byte) s.wire).put((byte) s.marks).putInt(s.room);
+    out.putInt(s.leave).putInt(s.agreed).putInt(s.done);
+    out.putInt(s.ended ? 1 << 24 : 0).putLong(s.end);
+    return out.array();
+  }
+
+  /**
+   * Reads what another VM's agent sent; nothing of it is checked but its form.
+   *
+   * @return null if it is malformed, or of another version
+   */
+  static LineMessage decode(byte[] payload) {
+    if (payload.length != BYTES || payload[0] != VERSION) {
+      return null;
+    }
+    ByteBuffer in = ByteBuffer.wrap(payload, 1, BYTES - 1);
+    int flags = in.get();
+    in.getShort();
+    int number = in.getInt();
+    int peerNumber = in.getInt();
+    int armed = in.getInt();
+    int channel = in.getInt();
+    int sequence = in.getInt();
+    int window = Short.toUnsignedInt(in.getShort());
+    in.getShort();
+    int room = in.getInt();
+    int ethernet = Short.toUnsignedInt(in.getShort());
+    int udp = Short.toUnsignedInt(in.getShort());
+    int opened = in.getInt();
+    int stopped = in.getInt();
+    long stoppedAt = in.getLong();
+    int marks = in.get();
+    boolean ask = in.get() != 0;
+    in.getShort();
+    Receiving receiving =
+        new Receiving(
+            armed,
+            channel,
+            sequence,
+            window,
+            room,
+            ethernet,
+            udp,
+            opened,
+            stopped,
+            stoppedAt,
+            marks,
+            ask,
+            in.getLong());
+    int started = in.getInt();
+    long start = in.getLong();
+    int sendChannel = in.getInt();
+    int sendSequence = in.getInt();
+    int sendWindow = Short.toUnsignedInt(in.getShort());
+    int wire = in.get();
+    int sendMarks = in.get();
+    int sendRoom = in.getInt();
+    int leave = in.getInt();
+    int agreed = in.getInt();
+    int done = in.getInt();
+    boolean ended = in.getInt() != 0;
+    Sending sending =
+        new Sending(
+            started,
+            start,
+            sendChannel,
+            sendSequence,
+            sendWindow,
+            wire,
+            sendMarks,
+            sendRoom,
+            leave,
+            agreed,
+            done,
+            ended,
+            in.getLong());
+    return new LineMessage(
+        number, peerNumber, (flags & FRESH) != 0, (flags & BYE) != 0, receiving, sending);
+  }
+}

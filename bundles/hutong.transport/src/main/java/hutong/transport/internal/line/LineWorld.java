@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.transport.internal.engine.Flow;
+import java.util.random.RandomGenerator;
+
+/** What a line works with. */
+interface LineWorld {
+  /** Nanoseconds of a clock that never goes back. */
+  long now();
+
+  /** For channel generations and sequence numbers. */
+  RandomGenerator random();
+
+  /**
+   * Reserves an entry of the channel table of flows.
+   *
+   * @return an H-chan, never 0; 0 if there is none left
+   */
+  int reserve();
+
+  /** Gives an entry back. */
+  void release(int channel);
+
+  /** The largest datagram on a wire of this VM to or from an address; 0: no such wire now. */
+  int datagramBytes(WireKind kind, byte[] localAddress);
+
+  /** Puts a flow on a wire: from now on the line is told of its datagrams. */
+  FlowRoute attach(WireKind kind, LightLine line, Flow flow);
+
+  /** Which wire to begin with, {@link WireKind#NONE} for TCP; as configured and as found out. */
+  WireKind choose(LightLine line, int peerEthernetBytes, int peerUdpBytes);
+
+  /** Whether full-size probes have succeeded on that wire to that VM (D5). */
+  boolean probed(WireKind kind, LightLine line);
+
+  /** They have. */
+  void noteProbed(WireKind kind, LightLine line);
+
+  /** A wire does not answer. */
+  void noteFailed(WireKind kind, LightLine line);
+
+  /** W of this end. */
+  int window();
+
+  /** How long a FIN waits for the end of its stream. */
+  long endPatienceNs();
+
+  /** The way of a flow to its peer. */
+  interface FlowRoute {
+    /** Takes all that the flow has to send. */
+    void produce(Flow flow, long now);
+
+    /** Takes the flow off the wire. */
+    void detach(Flow flow);
+  }
+}

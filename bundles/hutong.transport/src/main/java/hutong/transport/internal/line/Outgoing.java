@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.platform.abi.Abi;
+import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowSettings;
+import hutong.transport.internal.engine.FlowStart;
+
+/**
+ * The direction that this host's program sends, round by round: the agent is the consumer of the
+ * program's ring, and mirrors the rounds of the far program's reader.
+ *
+ * <pre>
+ *   TCP      the far program has not armed, or the path is not wanted
+ *   ARMED    this host's program may go to the ring
+ *   STARTED  it has; the peer is told S and opens its flow
+ *   LIGHT    the flow runs
+ *   STOPPED  the program goes back to TCP from an agreed offset on; the flow waits, in case that it
+ *            goes away before it has sent what it owes
+ * </pre>
+ */
+final class Outgoing {
+  /** What the direction is at. */
+  enum Phase {
+    /** By TCP. */
+    TCP,
+    /** The program may start. */
+    ARMED,
+    /** S is told. */
+    STARTED,
+    /** By the light protocol. */
+    LIGHT,
+    /** Going back. */
+    STOPPED
+  }
+
+  private final LightLine line;
+  private final LineWorld world;
+  private final OutRing ring;
+  private FlowNotes notes = new FlowNotes();
+  private Phase phase = Phase.TCP;
+  private int round;
+  private LineMessage.Receiving peer;
+  private long start;
+  private int channel;
+  private int sequence;
+  private int peerChannel;
+  private int peerSequence;
+  private WireKind wire = WireKind.NONE;
+  private Flow flow;
+  private LineWorld.FlowRoute route;
+  private int started;
+  private int leave;
+  private int agreed;
+  private int done;
+  private int marks;
+  private boolean ended;
+  private long end = -1;
+  private boolean delivered;
+  private long doneBytes;
+
+  Outgoing(LightLine line, LineWorld world, OutRing ring) {
+    this.line = line;
+    this.world = world;
+    this.ring = ring;
+  }
+
+  // ---------------------------------------------------------------- what the peer's agent says
+
+  void onPeer(LineMessage.Receiving said) {
+    peer = said;
+    ring.readerIs(said.marks() & (Abi.MARK_GONE | Abi.MARK_LEFT));
+    if (said.armed() == Turn.next(round) && phase == Phase.TCP) {
+      arm();
+    }
+    if (said.opened() == round && flow == null && started == round && isStarted()) {
+      open();
+    }
+    if (round != 0 && said.stopped() == round && phase != Phase.TCP) {
+      stop(said.stoppedAt());
+    }
+    if (started == round && isStarted() && said.armed() == round && said.consumed() > ring.head()) {
+      ring.consumedByPeer(said.consumed());
+    }
+    if (said.ask()) {
+      checkEnd();
+    }
+  }
+
+  private boolean isStarted() {
+    return phase == Phase.STARTED || phase == Phase.LIGHT || phase == Phase.STOPPED;
+  }
+
+  /** The far program has armed: does ours get to the ring? Also called when the path may change. */
+  void arm() {
+    if (phase != Phase.TCP || ended || peer == null || peer.armed() != Turn.next(round)) {
+      return;
+    }
+    wire = world.choose(line, peer.ethernetBytes(), peer.udpBytes());
+    if (wire == WireKind.NONE) {
+      return;
+    }
+    if (peer.window() < FlowSettings.LEAST_WINDOW
+        || peer.window() > FlowSettings.MOST_WINDOW
+        || peer.room() < Abi.PAGE
+        || peer.room() > FlowStart.MOST_BYTES) {
+      throw new Hostile("a window of " + peer.window() + ", a ring of " + peer.room());
+    }
+    channel = world.reserve();
+    if (channel == 0) {
+      return;
+    }
+    round = Turn.next(round);
+    sequence = world.random().nextInt();
+    peerChannel = peer.channel();
+    peerSequence = peer.sequence();
+    phase = Phase.ARMED;
+    ring.arm(round);
+    ring.armWait();
+    look();
+  }
+
+  private void open() {
+    notes = new FlowNotes();
+    int most = world.datagramBytes(wire, line.spec().localAddress());
+    int theirs = wire == WireKind.ETHERNET ? peer.ethernetBytes() : peer.udpBytes();
+    most = Math.min(most, theirs);
+    if (most < FlowSettings.LEAST_DATAGRAM) {
+      leave = round; // the wire went away meanwhile
+      line.changed();
+      return;
+    }
+    FlowSettings settings = line.settings(most);
+    flow =
+        Flow.open(
+            world.probed(wire, line) ? settings.withoutProbes() : settings,
+            new FlowStart(
+                0,
+                channel,
+                peerChannel,
+                sequence,
+                peerSequence,
+                peer.window(),
+                1,
+                start,
+                start + peer.room(),
+                0),
+            ring,
+            Nothing.HERE,
+            notes,
+            line.seal(),
+            world.random(),
+            world.now());
+    route = world.attach(wire, line, flow);
+    if (phase == Phase.STARTED) {
+      phase = Phase.LIGHT;
+    }
+    if (ended && end >= 0) {
+      flow.end(end, world.now());
+    }
+  }
+
+  private void stop(long offset) {
+    if (phase == Phase.STOPPED || agreed == round) {
+      return;
+    }
+    if (ended || !ring.stop(round, Math.max(offset, start))) {
+      return; // it has closed: all of it is delivered, whatever the reader has said
+    }
+    agreed = round;
+    phase = Phase.STOPPED;
+    line.ringProgram();
+    line.changed();
+  }
+
+  // ---------------------------------------------------------------- what the program does
+
+  /** Looks at the segment. */
+  void look() {
+    if (phase == Phase.ARMED && ring.announced(round)) {
+      begin();
+      phase = Phase.STARTED;
+    }
+    if (started == round && isStarted()) {
+      ring.look();
+    }
+    if (phase == Phase.STOPPED && ring.done(round)) {
+      over();
+    }
+    int now = ring.marks();
+    if ((now & Abi.MARK_BACK) != 0 && isStarted() && phase != Phase.STOPPED && leave != round) {
+      leaveWire();
+    }
+    if ((now & (Abi.MARK_SHUT | Abi.MARK_HALF_CLOSE)) != marks) {
+      marks = now & (Abi.MARK_SHUT | Abi.MARK_HALF_CLOSE);
+      line.changed();
+    }
+    if ((marks & Abi.MARK_SHUT) != 0) {
+      checkEnd();
+    }
+  }
+
+  private void begin() {
+    start = ring.takeUp(round);
+    started = round;
+    line.changed();
+  }
+
+  /** Wants the program back on TCP. */
+  void leaveWire() {
+    if (isStarted() && phase != Phase.STOPPED && !ended && leave != round) {
+      leave = round;
+      line.changed();
+    }
+  }
+
+  private void over() {
+    done = round;
+    doneBytes += flow == null ? 0 : Math.max(0, ring.head() - start);
+    closeFlow();
+    phase = Phase.TCP;
+    line.changed();
+    arm();
+  }
+
+  private void closeFlow() {
+    if (flow != null) {
+      route.detach(flow);
+      flow = null;
+    }
+    if (channel != 0) {
+      world.release(channel);
+      channel = 0;
+    }
+  }
+
+  /** Can anybody write still? If not, what is in the ring now is all. */
+  void checkEnd() {
+    if (ended || !line.finSent()) {
+      return;
+    }
+    ended = true;
+    if (phase == Phase.ARMED || phase == Phase.STOPPED) {
+      // It may have started just before it closed, or have been stopped in that moment.
+      if (started != round && ring.announced(round)) {
+        begin();
+        phase = Phase.STARTED;
+      }
+    }
+    // A round that the program has ended is over for it at once, but its bytes are in the ring.
+    if (started == round && (ring.turnIs(round, Abi.TURN_ENDED) || !ring.done(round))) {
+      ring.unlimited(); // also what it owed to TCP
+      end = ring.tail();
+      if (flow != null) {
+        flow.end(end, world.now());
+      }
+    }
+    delivered = end < 0;
+    line.changed();
+  }
+
+  // ---------------------------------------------------------------- the flow
+
+  /** Sends what there is, and notes what the flow has told. */
+  void produce(long now) {
+    if (flow == null) {
+      return;
+    }
+    ring.look();
+    route.produce(flow, now);
+    if (!ended && flow.sent() >= ring.end()) {
+      ring.armWait();
+      if (ring.look()) {
+        route.produce(flow, now);
+      }
+    }
+    if (notes.probed) {
+      notes.probed = false;
+      world.noteProbed(wire, line);
+    }
+    if (notes.failure != null) {
+      notes.failure = null;
+      world.noteFailed(wire, line);
+      leaveWire();
+    }
+    if (notes.endDelivered && !delivered) {
+      delivered = true;
+      line.changed();
+    }
+  }
+
+  /** When there is something to do again. */
+  long deadline(long now) {
+    return flow == null ? Long.MAX_VALUE : flow.nextDeadline(now);
+  }
+
+  /** Whether nothing more is to be delivered. */
+  boolean delivered() {
+    return ended && delivered;
+  }
+
+  boolean ended() {
+    return ended;
+  }
+
+  /** Whether the program has said that its FIN follows. */
+  boolean shut() {
+    return (marks & Abi.MARK_SHUT) != 0;
+  }
+
+  Phase phase() {
+    return phase;
+  }
+
+  WireKind wire() {
+    return wire;
+  }
+
+  Flow flow() {
+    return flow;
+  }
+
+  long bytes() {
+    return doneBytes + (flow == null ? 0 : Math.max(0, ring.head() - start));
+  }
+
+  /** What the peer's agent is to know. */
+  LineMessage.Sending state() {
+    return new LineMessage.Sending(
+        started,
+        start,
+        channel,
+        sequence,
+        world.window(),
+        wire.ordinal(),
+        marks,
+        (int) ring.capacity(),
+        leave,
+        agreed,
+        done,
+        ended,
+        end);
+  }
+
+  void close() {
+    closeFlow();
+  }
+}

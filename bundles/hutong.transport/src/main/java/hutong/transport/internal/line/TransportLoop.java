@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.api.link.PeerId;
+import hutong.api.link.PeerLink;
+import hutong.api.os.Fd;
+import hutong.api.transport.LineInfo;
+import hutong.api.transport.LineSpec;
+import hutong.platform.BatchSockets;
+import hutong.platform.EventLoop;
+import hutong.platform.Events;
+import hutong.platform.Mapping;
+import hutong.platform.NanoClock;
+import hutong.platform.OsException;
+import hutong.platform.Poller;
+import hutong.transport.internal.datagram.Header;
+import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.wire.Wire;
+import java.io.IOException;
+import java.net.NetworkInterface;
+import java.net.SocketException;
+import java.nio.ByteBuffer;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.BitSet;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.function.Supplier;
+import java.util.random.RandomGenerator;
+
+/**
+ * All lines of an agent on one event loop, which blocks when nothing is to be done: bells of
+ * programs, datagrams, messages of the peers' agents, and time.
+ */
+final class TransportLoop implements LineWorld, AutoCloseable {
+  /** The topic of line messages on the link between agents. */
+  static final int TOPIC = 2;
+
+  private static final int MOST_CHANNELS = 1 << 16;
+  private static final long AGAIN_NS = 50_000_000;
+
+  /** How long a wire that did not answer is left alone. */
+  private static final long FAILED_NS = 30_000_000_000L;
+
+  private static final Duration SOON = Duration.ofMillis(1);
+
+  /** A line and what it holds of the operating system. */
+  private static final class Entry {
+    private final LightLine line;
+    private final Mapping memory;
+    private final Fd bell;
+    private final Fd programBell;
+    private boolean touched;
+
+    Entry(LightLine line, Mapping memory, Fd bell, Fd programBell) {
+      this.line = line;
+      this.memory = memory;
+      this.bell = bell;
+      this.programBell = programBell;
+    }
+  }
+
+  /** What goes wrong. */
+  interface Trouble {
+    /** Something that should not be. */
+    void warn(String text);
+
+    /** Adds one to a counter. */
+    void count(String name);
+  }
+
+  private final LightSettings settings;
+  private final Events events;
+  private final BatchSockets sockets;
+  private final NanoClock clock;
+  private final RandomGenerator random;
+  private final Trouble trouble;
+  private final Supplier<PeerLink> link;
+  private final EventLoop loop;
+  private final Map<Integer, Entry> byNumber = new HashMap<>();
+  private final Map<LightLine, Entry> byLine = new HashMap<>();
+  private final List<Entry> touched = new ArrayList<>();
+  private final BitSet channels = new BitSet();
+  private final Map<String, Long> failed = new HashMap<>();
+  private final Map<String, Boolean> probedBefore = new HashMap<>();
+  private final Map<String, WirePort> udp = new HashMap<>();
+  private final WirePort ethernet;
+  private EventLoop.Scheduled timer;
+  private long timerAt = Long.MAX_VALUE;
+
+  TransportLoop(
+      LightSettings settings,
+      Events events,
+      BatchSockets sockets,
+      NanoClock clock,
+      RandomGenerator random,
+      Trouble trouble,
+      Supplier<PeerLink> link)
+      throws OsException {
+    this.settings = settings;
+    this.events = events;
+    this.sockets = sockets;
+    this.clock = clock;
+    this.random = random;
+    this.trouble = trouble;
+    this.link = link;
+    this.loop =
+        new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
+    this.ethernet = port(this::openEthernet);
+  }
+
+  // ---------------------------------------------------------------- lines
+
+  /** Opens a line; on any thread. All that is given becomes the loop's. */
+  LightLine open(LineSpec spec, Mapping memory, Fd bell, Fd programBell) {
+    ByteBuffer bytes = memory.buffer();
+    LightLine line =
+        new LightLine(
+            spec, bytes, settings.ringSize(), settings.overSize(), () -> ring(programBell), this);
+    Entry entry = new Entry(line, memory, bell, programBell);
+    loop.execute(() -> begin(entry));
+    return line;
+  }
+
+  private void begin(Entry entry) {
+    Entry old = byNumber.put(entry.line.spec().number(), entry);
+    if (old != null) {
+      remove(old);
+    }
+    byLine.put(entry.line, entry);
+    try {
+      loop.add(entry.bell, Poller.IN | Poller.EDGE, bits -> onBell(entry));
+    } catch (OsException e) {
+      trouble.warn("a line cannot be watched: " + e.getMessage());
+      remove(entry);
+      return;
+    }
+    PeerLink now = link.get();
+    if (now != null) {
+      now.want(entry.line.spec().peer());
+    }
+    step(entry, entry.line::onBell);
+    flush();
+  }
+
+  private void onBell(Entry entry) {
+    step(entry, entry.line::onBell);
+    flush();
+  }
+
+  /** The program's end is gone; any thread. */
+  void programGone(LightLine line) {
+    later(
+        () -> {
+          Entry entry = byLine.get(line);
+          if (entry != null) {
+            step(entry, line::onProgramGone);
+            flush();
+          }
+        });
+  }
+
+  /** Does something with a line, and then all that follows from it; the caller flushes. */
+  private void step(Entry entry, Runnable what) {
+    if (byLine.get(entry.line) != entry) {
+      return; // it was closed meanwhile
+    }
+    try {
+      what.run();
+      long now = now();
+      entry.line.produce(now);
+      tell(entry);
+      now = now();
+      if (entry.line.finished(now)) {
+        remove(entry);
+      } else {
+        wakeAt(entry.line.deadline(now), now);
+      }
+    } catch (Hostile e) {
+      trouble.count("transport.hostile");
+      trouble.warn(
+          "line " + Integer.toHexString(entry.line.spec().number()) + " is cut: " + e.getMessage());
+      entry.line.cut();
+      remove(entry);
+    }
+  }
+
+  private void tell(Entry entry) {
+    LineMessage message = entry.line.message();
+    if (message == null) {
+      return;
+    }
+    PeerLink now = link.get();
+    PeerId peer = entry.line.spec().peer();
+    try {
+      if (now == null) {
+        throw new IOException("there is no link");
+      }
+      now.send(peer, TOPIC, message.encode());
+    } catch (IOException e) {
+      entry.line.onLink(); // said again when the link is there, or has room
+      if (now != null && now.up(peer)) {
+        wakeAt(now() + AGAIN_NS, now());
+      } else {
+        entry.line.silent();
+      }
+    }
+  }
+
+  private void remove(Entry entry) {
+    entry.line.close();
+    byLine.remove(entry.line);
+    byNumber.remove(entry.line.spec().number(), entry);
+    loop.remove(entry.bell);
+    entry.bell.close();
+    entry.programBell.close();
+    entry.memory.close();
+  }
+
+  private void ring(Fd bell) {
+    try {
+      events.ring(bell);
+    } catch (OsException e) {
+      trouble.count("transport.bell");
+    }
+  }
+
+  // ---------------------------------------------------------------- the peers' agents
+
+  /** A message came; any thread. */
+  void onMessage(PeerId from, byte[] payload) {
+    later(
+        () -> {
+          LineMessage message = LineMessage.decode(payload);
+          if (message == null) {
+            trouble.count("transport.message.malformed");
+            return;
+          }
+          Entry entry = byNumber.get(message.peerNumber());
+          if (entry == null
+              || !entry.line.spec().peer().equals(from)
+              || entry.line.spec().peerNumber() != message.number()) {
+            trouble.count("transport.message.unknown");
+            return;
+          }
+          step(entry, () -> entry.line.onMessage(message));
+          flush();
+        });
+  }
+
+  /** The link to a peer's agent is there; any thread. */
+  void onLinkUp(PeerId peer) {
+    later(
+        () -> {
+          for (Entry entry : List.copyOf(byLine.values())) {
+            if (entry.line.spec().peer().equals(peer)) {
+              step(entry, entry.line::onLink);
+            }
+          }
+          flush();
+        });
+  }
+
+  private void later(Runnable task) {
+    try {
+      loop.execute(task);
+    } catch (RejectedExecutionException e) {
+      // closing
+    }
+  }
+
+  // ---------------------------------------------------------------- time
+
+  private void wakeAt(long due, long now) {
+    if (due == Long.MAX_VALUE || timerAt != Long.MAX_VALUE && timerAt - due <= 0) {
+      return;
+    }
+    if (timer != null) {
+      timer.cancel();
+    }
+    timerAt = due;
+    Duration delay = Duration.ofNanos(Math.max(0, due - now));
+    timer = loop.schedule(delay.isZero() ? SOON : delay, this::onTimer);
+  }
+
+  private void onTimer() {
+    timer = null;
+    timerAt = Long.MAX_VALUE;
+    long now = now();
+    for (Entry entry : List.copyOf(byLine.values())) {
+      long due = entry.line.deadline(now);
+      if (due - now <= 0 || entry.line.hasNews()) {
+        step(entry, () -> entry.line.onTime(now));
+      } else {
+        wakeAt(due, now);
+      }
+    }
+    flush();
+  }
+
+  // ---------------------------------------------------------------- wires
+
+  private WirePort port(WirePort.Opener opener) {
+    WirePort[] self = new WirePort[1];
+    self[0] = new WirePort(loop, opener, bits -> onInput(self[0]), this::touch);
+    return self[0];
+  }
+
+  private Wire openEthernet() throws OsException {
+    return Wire.ethernet(sockets, settings.interfaceName(), settings.etherType(), mtu());
+  }
+
+  private int mtu() {
+    try {
+      NetworkInterface found = NetworkInterface.getByName(settings.interfaceName());
+      return found == null ? 1500 : Math.min(found.getMTU(), 65_507);
+    } catch (SocketException e) {
+      return 1500;
+    }
+  }
+
+  private WirePort port(WireKind kind, byte[] local) {
+    boolean wanted = settings.wire() == WireKind.NONE || settings.wire() == kind;
+    if (!wanted || kind == WireKind.NONE) {
+      return null;
+    }
+    if (kind == WireKind.ETHERNET) {
+      return ethernet;
+    }
+    return udp.computeIfAbsent(
+        Arrays.toString(local),
+        key -> port(() -> Wire.udp(sockets, local, settings.udpPort(), mtu())));
+  }
+
+  private void onInput(WirePort port) {
+    port.receive(now());
+    for (int i = 0; i < touched.size(); i++) {
+      Entry entry = touched.get(i);
+      entry.touched = false;
+      step(entry, () -> {});
+    }
+    touched.clear();
+    flush();
+  }
+
+  private void touch(LightLine line) {
+    Entry entry = byLine.get(line);
+    if (entry != null && !entry.touched) {
+      entry.touched = true;
+      touched.add(entry);
+    }
+  }
+
+  private void flush() {
+    ethernet.flush();
+    for (WirePort port : udp.values()) {
+      port.flush();
+    }
+  }
+
+  // ---------------------------------------------------------------- LineWorld
+
+  @Override
+  public long now() {
+    return clock.nanoTime();
+  }
+
+  @Override
+  public RandomGenerator random() {
+    return random;
+  }
+
+  @Override
+  public int reserve() {
+    int index = channels.nextClearBit(1);
+    if (index >= MOST_CHANNELS) {
+      return 0;
+    }
+    channels.set(index);
+    return Header.channel(index, random.nextInt() & 0xffff);
+  }
+
+  @Override
+  public void release(int channel) {
+    channels.clear(Header.index(channel));
+  }
+
+  @Override
+  public int datagramBytes(WireKind kind, byte[] localAddress) {
+    WirePort port = port(kind, localAddress);
+    return port == null ? 0 : port.datagramBytes();
+  }
+
+  @Override
+  public FlowRoute attach(WireKind kind, LightLine line, Flow flow) {
+    LineSpec spec = line.spec();
+    WirePort port = port(kind, spec.localAddress());
+    if (kind == WireKind.UDP) {
+      return port.attach(line, flow, spec.peerAddress(), settings.udpPort());
+    }
+    byte[] mac = new byte[6];
+    for (int i = 0; i < mac.length; i++) {
+      mac[i] = (byte) (spec.peerMac() >>> (40 - 8 * i));
+    }
+    return port.attach(line, flow, mac, 0);
+  }
+
+  @Override
+  public WireKind choose(LightLine line, int peerEthernetBytes, int peerUdpBytes) {
+    if (settings.inter() == LightSettings.Inter.TCP) {
+      return WireKind.NONE;
+    }
+    byte[] here = line.spec().localAddress();
+    for (WireKind kind : new WireKind[] {WireKind.ETHERNET, WireKind.UDP}) {
+      int theirs = kind == WireKind.ETHERNET ? peerEthernetBytes : peerUdpBytes;
+      Long until = failed.get(key(kind, line));
+      if (theirs > 0 && datagramBytes(kind, here) > 0 && (until == null || until - now() <= 0)) {
+        return kind;
+      }
+    }
+    return WireKind.NONE;
+  }
+
+  private static String key(WireKind kind, LightLine line) {
+    return kind + " " + line.spec().peer();
+  }
+
+  @Override
+  public boolean probed(WireKind kind, LightLine line) {
+    return probedBefore.containsKey(key(kind, line));
+  }
+
+  @Override
+  public void noteProbed(WireKind kind, LightLine line) {
+    probedBefore.put(key(kind, line), true);
+    failed.remove(key(kind, line));
+  }
+
+  @Override
+  public void noteFailed(WireKind kind, LightLine line) {
+    trouble.count("transport.wire.failed");
+    trouble.warn("no answer by " + kind.text() + " from " + line.spec().peer());
+    probedBefore.remove(key(kind, line));
+    failed.put(key(kind, line), now() + FAILED_NS);
+    loop.schedule(Duration.ofNanos(FAILED_NS + AGAIN_NS), this::reconsider);
+  }
+
+  private void reconsider() {
+    for (Entry entry : List.copyOf(byLine.values())) {
+      step(entry, entry.line::reconsider);
+    }
+    flush();
+  }
+
+  @Override
+  public int window() {
+    return settings.window();
+  }
+
+  @Override
+  public long endPatienceNs() {
+    return settings.endPatienceNs();
+  }
+
+  // ---------------------------------------------------------------- display and end
+
+  /** All lines, sorted by number; on the loop. */
+  List<LineInfo> infos() {
+    return byLine.keySet().stream()
+        .map(LightLine::info)
+        .sorted(Comparator.comparingInt(LineInfo::number))
+        .toList();
+  }
+
+  EventLoop loop() {
+    return loop;
+  }
+
+  /** Ends the thread; what stands between programs stays in their segments. */
+  @Override
+  public void close() {
+    loop.close();
+    List.copyOf(byLine.values()).forEach(this::remove);
+    ethernet.close();
+    udp.values().forEach(WirePort::close);
+  }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.platform.BatchSocket;
+import hutong.platform.EventLoop;
+import hutong.platform.OsException;
+import hutong.platform.Poller;
+import hutong.transport.internal.datagram.DropCause;
+import hutong.transport.internal.datagram.Header;
+import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowTable;
+import hutong.transport.internal.wire.Wire;
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+
+/**
+ * One socket with the flows that use it. An interface that goes away is looked for again; until it
+ * is there the flows find that nothing answers. One thread.
+ */
+final class WirePort implements AutoCloseable {
+  /** Opens the socket. */
+  @FunctionalInterface
+  interface Opener {
+    /** Opens it, or throws when that cannot be now. */
+    Wire open() throws OsException;
+  }
+
+  /** Told of a line that has to look at its flows. */
+  @FunctionalInterface
+  interface Touched {
+    /** Datagrams for it have come. */
+    void touched(LightLine line);
+  }
+
+  /** Calls that take what has come, before others get their turn. */
+  private static final int TURNS = 16;
+
+  private final EventLoop loop;
+  private final Opener opener;
+  private final Poller.Handler onInput;
+  private final Touched touched;
+  private final FlowTable table = new FlowTable();
+  private final Wire.Taker taker = this::take;
+  private LightLine[] lines = new LightLine[64];
+  private Wire wire;
+  private int generation;
+  private long now;
+
+  WirePort(EventLoop loop, Opener opener, Poller.Handler onInput, Touched touched) {
+    this.loop = loop;
+    this.opener = opener;
+    this.onInput = onInput;
+    this.touched = touched;
+  }
+
+  /** Opens the socket if it is not open; false when that cannot be now. */
+  boolean open() {
+    if (wire != null) {
+      return true;
+    }
+    try {
+      Wire opened = opener.open();
+      try {
+        loop.add(opened.fd(), Poller.IN, onInput);
+      } catch (OsException e) {
+        opened.close();
+        return false;
+      }
+      wire = opened;
+      generation++;
+      return true;
+    } catch (OsException e) {
+      return false;
+    }
+  }
+
+  /** The largest datagram; 0 while the socket cannot be opened. */
+  int datagramBytes() {
+    return open() ? wire.datagramBytes() : 0;
+  }
+
+  /** Puts a flow on the wire. */
+  LineWorld.FlowRoute attach(LightLine line, Flow flow, byte[] address, int port) {
+    Route route = new Route(address, port);
+    route.refresh();
+    table.open(flow, route.number);
+    int index = Header.index(flow.localChannel());
+    if (index >= lines.length) {
+      lines = Arrays.copyOf(lines, Integer.highestOneBit(index) << 1);
+    }
+    lines[index] = line;
+    return route;
+  }
+
+  /** Takes what has come, as far as its turn goes; the caller sends afterwards. */
+  void receive(long time) {
+    now = time;
+    try {
+      for (int i = 0; wire != null && i < TURNS && wire.receive(taker) > 0; i++) {
+        // until nothing is there
+      }
+    } catch (OsException e) {
+      lose();
+    }
+  }
+
+  private void take(ByteBuffer datagram, long sender) {
+    int index =
+        datagram.remaining() < Header.BYTES
+            ? -1
+            : Header.index(datagram.getInt(datagram.position() + Header.CHANNEL));
+    DropCause cause = table.receive(datagram, sender, now);
+    if (cause == DropCause.NONE || cause == DropCause.DUPLICATE) {
+      touched.touched(lines[index]);
+    }
+  }
+
+  /** Sends what was taken from the flows. */
+  void flush() {
+    if (wire != null) {
+      wire.flush();
+    }
+  }
+
+  /** Datagrams dropped before they reached a flow. */
+  long drops(DropCause cause) {
+    return table.drops(cause);
+  }
+
+  private void lose() {
+    if (wire != null) {
+      loop.remove(wire.fd());
+      wire.close();
+      wire = null;
+    }
+  }
+
+  @Override
+  public void close() {
+    lose();
+  }
+
+  /** A flow's way. */
+  private final class Route implements LineWorld.FlowRoute {
+    private final byte[] address;
+    private final int port;
+    private BatchSocket.Target target;
+    private long number;
+    private int made;
+
+    Route(byte[] address, int port) {
+      this.address = address;
+      this.port = port;
+    }
+
+    /** The target of the socket that there is now. */
+    boolean refresh() {
+      if (!open()) {
+        return false;
+      }
+      if (made != generation) {
+        target = wire.target(address, port);
+        number = target.number();
+        made = generation;
+      }
+      return true;
+    }
+
+    @Override
+    public void produce(Flow flow, long time) {
+      if (!refresh()) {
+        return;
+      }
+      while (!wire.produce(flow, target, time)) {
+        // the batch was full
+      }
+    }
+
+    @Override
+    public void detach(Flow flow) {
+      table.close(flow);
+    }
+  }
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * remote.c - what is different when the peer is on another host and an agent stands at the other end of the segment.
+ *
+ * TCP and the ring are no longer ordered with each other: the FIN overtakes what the light protocol still carries.  So
+ * TCP's end is only a hint (rule 17): the stream's is where the agents say that it is, and what has come by then is in
+ * the ring.  A writer does not end a round by itself but asks its agent, who agrees an offset with the other one and
+ * stops it (D5); so no byte comes by TCP before this host knows that it comes that way.
+ */
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "real.h"
+#include "conn.h"
+
+#define END_PATIENCE_NS (60000 * NS_PER_MS) /* the agent's own limit is shorter; this is for one that is not there */
+#define LEAVE_PATIENCE_NS (10000 * NS_PER_MS)
+
+/* May bytes still come by the ring, whatever TCP says?  The last round is not over, and nobody has named the end. */
+bool remote_end_open(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+	uint32_t round = LOAD(&e->rx_round);
+
+	return conn_is_remote(c) && c->seg && round && LOAD_ACQ(&c->rx.dir->prod_done) != round &&
+	       !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_END);
+}
+
+/* The FIN has come: the agent is to find out where the stream ends. */
+void remote_ask_end(struct conn *c)
+{
+	struct hut_dir *d = c->rx.dir;
+
+	if (LOAD(&d->cons_mark) & HUT_MARK_FIN)
+		return;
+	c->fin_ns = now_ns();
+	if (!(__atomic_fetch_or(&d->cons_mark, HUT_MARK_FIN, __ATOMIC_ACQ_REL) & HUT_MARK_FIN))
+		conn_ring_peer(c);
+}
+
+/* TCP has nothing more for the reader.  From now on only the doorbell tells it anything. */
+void remote_tcp_ended(struct conn *c)
+{
+	remote_ask_end(c);
+	if (!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)) {
+		conn_set_flags(c->end, HUT_ENDF_EARLY);
+		conn_changed(c);
+	}
+}
+
+static void no_longer_early(struct conn *c, bool cut)
+{
+	if (cut) {
+		c->err = ECONNRESET;
+		conn_set_flags(c->end, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
+	}
+	/* Release: whoever sees the flag gone sees the error too. */
+	__atomic_fetch_and(&c->end->flags, ~(uint32_t)HUT_ENDF_EARLY, __ATOMIC_ACQ_REL);
+	conn_changed(c);
+}
+
+/* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */
+bool remote_early(struct conn *c)
+{
+	uint32_t mark;
+
+	if (LIKELY(!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)))
+		return false;
+	mark = LOAD_ACQ(&c->rx.dir->prod_mark);
+	if (mark & HUT_MARK_CUT)
+		no_longer_early(c, true);
+	else if (!remote_end_open(c))
+		no_longer_early(c, false);
+	else if (now_ns() - c->fin_ns >= END_PATIENCE_NS)
+		no_longer_early(c, true);
+	else
+		return true;
+	return false;
+}
+
+/* When a sleeper has to look again although nobody rings. */
+uint64_t remote_due_ns(const struct conn *c)
+{
+	return LOAD(&c->end->flags) & HUT_ENDF_EARLY ? c->fin_ns + END_PATIENCE_NS : NS_FOREVER;
+}
+
+/* The kernel's answer about the socket, without an end that may not be the stream's. */
+short remote_hide_end(struct conn *c, int fd, short got)
+{
+	int queued = 0;
+
+	if (!(got & (POLLRDHUP | POLLHUP)) || !remote_end_open(c))
+		return got;
+	remote_ask_end(c);
+	got &= (short)~(POLLRDHUP | POLLHUP);
+	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) || !raw_begin(c, fd))
+		return got;
+	bool none = REAL(ioctl)(fd, SIOCINQ, &queued) == 0 && queued == 0;
+
+	raw_end(c);
+	if (!none)
+		return got;
+	remote_tcp_ended(c);
+	return got & (short)~(POLLIN | POLLRDNORM);
+}
+
+/*
+ * rx_lock held.  TCP gives no more bytes: what the ring holds from here on comes next, since the writer's agent carries
+ * on what a writer that went away has left in its own.
+ */
+enum remote_next remote_after_tcp(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	uint64_t at = e->tcp_in + e->ring_in, tail;
+
+	if (!c->seg || !e->rx_round)
+		return REMOTE_OVER;
+	if (LOAD_ACQ(&c->rx.dir->prod_round) == e->rx_round && LOAD_ACQ(&c->rx.dir->prod_done) != e->rx_round) {
+		if (e->flags & HUT_ENDF_ARMED)
+			return REMOTE_MORE; /* conn_start_rx() has not been called yet */
+		if (at >= LOAD(&c->rx.dir->start) && conn_rx_rest(c, at, &tail))
+			return REMOTE_MORE;
+	}
+	if (!remote_end_open(c))
+		return REMOTE_OVER;
+	remote_tcp_ended(c);
+	return REMOTE_WAIT;
+}
+
+/* Without a lock: would remote_after_tcp() find bytes? */
+bool remote_rest(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+	uint64_t at = LOAD(&e->tcp_in) + LOAD(&e->ring_in);
+	uint32_t round = LOAD(&e->rx_round);
+
+	return c->seg && round && LOAD_ACQ(&c->rx.dir->prod_round) == round &&
+	       LOAD_ACQ(&c->rx.dir->prod_done) != round &&
+	       ((LOAD(&e->flags) & HUT_ENDF_ARMED) ||
+		(at >= LOAD(&c->rx.dir->start) && LOAD_ACQ(&c->rx.dir->tail) > at));
+}
+
+/* The writer asks to be stopped. */
+void remote_ask_back(struct conn *c)
+{
+	if (!(__atomic_fetch_or(&c->tx.dir->prod_mark, HUT_MARK_BACK, __ATOMIC_ACQ_REL) & HUT_MARK_BACK))
+		conn_ring_peer(c);
+}
+
+/* The writer has been stopped, as it asked or not. */
+void remote_is_back(struct conn *c)
+{
+	__atomic_fetch_and(&c->tx.dir->prod_mark, ~(uint32_t)HUT_MARK_BACK, __ATOMIC_ACQ_REL);
+}
+
+/*
+ * We have stopped as a reader and said LEFT: waits until the far writer's agent has agreed to that, since until then it
+ * may have closed over bytes that only the ring can bring.  False: they are lost to a reader without the ring.
+ */
+bool remote_leave_agreed(struct conn *c)
+{
+	const struct hut_dir *d = c->rx.dir;
+	uint64_t until = now_ns() + LEAVE_PATIENCE_NS;
+
+	while (LOAD(&c->end->rx_round) && LOAD_ACQ(&d->prod_done) != LOAD(&c->end->rx_round)) {
+		uint32_t mark = LOAD_ACQ(&d->prod_mark);
+
+		if (mark & HUT_MARK_CUT)
+			return false;
+		if (mark & HUT_MARK_AGREED)
+			return true;
+		if (mark & HUT_MARK_END)
+			return LOAD_ACQ(&d->prod_round) != LOAD(&c->end->rx_round) ||
+			       LOAD_ACQ(&d->tail) <= LOAD(&c->end->tcp_in) + LOAD(&c->end->ring_in);
+		if (now_ns() >= until)
+			return false;
+		REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS / 2 }, NULL);
+	}
+	return true;
+}
