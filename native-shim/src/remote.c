@@ -121,6 +121,10 @@ enum remote_next remote_after_tcp(struct conn *c)
 			return REMOTE_MORE; /* conn_start_rx() has not been called yet */
 		if (at >= LOAD(&c->rx.dir->start) && conn_rx_rest(c, at, &tail))
 			return REMOTE_MORE;
+		tail = LOAD_ACQ(&c->rx.dir->tail);
+		/* What is in the ring has come by TCP already: its room is wanted for what follows. */
+		if (tail > e->rx_head && tail <= at && ring_take(&c->rx, e, tail - e->rx_head))
+			conn_ring_peer(c);
 	}
 	if (!remote_end_open(c))
 		return REMOTE_OVER;

@@ -9,6 +9,7 @@ import hutong.api.intercept.Connections;
 import hutong.api.intercept.Reason;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
+import hutong.api.transport.LightTransport;
 import java.lang.management.ManagementFactory;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -35,6 +36,7 @@ import org.osgi.service.component.annotations.ReferencePolicyOption;
       "osgi.command.function=vms",
       "osgi.command.function=channels",
       "osgi.command.function=conns",
+      "osgi.command.function=lines",
       "osgi.command.function=reasons",
       "osgi.command.function=stats",
       "osgi.command.function=log"
@@ -61,6 +63,12 @@ public final class HutongCommands {
       cardinality = ReferenceCardinality.OPTIONAL,
       policyOption = ReferencePolicyOption.GREEDY)
   volatile Connections connections;
+
+  @Reference(
+      policy = ReferencePolicy.DYNAMIC,
+      cardinality = ReferenceCardinality.OPTIONAL,
+      policyOption = ReferencePolicyOption.GREEDY)
+  volatile LightTransport transport;
 
   @Reference(
       policy = ReferencePolicy.DYNAMIC,
@@ -132,6 +140,34 @@ public final class HutongCommands {
                 "pids"),
             rows,
             "no channels in use");
+  }
+
+  /** The connections between hosts. */
+  @Descriptor("lists what the light protocol carries between hosts: wire, state, bytes, datagrams")
+  public String lines(
+      @Descriptor(JSON_HELP) @Parameter(names = JSON, presentValue = "true", absentValue = "false")
+          boolean json,
+      @Descriptor(REST_HELP) Object... rest) {
+    requireNothing("lines", rest);
+    LightTransport service = require(transport, "light protocol", "hutong.transport");
+    List<Map<String, Object>> rows = service.lines().stream().map(Views::line).toList();
+    return json
+        ? Json.write(rows)
+        : Table.render(
+            List.of(
+                "number",
+                "peer",
+                "wire",
+                "sends",
+                "receives",
+                "bytesOut",
+                "bytesIn",
+                "datagramsOut",
+                "datagramsIn",
+                "resent",
+                "dropped"),
+            rows,
+            "nothing is carried between hosts");
   }
 
   /** The intercepted connections. */

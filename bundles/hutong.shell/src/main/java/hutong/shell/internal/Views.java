@@ -9,6 +9,7 @@ import hutong.api.intercept.PolicyControl;
 import hutong.api.intercept.Reason;
 import hutong.api.intercept.WhyInfo;
 import hutong.api.telemetry.EventLog;
+import hutong.api.transport.LineInfo;
 import java.time.Instant;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -44,6 +45,22 @@ final class Views {
     row.put("bytesIn", c.bytesIn());
     row.put("bytesOut", c.bytesOut());
     row.put("pids", c.pids());
+    return row;
+  }
+
+  static Map<String, Object> line(LineInfo l) {
+    Map<String, Object> row = new LinkedHashMap<>();
+    row.put("number", Integer.toUnsignedLong(l.number()));
+    row.put("peer", l.peer().toString());
+    row.put("wire", l.wire());
+    row.put("sends", l.sends());
+    row.put("receives", l.receives());
+    row.put("bytesOut", l.bytesOut());
+    row.put("bytesIn", l.bytesIn());
+    row.put("datagramsOut", l.datagramsOut());
+    row.put("datagramsIn", l.datagramsIn());
+    row.put("resent", l.resent());
+    row.put("dropped", l.dropped());
     return row;
   }
 

@@ -8,7 +8,6 @@ final class FlowNotes implements FlowListener {
   boolean probed;
   boolean ended;
   long endedAt;
-  boolean endDelivered;
   WireFailure failure;
 
   @Override
@@ -23,9 +22,7 @@ final class FlowNotes implements FlowListener {
   }
 
   @Override
-  public void endDelivered(long offset) {
-    endDelivered = true;
-  }
+  public void endDelivered(long offset) {}
 
   @Override
   public void sendingLeft(long offset) {}

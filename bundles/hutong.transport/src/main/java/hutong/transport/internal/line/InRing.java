@@ -114,6 +114,19 @@ final class InRing implements ReceiveBuffer {
     }
   }
 
+  /**
+   * The far program will send by TCP what the program did not take: what comes by the ring after
+   * all is behind that, and must not be taken first.
+   */
+  void accept(int round) {
+    long turn = Words.getLong(memory, DIR + DirLayout.TURN);
+    while (Turn.is(turn, round, Abi.TURN_STOPPED)
+        && !Words.compareAndSet(
+            memory, DIR + DirLayout.TURN, turn, Turn.of(round, Abi.TURN_OWED, turn))) {
+      turn = Words.getLong(memory, DIR + DirLayout.TURN);
+    }
+  }
+
   /** The round is over: the program may arm the next one. */
   void done(int round) {
     // Release: nothing of this round is touched any more.

@@ -65,6 +65,9 @@ final class Incoming {
 
   void onPeer(LineMessage.Sending said) {
     peer = said;
+    if (round != 0 && said.agreed() == round && phase == Phase.LEFT) {
+      ring.accept(round);
+    }
     boolean current = round != 0 && said.started() == round && said.done() != round;
     // A round that the program has stopped is opened only if the far program has closed over it.
     if (current && flow == null && (phase == Phase.ARMED || phase == Phase.LEFT && said.ended())) {
@@ -185,6 +188,7 @@ final class Incoming {
     told = true;
     ring.writerIs((peer.marks() & Abi.MARK_HALF_CLOSE) | Abi.MARK_SHUT | Abi.MARK_END);
     line.ringProgram();
+    line.changed();
   }
 
   /** The rest will not come. */
@@ -315,6 +319,7 @@ final class Incoming {
         stoppedAt,
         marks,
         ask,
+        told,
         announced ? ring.consumed() : 0);
   }
 

@@ -17,7 +17,7 @@ final class LightLine {
   private static final long RETRY_NS = 2_000_000;
   private static final long LONGEST_RETRY_NS = 500_000_000;
 
-  /** How long what a program left may take to be delivered. */
+  /** How long a line whose program is gone waits for a sign of the peer's agent. */
   private static final long LINGER_NS = 60_000_000_000L;
 
   private final LineSpec spec;
@@ -33,7 +33,8 @@ final class LightLine {
   private boolean peerGone;
   private boolean rang;
   private boolean unheard;
-  private long goneAt;
+  private long signAt;
+  private long signIn;
   private long retryAt = Long.MAX_VALUE;
   private long retryNs = RETRY_NS;
 
@@ -99,7 +100,12 @@ final class LightLine {
       answer = true;
     }
     heard = true;
-    peerGone |= message.bye();
+    sign();
+    if (message.bye()) {
+      peerGone = true;
+      look();
+      return; // it may be an answer that knows of nothing else
+    }
     look();
     out.onPeer(message.receiving());
     in.onPeer(message.sending());
@@ -116,10 +122,14 @@ final class LightLine {
   void onProgramGone() {
     if (!gone) {
       gone = true;
-      goneAt = world.now();
+      sign();
       look();
-      onTime(goneAt);
+      onTime(world.now());
     }
+  }
+
+  private void sign() {
+    signAt = world.now();
   }
 
   /** Something that was put off is due. */
@@ -170,6 +180,10 @@ final class LightLine {
   void produce(long now) {
     in.produce(now);
     out.produce(now);
+    if (gone && out.flow() != null && out.flow().counters().datagramsIn != signIn) {
+      signIn = out.flow().counters().datagramsIn;
+      sign();
+    }
     if (rang) {
       rang = false;
       bell.ring();
@@ -190,7 +204,7 @@ final class LightLine {
   /** When there is something to do without an event. */
   long deadline(long now) {
     long deadline = Math.min(in.deadline(now), out.deadline(now));
-    return Math.min(deadline, gone ? Math.min(retryAt, goneAt + LINGER_NS) : retryAt);
+    return Math.min(deadline, gone ? Math.min(retryAt, signAt + LINGER_NS) : retryAt);
   }
 
   private boolean over() {
@@ -199,7 +213,7 @@ final class LightLine {
 
   /** Whether the line may be closed: the last message has been taken. */
   boolean finished(long now) {
-    return !changed && !answer && (over() || gone && now - goneAt >= LINGER_NS);
+    return !changed && !answer && (over() || gone && now - signAt >= LINGER_NS);
   }
 
   void close() {

@@ -16,7 +16,7 @@ import java.nio.ByteBuffer;
  *  24  u16 window  u16 zero   28 bytes of its ring
  *  32  u16 largest datagram on Ethernet, 0: not offered    34 the same on UDP
  *  36  opened round     40 stopped round     44 u64 stopped at
- *  52  u8 marks    u8 asks for the end    u16 zero
+ *  52  u8 marks    u8 1: asks for the end, 2: its program knows it    u16 zero
  *  56  u64 consumed
  *      The direction that the sender sends:
  *  64  started round    68 u64 S             76 H-chan     80 first H-seq
@@ -51,6 +51,7 @@ record LineMessage(
    * @param stoppedAt where
    * @param marks what its program's reader has become, {@code enum hut_cons_mark}
    * @param ask its program has seen the FIN and waits for the end (rule 17)
+   * @param told its program has all bytes, and knows the end
    * @param consumed what its program has consumed of the ring
    */
   record Receiving(
@@ -66,6 +67,7 @@ record LineMessage(
       long stoppedAt,
       int marks,
       boolean ask,
+      boolean told,
       long consumed) {}
 
   /**
@@ -100,6 +102,17 @@ record LineMessage(
       boolean ended,
       long end) {}
 
+  /** The answer to one who speaks of a line that is over here. */
+  static LineMessage goodbye(LineMessage to) {
+    return new LineMessage(
+        to.peerNumber,
+        to.number,
+        false,
+        true,
+        new Receiving(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, 0),
+        new Sending(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, -1));
+  }
+
   byte[] encode() {
     ByteBuffer out = ByteBuffer.allocate(BYTES);
     out.put((byte) VERSION).put((byte) ((fresh ? FRESH : 0) | (bye ? BYE : 0))).putShort((short) 0);
@@ -109,7 +122,10 @@ record LineMessage(
     out.putShort((short) r.window).putShort((short) 0).putInt(r.room);
     out.putShort((short) r.ethernetBytes).putShort((short) r.udpBytes);
     out.putInt(r.opened).putInt(r.stopped).putLong(r.stoppedAt);
-    out.put((byte) r.marks).put((byte) (r.ask ? 1 : 0)).putShort((short) 0).putLong(r.consumed);
+    out.put((byte) r.marks)
+        .put((byte) ((r.ask ? 1 : 0) | (r.told ? 2 : 0)))
+        .putShort((short) 0)
+        .putLong(r.consumed);
     Sending s = sending;
     out.putInt(s.started).putLong(s.start).putInt(s.channel).putInt(s.sequence);
     out.putShort((short) s.window).put((byte) s.wire).put((byte) s.marks).putInt(s.room);
@@ -144,7 +160,7 @@ record LineMessage(
     int stopped = in.getInt();
     long stoppedAt = in.getLong();
     int marks = in.get();
-    boolean ask = in.get() != 0;
+    int end = in.get();
     in.getShort();
     Receiving receiving =
         new Receiving(
@@ -159,7 +175,8 @@ record LineMessage(
             stopped,
             stoppedAt,
             marks,
-            ask,
+            (end & 1) != 0,
+            (end & 2) != 0,
             in.getLong());
     int started = in.getInt();
     long start = in.getLong();

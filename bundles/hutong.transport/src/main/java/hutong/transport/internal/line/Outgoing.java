@@ -85,6 +85,10 @@ final class Outgoing {
     if (said.ask()) {
       checkEnd();
     }
+    if (said.told() && ended && !delivered) {
+      delivered = true;
+      line.changed();
+    }
   }
 
   private boolean isStarted() {
@@ -255,7 +259,6 @@ final class Outgoing {
         flow.end(end, world.now());
       }
     }
-    delivered = end < 0;
     line.changed();
   }
 
@@ -282,10 +285,6 @@ final class Outgoing {
       notes.failure = null;
       world.noteFailed(wire, line);
       leaveWire();
-    }
-    if (notes.endDelivered && !delivered) {
-      delivered = true;
-      line.changed();
     }
   }
 

@@ -245,11 +245,26 @@ final class TransportLoop implements LineWorld, AutoCloseable {
               || !entry.line.spec().peer().equals(from)
               || entry.line.spec().peerNumber() != message.number()) {
             trouble.count("transport.message.unknown");
+            if (!message.fresh() && !message.bye()) {
+              farewell(from, message);
+            }
             return;
           }
           step(entry, () -> entry.line.onMessage(message));
           flush();
         });
+  }
+
+  /** It has heard of a line here, so there was one. */
+  private void farewell(PeerId peer, LineMessage message) {
+    PeerLink now = link.get();
+    try {
+      if (now != null) {
+        now.send(peer, TOPIC, LineMessage.goodbye(message).encode());
+      }
+    } catch (IOException e) {
+      trouble.count("transport.message.unsent"); // it will ask again
+    }
   }
 
   /** The link to a peer's agent is there; any thread. */

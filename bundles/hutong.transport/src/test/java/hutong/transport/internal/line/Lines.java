@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.api.link.PeerId;
+import hutong.api.transport.LineSpec;
+import hutong.transport.internal.datagram.Header;
+import hutong.transport.internal.engine.DatagramBatch;
+import hutong.transport.internal.engine.Flow;
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.PriorityQueue;
+import java.util.Random;
+import java.util.random.RandomGenerator;
+
+/** Two programs, their agents' lines, the link and the wire between them, in simulated time. */
+final class Lines {
+  private static final int MTU = 600;
+  private static final int RING = 8192;
+  private static final int OVER = 16384;
+
+  private record Event(long at, long serial, Runnable what) implements Comparable<Event> {
+    @Override
+    public int compareTo(Event other) {
+      int order = Long.compare(at, other.at);
+      return order != 0 ? order : Long.compare(serial, other.serial);
+    }
+  }
+
+  /** One end: program, agent, and what the agent works with. */
+  final class End implements LineWorld {
+    final Program program;
+    final LightLine line;
+    final int number;
+    private final Program.Tcp out;
+    private final Map<Integer, Flow> flows = new HashMap<>();
+    private final DatagramBatch batch = new DatagramBatch(64, MTU);
+    private int channels = 1;
+    End peer;
+    boolean wanted = true;
+    boolean removed;
+    boolean wireDown;
+    private long wakeAt = Long.MAX_VALUE;
+
+    End(int number, Program.Tcp out, Program.Tcp in) {
+      this.number = number;
+      this.out = out;
+      this.program = new Program(RING, OVER, number, 3 - number, out, in, this::ringAgent);
+      this.line =
+          new LightLine(
+              new LineSpec(
+                  new PeerId("host" + (3 - number), 1),
+                  number,
+                  3 - number,
+                  0,
+                  new byte[4],
+                  new byte[4],
+                  out::finSent),
+              program.memory,
+              RING,
+              OVER,
+              () -> {},
+              this);
+    }
+
+    private void ringAgent() {
+      after(random.nextInt(50_000), () -> step(line::onBell));
+    }
+
+    void step(Runnable what) {
+      if (removed) {
+        return;
+      }
+      what.run();
+      line.produce(now);
+      LineMessage message = line.message();
+      if (message != null) {
+        if (linkUp) {
+          int life = linkLife;
+          LineMessage sent = LineMessage.decode(message.encode());
+          messageAt = Math.max(messageAt, now + random.nextInt(200_000));
+          at(
+              messageAt,
+              () -> {
+                if (linkLife == life && peer.removed && !sent.fresh() && !sent.bye()) {
+                  step(() -> line.onMessage(LineMessage.goodbye(sent)));
+                } else if (linkLife == life) {
+                  peer.step(() -> peer.line.onMessage(sent));
+                }
+              });
+        } else {
+          line.onLink();
+          line.silent();
+        }
+      }
+      if (line.finished(now)) {
+        removed = true;
+        line.close();
+        return;
+      }
+      long due = line.deadline(now);
+      if (due < wakeAt) {
+        wakeAt = due;
+        at(
+            Math.max(due, now + 1000),
+            () -> {
+              wakeAt = Long.MAX_VALUE;
+              step(() -> line.onTime(now));
+            });
+      }
+    }
+
+    private long messageAt;
+
+    @Override
+    public long now() {
+      return now;
+    }
+
+    @Override
+    public RandomGenerator random() {
+      return random;
+    }
+
+    @Override
+    public int reserve() {
+      return Header.channel(channels++, random.nextInt() & 0xffff);
+    }
+
+    @Override
+    public void release(int channel) {}
+
+    @Override
+    public int datagramBytes(WireKind kind, byte[] localAddress) {
+      return MTU;
+    }
+
+    @Override
+    public FlowRoute attach(WireKind kind, LightLine owner, Flow flow) {
+      flows.put(Header.index(flow.localChannel()), flow);
+      return new FlowRoute() {
+        @Override
+        public void produce(Flow of, long time) {
+          do {
+            batch.clear();
+            of.produce(batch, time);
+            for (int i = 0; i < batch.count(); i++) {
+              carry(batch.datagram(i));
+            }
+          } while (batch.full());
+        }
+
+        @Override
+        public void detach(Flow of) {
+          flows.remove(Header.index(of.localChannel()), of);
+        }
+      };
+    }
+
+    private void carry(ByteBuffer datagram) {
+      byte[] copy = new byte[datagram.remaining()];
+      datagram.get(copy);
+      if (wireDown || random.nextDouble() < loss) {
+        return;
+      }
+      int times = random.nextDouble() < loss ? 2 : 1;
+      for (int i = 0; i < times; i++) {
+        byte[] bytes = copy.clone();
+        if (random.nextDouble() < loss / 4) {
+          bytes[random.nextInt(bytes.length)] ^= 1;
+        }
+        long extra = random.nextDouble() < loss ? random.nextInt(300_000) : 0;
+        after(20_000 + extra, () -> peer.arrive(bytes));
+      }
+    }
+
+    private void arrive(byte[] bytes) {
+      ByteBuffer datagram = ByteBuffer.wrap(bytes);
+      Flow flow = flows.get(Header.index(datagram.getInt(Header.CHANNEL)));
+      if (flow != null && !removed) {
+        step(() -> flow.receive(datagram, now));
+      }
+    }
+
+    @Override
+    public WireKind choose(LightLine owner, int ethernet, int udp) {
+      return wanted ? WireKind.ETHERNET : WireKind.NONE;
+    }
+
+    @Override
+    public boolean probed(WireKind kind, LightLine owner) {
+      return true;
+    }
+
+    @Override
+    public void noteProbed(WireKind kind, LightLine owner) {}
+
+    @Override
+    public void noteFailed(WireKind kind, LightLine owner) {}
+
+    @Override
+    public int window() {
+      return 64;
+    }
+
+    @Override
+    public long endPatienceNs() {
+      return 10_000_000_000L;
+    }
+
+    Program.Tcp tcpOut() {
+      return out;
+    }
+  }
+
+  final Random random;
+  final End a;
+  final End b;
+  double loss;
+  long now = 1;
+  private final PriorityQueue<Event> events = new PriorityQueue<>();
+  private long serial;
+  private boolean linkUp = true;
+  private int linkLife;
+
+  Lines(long seed) {
+    random = new Random(seed);
+    Program.Tcp forth = new Program.Tcp();
+    Program.Tcp back = new Program.Tcp();
+    a = new End(1, forth, back);
+    b = new End(2, back, forth);
+    a.peer = b;
+    b.peer = a;
+    for (End end : Arrays.asList(a, b)) {
+      end.step(end.line::onBell);
+    }
+  }
+
+  void at(long time, Runnable what) {
+    events.add(new Event(time, serial++, what));
+  }
+
+  void after(long delay, Runnable what) {
+    at(now + delay, what);
+  }
+
+  /** The link between the agents fails, and comes back later. */
+  void cutLink(long forNs) {
+    if (!linkUp) {
+      return;
+    }
+    linkUp = false;
+    linkLife++;
+    after(
+        forNs,
+        () -> {
+          linkUp = true;
+          for (End end : Arrays.asList(a, b)) {
+            end.messageAt = now;
+            end.step(end.line::onLink);
+          }
+        });
+  }
+
+  /** Runs until nothing is left to do, or the time is up. */
+  void run(long until, java.util.function.BooleanSupplier done) {
+    while (!events.isEmpty() && events.peek().at <= until && !done.getAsBoolean()) {
+      Event next = events.poll();
+      now = Math.max(now, next.at);
+      next.what.run();
+    }
+  }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+
+/** Connections between hosts: rounds, ways back and ends that two agents agree, byte by byte. */
+class LinesTest {
+  private static final long SECOND = 1_000_000_000L;
+
+  /** What a random run is like. */
+  private record Mix(
+      double loss, boolean pauses, boolean leaves, boolean linkCuts, boolean kills) {}
+
+  /** One program's behaviour: writes so much, reads till the end, then closes. */
+  private static final class Driver {
+    private final Lines lines;
+    private final Lines.End end;
+    private final Mix mix;
+    private final long toWrite;
+    private final Random random;
+    private boolean ended;
+    private boolean gone;
+    private int outcome = Program.AGAIN;
+
+    Driver(Lines lines, Lines.End end, Mix mix, Random random) {
+      this.lines = lines;
+      this.end = end;
+      this.mix = mix;
+      this.random = random;
+      this.toWrite = random.nextInt(120_000);
+      schedule();
+    }
+
+    private void schedule() {
+      lines.after(1 + random.nextInt(100_000), this::act);
+    }
+
+    private void act() {
+      if (gone) {
+        return;
+      }
+      Program program = end.program;
+      if (mix.pauses && random.nextInt(60) == 0) {
+        if (program.paused) {
+          program.resume();
+        } else {
+          program.pause();
+        }
+      }
+      if (mix.leaves && random.nextInt(80) == 0) {
+        end.wanted = random.nextBoolean();
+        end.step(end.wanted ? end.line::reconsider : end.line::leaveWire);
+      }
+      if (mix.linkCuts && random.nextInt(300) == 0) {
+        lines.cutLink(random.nextInt(5_000_000));
+      }
+      program.progressTx();
+      program.pay(random.nextInt(4000));
+      if (program.written < toWrite) {
+        long left = toWrite - program.written;
+        program.write((int) Math.min(left, 1 + random.nextInt(6000)), random.nextInt(4) == 0);
+      } else if (!program.isShut()) {
+        if (mix.kills && random.nextInt(3) == 0) {
+          program.kill();
+        } else {
+          program.shutWrite(true);
+        }
+      }
+      Program.Tcp tcp = end.tcpOut();
+      lines.after(5_000 + random.nextInt(100_000), tcp::deliver);
+      if (!ended && random.nextInt(3) != 0) {
+        outcome = program.read(1 + random.nextInt(5000));
+        ended = outcome == Program.EOF || outcome == Program.RESET;
+      }
+      if (ended && program.isShut()) {
+        gone = true;
+        end.step(end.line::onProgramGone);
+        return;
+      }
+      schedule();
+    }
+  }
+
+  private static String run(long seed, Mix mix, long[] byRing) {
+    Lines lines = new Lines(seed);
+    lines.loss = mix.loss;
+    Random random = new Random(seed ^ 0x5eed);
+    Driver a = new Driver(lines, lines.a, mix, random);
+    Driver b = new Driver(lines, lines.b, mix, random);
+    try {
+      lines.run(300 * SECOND, () -> lines.a.removed && lines.b.removed);
+    } catch (AssertionError | RuntimeException e) {
+      throw new AssertionError(
+          "seed " + seed + " " + mix + "\na " + lines.a.program + "\nb " + lines.b.program, e);
+    }
+    byRing[0] += lines.a.program.byRing + lines.b.program.byRing;
+    byRing[1] += lines.a.program.taken + lines.b.program.taken;
+    byRing[2] += lines.a.program.rounds + lines.b.program.rounds;
+    boolean all =
+        a.outcome == Program.EOF
+            && b.outcome == Program.EOF
+            && lines.a.program.taken == b.toWrite
+            && lines.b.program.taken == a.toWrite
+            && lines.a.removed
+            && lines.b.removed;
+    return all
+        ? ""
+        : "seed "
+            + seed
+            + " "
+            + mix
+            + "\na "
+            + a.outcome
+            + " of "
+            + b.toWrite
+            + " "
+            + lines.a.program
+            + " "
+            + lines.a.line.info()
+            + lines.a.removed
+            + "\nb "
+            + b.outcome
+            + " of "
+            + a.toWrite
+            + " "
+            + lines.b.program
+            + " "
+            + lines.b.line.info()
+            + lines.b.removed;
+  }
+
+  private static void many(Mix mix, int times) {
+    long seed = Long.getLong("hutong.seed", System.nanoTime());
+    System.out.println("seed " + seed + " " + mix);
+    long[] byRing = new long[3];
+    for (int i = 0; i < times; i++) {
+      assertThat(run(seed + i, mix, byRing)).isEmpty();
+    }
+    System.out.println(byRing[0] + " of " + byRing[1] + " bytes by the ring, rounds " + byRing[2]);
+    assertThat(byRing[0]).as("bytes by the ring").isGreaterThan(byRing[1] / 20);
+  }
+
+  @Test
+  void shouldCarryAllBytesAndTheEnd() {
+    many(new Mix(0, false, false, false, false), 300);
+  }
+
+  @Test
+  void shouldSurviveABadWire() {
+    many(new Mix(0.05, false, false, false, false), 200);
+  }
+
+  @Test
+  void shouldGoBackAndForthAsProgramsWish() {
+    many(new Mix(0.01, true, false, false, false), 1000);
+  }
+
+  @Test
+  void shouldGoBackAndForthAsAgentsWish() {
+    many(new Mix(0.01, false, true, false, false), 1000);
+  }
+
+  @Test
+  void shouldSurviveALinkThatFails() {
+    many(new Mix(0.01, true, true, true, false), 1000);
+  }
+
+  @Test
+  void shouldDeliverWhatAKilledProgramHasWritten() {
+    many(new Mix(0.02, true, true, true, true), Integer.getInteger("hutong.lines.runs", 2000));
+  }
+}
