@@ -466,6 +466,7 @@ final class PeerTable implements Door.Host {
     if (peer.up == connection) {
       peer.up = null;
       cancelAway(peer);
+      note(peer); // before somebody who is told looks
       if (peer.announced) {
         peer.announced = false;
         tally.count(PeerTally.DOWN);

@@ -40,12 +40,17 @@ final class Node implements PeerLinkListener, Counters, EventLog, AutoCloseable 
   private final Map<String, AtomicLong> counts = new ConcurrentHashMap<>();
 
   Node(int number, int port, Identity identity, PeerLimits limits) throws IOException {
+    this(number, new InetSocketAddress(address(number), port), identity, limits);
+  }
+
+  Node(int number, InetSocketAddress listen, Identity identity, PeerLimits limits)
+      throws IOException {
     this.number = number;
     this.identity = identity;
     this.links =
         new PeerLinks(
-            new InetSocketAddress(address(number), port),
-            port,
+            listen,
+            listen.getPort(),
             limits,
             () -> identity,
             new PeerTally(this, this, NanoClock.SYSTEM),
@@ -67,6 +72,10 @@ final class Node implements PeerLinkListener, Counters, EventLog, AutoCloseable 
     List<Member> members = new ArrayList<>();
     members.add(member(number, identity, true));
     new TreeMap<>(others).forEach((n, other) -> members.add(member(n, other, false)));
+    members(members);
+  }
+
+  void members(List<Member> members) {
     links.members(new MembershipSnapshot(1, members));
     CountDownLatch taken = new CountDownLatch(1);
     links.execute(taken::countDown);

@@ -4,15 +4,20 @@ package hutong.link.internal.peer;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import hutong.api.discovery.Member;
 import hutong.api.link.PeerLink;
 import hutong.api.link.PeerLinkListener;
 import java.io.IOException;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.net.NetworkInterface;
 import java.net.ServerSocket;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -226,6 +231,29 @@ class PeerLinksTest extends PeerLinksFixture {
     assertThat(one.links.up(Node.id(2))).isFalse();
     one.members(Map.of(2, two.identity));
     one.hears("up PC2/1");
+  }
+
+  @Test
+  void shouldTakeIpv4AndIpv6OnOneSocket() throws Exception {
+    Assumptions.assumeTrue(
+        NetworkInterface.getByInetAddress(InetAddress.getByName("::1")) != null, "no IPv6 here");
+    identity(2);
+    Node one = new Node(1, new InetSocketAddress(port), identity(1), limits);
+    nodes.add(one);
+    Member own = new Member("PC1", 1, "VM1", "", List.of(), "1", true, true, "");
+    String key = identity(2).publicKey();
+    List<String> addresses = List.of("127.0.0.2", "::1");
+    Member two = new Member("PC2", 1, "VM2", "", addresses, "1", false, false, key);
+    one.members(List.of(own, two));
+    identity(1);
+    for (String address : List.of("::1", "127.0.0.2")) {
+      String to = address.equals("::1") ? "::1" : "127.0.0.1";
+      try (RawPeer peer = RawPeer.connect(address, to, port).begin(world(2, 1), Node.id(1))) {
+        peer.keep();
+        one.hears("up PC2/1");
+      }
+      one.hears("down PC2/1");
+    }
   }
 
   @Test

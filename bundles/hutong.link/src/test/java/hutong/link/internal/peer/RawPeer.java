@@ -31,20 +31,22 @@ final class RawPeer implements AutoCloseable {
 
   /** Connects from 127.0.0.n to the node. */
   static RawPeer connect(int from, int to, int port) throws IOException {
-    Socket socket = new Socket();
-    socket.bind(new InetSocketAddress(InetAddress.getByName(Node.address(from)), 0));
+    return connect(Node.address(from), Node.address(to), port);
+  }
+
+  static RawPeer connect(String from, String to, int port) throws IOException {
     long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(Node.DEADLINE_S);
     while (true) {
+      Socket socket = new Socket();
       try {
-        socket.connect(new InetSocketAddress(InetAddress.getByName(Node.address(to)), port));
+        socket.bind(new InetSocketAddress(InetAddress.getByName(from), 0));
+        socket.connect(new InetSocketAddress(InetAddress.getByName(to), port));
         return new RawPeer(socket);
       } catch (IOException e) { // it does not listen yet
         socket.close();
         if (System.nanoTime() - deadline > 0) {
           throw e;
         }
-        socket = new Socket();
-        socket.bind(new InetSocketAddress(InetAddress.getByName(Node.address(from)), 0));
       }
     }
   }
