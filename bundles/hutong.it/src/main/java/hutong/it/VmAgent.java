@@ -28,9 +28,10 @@ final class VmAgent {
   /** The bundles that can be replaced, and the services by which others know them. */
   static final Map<String, List<String>> SERVICES =
       Map.of(
-          "discovery", List.of("hutong.api.discovery.Membership"),
+          "discovery",
+              List.of("hutong.api.discovery.Membership", "hutong.api.discovery.VmIdentity"),
           "channel", List.of("hutong.api.channel.Channels"),
-          "link", List.of("hutong.api.link.AgentLink"),
+          "link", List.of("hutong.api.link.AgentLink", "hutong.api.link.PeerLink"),
           "intercept",
               List.of(
                   "hutong.api.intercept.Connections",

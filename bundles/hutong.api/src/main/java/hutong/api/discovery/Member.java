@@ -14,6 +14,7 @@ import java.util.List;
  * @param version the version of Hutong that it runs
  * @param coResident whether it is listed by this VM's own host agent
  * @param self whether it is this VM
+ * @param key its agent's Ed25519 key, Base64 of the X.509 form; empty if it has none
  */
 public record Member(
     String hostId,
@@ -23,7 +24,8 @@ public record Member(
     List<String> addresses,
     String version,
     boolean coResident,
-    boolean self) {
+    boolean self,
+    String key) {
   /** Copies the addresses. */
   public Member {
     addresses = List.copyOf(addresses);

@@ -5,7 +5,7 @@ import java.util.Comparator;
 import java.util.Objects;
 
 /**
- * A VM of the cluster, wherever it is.
+ * A VM of the cluster.
  *
  * @param hostId the physical host
  * @param domid the domain id on that host
@@ -19,6 +19,7 @@ public record PeerId(String hostId, int domid) implements Comparable<PeerId> {
     Objects.requireNonNull(hostId);
   }
 
+  /** By host id, then by domain id. */
   @Override
   public int compareTo(PeerId other) {
     return ORDER.compare(this, other);

@@ -6,6 +6,7 @@ import hutong.api.ReadyProbe;
 import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
+import hutong.api.discovery.VmIdentity;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
 import hutong.platform.Events;
@@ -42,6 +43,7 @@ public final class DiscoveryComponent implements Membership {
   private final AtomicReference<EventLog> log = new AtomicReference<>();
   private final Role role;
   private final SynchronousBundleListener shutdown;
+  private ServiceRegistration<VmIdentity> identity;
   private ServiceRegistration<ReadyProbe> ready;
   private boolean closed;
 
@@ -63,7 +65,13 @@ public final class DiscoveryComponent implements Membership {
             NetworkFacts::of,
             context.getBundle().getVersion().toString(),
             () -> ready(context));
-    role = config.role() == AgentConfig.Role.HOST ? new HostRole(env) : new VmRole(env);
+    if (config.role() == AgentConfig.Role.HOST) {
+      role = new HostRole(env);
+    } else {
+      VmKey key = VmKey.open(config.run().resolve("vm.key"), env.tally());
+      role = new VmRole(env, key);
+      identity = context.registerService(VmIdentity.class, key, null);
+    }
     // Synchronous: told before the first bundle stops, while the store can still be reached.
     shutdown = this::frameworkChanged;
     context.addBundleListener(shutdown);
@@ -159,6 +167,9 @@ public final class DiscoveryComponent implements Membership {
     }
     if (probe != null) {
       probe.unregister();
+    }
+    if (identity != null) {
+      identity.unregister();
     }
     role.close();
   }

@@ -11,8 +11,10 @@ import java.util.List;
  * @param mac as {@code 02:77:00:00:00:01}
  * @param addresses IPv4 and IPv6, as {@link Addresses#text} writes them, sorted
  * @param version of its agent
+ * @param key its agent's public key, Base64 of the X.509 form; empty if it has none
  */
-record Entry(int domid, String name, String mac, List<String> addresses, String version) {
+record Entry(
+    int domid, String name, String mac, List<String> addresses, String version, String key) {
   Entry {
     addresses = List.copyOf(addresses);
   }

@@ -201,7 +201,8 @@ final class HostRole implements Role {
         entry.addresses(),
         entry.version(),
         true,
-        false);
+        false,
+        entry.key());
   }
 
   private void broadcast() {

@@ -164,7 +164,8 @@ final class HostScanner {
             printable(store.read(home + "/name").orElse("domain-" + domid)),
             mac,
             addresses(store.read(published + "/addresses").orElse("")),
-            printable(store.read(published + "/version").orElse("")));
+            printable(store.read(published + "/version").orElse("")),
+            key(store.read(published + "/key").orElse("").strip()));
   }
 
   /**
@@ -184,6 +185,15 @@ final class HostScanner {
       }
     }
     return !known;
+  }
+
+  /** The key as it was published, or none: without one the VM is a member all the same. */
+  private String key(String text) {
+    if (text.isEmpty() || Ed25519.fromText(text).isPresent()) {
+      return text;
+    }
+    tally.count(Tally.BAD_CLAIM);
+    return "";
   }
 
   private List<String> addresses(String text) {

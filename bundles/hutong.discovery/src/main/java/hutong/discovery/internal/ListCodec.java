@@ -9,6 +9,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Base64;
 import java.util.List;
 
 /**
@@ -16,7 +17,7 @@ import java.util.List;
  *
  * <pre>
  *  0  u32 magic "HUTL"
- *  4  u8  version (1)
+ *  4  u8  version (2)
  *  5  u8  part
  *  6  u8  parts
  *  7  u8  length of the host id
@@ -27,9 +28,12 @@ import java.util.List;
  * 30  u16 number of entries
  * 32  host id, then the entries:
  *       u16 domain id, 6 bytes MAC, u8 n + n bytes name, u8 n + n bytes version,
- *       u8 number of addresses, each u8 4 or 16 + so many bytes
+ *       u8 number of addresses, each u8 4 or 16 + so many bytes,
+ *       from version 2 on: u8 0 or 44 + so many bytes, the agent's Ed25519 key in X.509 form
  *  n  64 bytes Ed25519 signature over bytes 0 to n-1; Ethernet's padding may follow
  * </pre>
+ *
+ * <p>Version 2 is written. Version 1 is understood: its VMs have no keys.
  */
 final class ListCodec {
   static final int ETHER_TYPE = 0x88B6;
@@ -42,7 +46,8 @@ final class ListCodec {
   static final int MAX_ADDRESSES = 32;
   static final int MAX_TEXT = 63;
   private static final int MAGIC = 0x4855544c;
-  private static final int VERSION = 1;
+  private static final int VERSION = 2;
+  private static final int VERSION_WITHOUT_KEYS = 1;
   private static final int HEADER_BYTES = 32;
 
   private ListCodec() {}
@@ -101,7 +106,9 @@ final class ListCodec {
   }
 
   private static byte[] encode(Entry entry) {
-    ByteBuffer out = ByteBuffer.allocate(2 + 6 + 2 * (1 + 255) + 1 + MAX_ADDRESSES * 17);
+    ByteBuffer out =
+        ByteBuffer.allocate(
+            2 + 6 + 2 * (1 + 255) + 1 + MAX_ADDRESSES * 17 + 1 + Ed25519.X509_BYTES);
     out.putShort((short) entry.domid()).put(Sockets.macBytes(entry.mac()));
     putText(out, entry.name());
     putText(out, entry.version());
@@ -112,6 +119,8 @@ final class ListCodec {
       byte[] address = Addresses.parse(text).orElseThrow().getAddress();
       out.put((byte) address.length).put(address);
     }
+    byte[] key = Ed25519.fromText(entry.key()).orElse(new byte[0]);
+    out.put((byte) key.length).put(key);
     return Arrays.copyOf(out.array(), out.position());
   }
 
@@ -133,7 +142,9 @@ final class ListCodec {
       throw new MalformedListException("length " + data.length);
     }
     ByteBuffer in = ByteBuffer.wrap(data);
-    require(in.getInt() == MAGIC && in.get() == VERSION, "magic or version");
+    require(in.getInt() == MAGIC, "magic");
+    int version = in.get();
+    require(version == VERSION || version == VERSION_WITHOUT_KEYS, "version");
     int part = in.get() & 0xff;
     int parts = in.get() & 0xff;
     int hostLength = in.get() & 0xff;
@@ -152,7 +163,7 @@ final class ListCodec {
       String host = text(in, hostLength);
       List<Entry> entries = new ArrayList<>();
       for (int i = 0; i < count; i++) {
-        entries.add(entry(in));
+        entries.add(entry(in, version == VERSION));
       }
       require(!in.hasRemaining(), "bytes after the entries");
       ListPart list = new ListPart(host, epoch, sequence, part, parts, validMs, entries);
@@ -163,7 +174,7 @@ final class ListCodec {
     }
   }
 
-  private static Entry entry(ByteBuffer in) throws MalformedListException {
+  private static Entry entry(ByteBuffer in, boolean withKey) throws MalformedListException {
     int domid = in.getShort() & 0xffff;
     byte[] mac = new byte[6];
     in.get(mac);
@@ -179,7 +190,14 @@ final class ListCodec {
       in.get(address);
       addresses.add(address(address));
     }
-    return new Entry(domid, name, Sockets.macText(mac), addresses, version);
+    return new Entry(domid, name, Sockets.macText(mac), addresses, version, withKey ? key(in) : "");
+  }
+
+  private static String key(ByteBuffer in) throws MalformedListException {
+    byte[] key = new byte[in.get() & 0xff];
+    in.get(key);
+    require(key.length == 0 || Ed25519.isPublic(key), "key");
+    return Base64.getEncoder().encodeToString(key);
   }
 
   private static String address(byte[] bytes) throws MalformedListException {

@@ -113,7 +113,7 @@ final class ListReceiver {
       tally.count(Tally.THROTTLED);
       return false;
     }
-    if (!HostKeys.verify(key, parsed.signed(), parsed.signature())) {
+    if (!Ed25519.verify(key, parsed.signed(), parsed.signature())) {
       tally.count(Tally.BAD_SIGNATURE);
       return false;
     }
@@ -227,7 +227,8 @@ final class ListReceiver {
                 entry.addresses(),
                 entry.version(),
                 own,
-                own && entry.domid() == domid));
+                own && entry.domid() == domid,
+                entry.key()));
       }
     }
     members.sort(Comparator.comparing(Member::hostId).thenComparingInt(Member::domid));

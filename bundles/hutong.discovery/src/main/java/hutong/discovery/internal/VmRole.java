@@ -38,7 +38,7 @@ final class VmRole implements Role {
   private XenStore.Watch watch;
   private boolean storeFails;
 
-  VmRole(Surroundings env) throws OsException {
+  VmRole(Surroundings env, VmKey key) throws OsException {
     this.env = env;
     this.lists = new EventLoop(env.events(), "hutong-discovery", env.clock(), this::failed);
     this.receiver = new ListReceiver(env.config().domid(), env.tally());
@@ -46,7 +46,9 @@ final class VmRole implements Role {
         new PacketPort(
             env.sockets(), lists, env.config().networkInterface(), this::received, env.tally());
     this.hub = new MembershipHub(lists::execute, env.tally());
-    this.vmStore = new VmStore(env.config().name(), env.version(), env.epochSource().getAsLong());
+    this.vmStore =
+        new VmStore(
+            env.config().name(), env.version(), key.publicKey(), env.epochSource().getAsLong());
     try {
       this.publisher = new EventLoop(env.events(), "hutong-publisher", env.clock(), this::failed);
     } catch (OsException e) {

@@ -21,6 +21,7 @@ final class VmStore {
 
   private final String id;
   private final String version;
+  private final String key;
   private NetworkFacts published;
   private long heartbeat;
 
@@ -29,12 +30,14 @@ final class VmStore {
    *
    * @param id the VM's id
    * @param version of this agent
+   * @param key this agent's public key, Base64
    * @param firstHeartbeat differs from that of an earlier life, so that the host sees a change at
    *     once
    */
-  VmStore(String id, String version, long firstHeartbeat) {
+  VmStore(String id, String version, String key, long firstHeartbeat) {
     this.id = id;
     this.version = version;
+    this.key = key;
     this.heartbeat = firstHeartbeat;
   }
 
@@ -64,6 +67,7 @@ final class VmStore {
               tx.write(PUBLISHED + "/mac", facts.mac());
               tx.write(PUBLISHED + "/addresses", String.join(" ", facts.addresses()));
               tx.write(PUBLISHED + "/version", version);
+              tx.write(PUBLISHED + "/key", key);
               tx.write(PUBLISHED + "/heartbeat", Long.toString(heartbeat));
             });
       }
@@ -95,7 +99,7 @@ final class VmStore {
       }
       try {
         String text = store.read(HANDED + "/keys/" + name).orElse("");
-        keys.put(name, HostKeys.parse(Base64.getDecoder().decode(text)));
+        keys.put(name, Ed25519.parse(Base64.getDecoder().decode(text)));
       } catch (IllegalArgumentException | GeneralSecurityException e) {
         // No key of that host, then: its lists do not count.
         keys.remove(name);

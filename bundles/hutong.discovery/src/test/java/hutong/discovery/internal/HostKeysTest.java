@@ -28,7 +28,7 @@ class HostKeysTest {
   }
 
   private PublicKey trustedKey(String host) throws Exception {
-    return HostKeys.parse(Base64.getDecoder().decode(HostKeys.trusted(trusted).get(host)));
+    return Ed25519.parse(Base64.getDecoder().decode(HostKeys.trusted(trusted).get(host)));
   }
 
   @Test
@@ -38,10 +38,10 @@ class HostKeysTest {
         .isEqualTo(PosixFilePermissions.fromString("rw-------"));
     HostKeys loaded = HostKeys.open(privateFile, trusted, "PC1");
     assertThat(loaded.sign(DATA)).isEqualTo(made.sign(DATA));
-    assertThat(HostKeys.verify(trustedKey("PC1"), DATA, made.sign(DATA))).isTrue();
-    assertThat(HostKeys.verify(trustedKey("PC1"), new byte[] {1, 2, 4}, made.sign(DATA))).isFalse();
-    assertThat(HostKeys.verify(trustedKey("PC1"), DATA, new byte[64])).isFalse();
-    assertThat(HostKeys.verify(trustedKey("PC1"), DATA, new byte[3])).isFalse();
+    assertThat(Ed25519.verify(trustedKey("PC1"), DATA, made.sign(DATA))).isTrue();
+    assertThat(Ed25519.verify(trustedKey("PC1"), new byte[] {1, 2, 4}, made.sign(DATA))).isFalse();
+    assertThat(Ed25519.verify(trustedKey("PC1"), DATA, new byte[64])).isFalse();
+    assertThat(Ed25519.verify(trustedKey("PC1"), DATA, new byte[3])).isFalse();
   }
 
   @Test
@@ -49,7 +49,7 @@ class HostKeysTest {
     HostKeys keys = HostKeys.open(privateFile, trusted, "PC1");
     Files.delete(trusted.resolve("PC1.pub"));
     HostKeys.open(privateFile, trusted, "PC1");
-    assertThat(HostKeys.verify(trustedKey("PC1"), DATA, keys.sign(DATA))).isTrue();
+    assertThat(Ed25519.verify(trustedKey("PC1"), DATA, keys.sign(DATA))).isTrue();
 
     HostKeys.open(directory.resolve("other.pem"), trusted, "PC2");
     Files.copy(
@@ -57,7 +57,7 @@ class HostKeysTest {
         trusted.resolve("PC1.pub"),
         java.nio.file.StandardCopyOption.REPLACE_EXISTING);
     HostKeys.open(privateFile, trusted, "PC1");
-    assertThat(HostKeys.verify(trustedKey("PC1"), DATA, keys.sign(DATA))).isTrue();
+    assertThat(Ed25519.verify(trustedKey("PC1"), DATA, keys.sign(DATA))).isTrue();
   }
 
   @Test
@@ -76,7 +76,7 @@ class HostKeysTest {
     byte[] publicKey = trustedKey("PC1").getEncoded();
     assertThat(java.util.HexFormat.of().formatHex(publicKey))
         .endsWith("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
-    assertThat(HostKeys.verify(trustedKey("PC1"), DATA, keys.sign(DATA))).isTrue();
+    assertThat(Ed25519.verify(trustedKey("PC1"), DATA, keys.sign(DATA))).isTrue();
   }
 
   @Test
@@ -89,6 +89,21 @@ class HostKeysTest {
           .isInstanceOf(IOException.class);
       assertThat(Files.readString(privateFile)).isEqualTo(text);
     }
+  }
+
+  @Test
+  void shouldKeepAVmsKeyAndReplaceOneThatIsOfNoUse() throws Exception {
+    Tally tally = new Tally(() -> null, () -> null);
+    VmKey made = VmKey.open(privateFile, tally);
+    assertThat(Files.getPosixFilePermissions(privateFile))
+        .isEqualTo(PosixFilePermissions.fromString("rw-------"));
+    assertThat(VmKey.open(privateFile, tally).publicKey()).isEqualTo(made.publicKey());
+    byte[] x509 = Ed25519.fromText(made.publicKey()).orElseThrow();
+    assertThat(Ed25519.verify(Ed25519.parse(x509), DATA, made.sign(DATA))).isTrue();
+    Files.writeString(privateFile, "no key");
+    VmKey other = VmKey.open(privateFile, tally);
+    assertThat(other.publicKey()).isNotEqualTo(made.publicKey());
+    assertThat(VmKey.open(privateFile, tally).publicKey()).isEqualTo(other.publicKey());
   }
 
   @Test

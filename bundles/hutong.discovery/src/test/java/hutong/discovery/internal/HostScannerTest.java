@@ -65,7 +65,7 @@ class HostScannerTest {
     publish(1, "02:77:00:00:00:0A", "fd77:0:0::1 10.77.0.1");
     assertThat(scan())
         .containsExactly(
-            new Entry(1, "VM1", "02:77:00:00:00:0a", List.of("10.77.0.1", "fd77::1"), "1.2.3"));
+            new Entry(1, "VM1", "02:77:00:00:00:0a", List.of("10.77.0.1", "fd77::1"), "1.2.3", ""));
   }
 
   @Test
@@ -136,6 +136,21 @@ class HostScannerTest {
     store.write("/local/domain/x", "");
     store.write("/local/domain/99999999999", "");
     assertThat(scan()).hasSize(1);
+  }
+
+  @Test
+  void shouldTakeAKeyAndNothingElseForOne() throws XenStoreException {
+    String head = "MCowBQYDK2VwAyEA";
+    publish(1, MAC1, "10.77.0.1");
+    for (String bad :
+        List.of(
+            "x", "AAAA", head, head + "A".repeat(44), head + "A".repeat(100_000), "A".repeat(60))) {
+      store.seenBy(1).write("data/hutong/key", bad);
+      assertThat(scan()).as(bad).extracting(Entry::key).containsExactly("");
+    }
+    String good = head + "A".repeat(43) + "=";
+    store.seenBy(1).write("data/hutong/key", good);
+    assertThat(scan()).extracting(Entry::key).containsExactly(good);
   }
 
   @Test

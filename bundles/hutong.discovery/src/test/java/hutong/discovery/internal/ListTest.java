@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.security.PublicKey;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
@@ -23,6 +24,7 @@ import org.junit.jupiter.api.io.TempDir;
 class ListTest {
   private static final int MTU = 1500;
   private static final int VALID_MS = 3000;
+  private static final String KEY = "MCowBQYDK2VwAyEA" + "A".repeat(43) + "=";
 
   @TempDir Path dir;
   private HostKeys pc1;
@@ -38,14 +40,19 @@ class ListTest {
     stranger = HostKeys.open(dir.resolve("3/key.pem"), dir.resolve("elsewhere"), "PC1");
     trusted = new HashMap<>();
     for (Map.Entry<String, String> key : HostKeys.trusted(dir.resolve("trusted")).entrySet()) {
-      trusted.put(key.getKey(), HostKeys.parse(Base64.getDecoder().decode(key.getValue())));
+      trusted.put(key.getKey(), Ed25519.parse(Base64.getDecoder().decode(key.getValue())));
     }
     receiver.trust(new Trust("PC1", trusted, 0, 0));
   }
 
   private static Entry vm(int domid, String... addresses) {
     return new Entry(
-        domid, "VM" + domid, "02:77:00:00:00:%02x".formatted(domid), List.of(addresses), "1.0");
+        domid,
+        "VM" + domid,
+        "02:77:00:00:00:%02x".formatted(domid),
+        List.of(addresses),
+        "1.0",
+        KEY);
   }
 
   private static List<byte[]> list(
@@ -77,10 +84,45 @@ class ListTest {
   }
 
   @Test
+  void shouldUnderstandVersionOneAndNoOther() throws Exception {
+    Entry withoutKey = new Entry(1, "VM1", "02:77:00:00:00:01", List.of("10.0.0.1"), "1.0", "");
+    byte[] second = list(pc1, "PC1", 7, 9, List.of(withoutKey)).get(0);
+    // Version 1 lacks the last byte, the length of the key.
+    int length = second.length - ListCodec.SIGNATURE_BYTES - 1;
+    byte[] body = Arrays.copyOf(second, length);
+    body[4] = 1;
+    body[28] = (byte) (length >> 8);
+    body[29] = (byte) length;
+    byte[] first = Arrays.copyOf(body, length + ListCodec.SIGNATURE_BYTES);
+    System.arraycopy(pc1.sign(body), 0, first, length, ListCodec.SIGNATURE_BYTES);
+    assertThat(ListCodec.decode(first).list().entries()).containsExactly(withoutKey);
+    assertThat(receiver.receive(first, 0)).isTrue();
+    assertThat(receiver.members()).extracting(Member::key).containsExactly("");
+    for (int version : new int[] {0, 2, 3, 255}) {
+      first[4] = (byte) version;
+      assertThatThrownBy(() -> ListCodec.decode(first)).isInstanceOf(MalformedListException.class);
+    }
+  }
+
+  @Test
+  void shouldRefuseWhatIsNoKey() throws Exception {
+    byte[] list = list(pc1, "PC1", 7, 9, List.of(vm(1, "10.0.0.1"))).get(0);
+    int key = list.length - ListCodec.SIGNATURE_BYTES - Ed25519.X509_BYTES;
+    assertThat(ListCodec.decode(list).list().entries().get(0).key()).isEqualTo(KEY);
+    for (int at = key - 1; at < key + 12; at++) {
+      byte[] bad = list.clone();
+      bad[at]++;
+      assertThatThrownBy(() -> ListCodec.decode(bad))
+          .as("byte " + at)
+          .isInstanceOf(MalformedListException.class);
+    }
+  }
+
+  @Test
   void shouldSayWhoIsNearAndWhoIsSelf() {
     assertThat(take(list(pc1, "PC1", 1, 1, List.of(vm(1, "10.0.0.1"), vm(2, "10.0.0.2"))), 0))
         .isTrue();
-    Entry far = new Entry(1, "VM3", "02:77:00:00:00:33", List.of("10.0.0.3"), "1.0");
+    Entry far = new Entry(1, "VM3", "02:77:00:00:00:33", List.of("10.0.0.3"), "1.0", "");
     assertThat(take(list(pc2, "PC2", 1, 1, List.of(far)), 0)).isTrue();
     assertThat(receiver.members())
         .extracting(Member::name, Member::coResident, Member::self)
@@ -146,7 +188,7 @@ class ListTest {
 
   @Test
   void shouldBelieveTheOwnHostFirst() {
-    Entry thief = new Entry(4, "Thief", "02:77:00:00:00:44", List.of("10.0.0.1"), "1.0");
+    Entry thief = new Entry(4, "Thief", "02:77:00:00:00:44", List.of("10.0.0.1"), "1.0", "");
     take(list(pc2, "PC2", 1, 1, List.of(thief)), 0);
     take(list(pc1, "PC1", 1, 1, List.of(vm(1, "10.0.0.1"), vm(2, "10.0.0.1"))), 0);
     assertThat(names()).containsExactly("VM1");

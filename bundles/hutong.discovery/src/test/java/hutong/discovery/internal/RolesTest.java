@@ -93,9 +93,17 @@ class RolesTest {
   }
 
   private Role vm(String name, String host, int domid, FakeStore store) throws IOException {
-    Role role = new VmRole(surroundings(name, host, domid, store.seenBy(domid)));
+    Role role =
+        new VmRole(
+            surroundings(name, host, domid, store.seenBy(domid)),
+            VmKey.open(directory.resolve(name + ".key"), new Tally(() -> null, () -> null)));
     open.add(role);
     return role;
+  }
+
+  private String key(String name) throws IOException {
+    return VmKey.open(directory.resolve(name + ".key"), new Tally(() -> null, () -> null))
+        .publicKey();
   }
 
   private void stop(Role role) {
@@ -135,6 +143,10 @@ class RolesTest {
     await("PC1/VM1* PC1/VM2+", vm1);
     await("PC1/VM1+ PC1/VM2*", vm2);
     await("PC1/VM1+ PC1/VM2+", host1);
+
+    assertThat(vm1.membership().current().members())
+        .extracting(Member::key)
+        .containsExactly(key("VM1"), key("VM2"));
 
     host("PC2", store2);
     Role vm3 = vm("VM3", "PC2", 1, store2);

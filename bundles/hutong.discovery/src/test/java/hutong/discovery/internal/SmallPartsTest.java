@@ -51,7 +51,7 @@ class SmallPartsTest {
         });
     hub.add(seen::add);
     assertThat(seen).hasSize(1);
-    Member vm1 = new Member("PC1", 1, "VM1", FACTS.mac(), FACTS.addresses(), "1", true, true);
+    Member vm1 = new Member("PC1", 1, "VM1", FACTS.mac(), FACTS.addresses(), "1", true, true, "");
     assertThat(hub.publish(List.of(vm1))).isTrue();
     assertThat(hub.publish(List.of(vm1))).isFalse();
     assertThat(seen).hasSize(2);
@@ -64,10 +64,10 @@ class SmallPartsTest {
   @Test
   void shouldPublishAllAtFirstAndThenBeatOnly() throws XenStoreException {
     FakeStore guest = new FakeStore().seenBy(1);
-    VmStore vm = new VmStore("VM1", "1.0", 7);
+    VmStore vm = new VmStore("VM1", "1.0", "k", 7);
     vm.publish(guest, FACTS);
     assertThat(guest.list("data/hutong"))
-        .containsExactlyInAnyOrder("id", "mac", "addresses", "version", "heartbeat");
+        .containsExactlyInAnyOrder("id", "mac", "addresses", "version", "key", "heartbeat");
     assertThat(guest.read("data/hutong/addresses")).contains("10.77.0.1 fd77::1");
     assertThat(guest.read("data/hutong/heartbeat")).contains("8");
     guest.remove("data/hutong/id");

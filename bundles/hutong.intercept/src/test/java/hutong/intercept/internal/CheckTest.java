@@ -81,10 +81,11 @@ class CheckTest {
         new MembershipSnapshot(
             1,
             List.of(
-                new Member("PC1", 1, "VM1", "", List.of("10.77.0.1", "fd77::1"), own, true, true),
                 new Member(
-                    "PC1", 2, "VM2", "", List.of("10.77.0.2", "fd77::2"), other, true, false),
-                new Member("PC2", 1, "VM3", "", List.of("10.77.0.3"), own, false, false))));
+                    "PC1", 1, "VM1", "", List.of("10.77.0.1", "fd77::1"), own, true, true, ""),
+                new Member(
+                    "PC1", 2, "VM2", "", List.of("10.77.0.2", "fd77::2"), other, true, false, ""),
+                new Member("PC2", 1, "VM3", "", List.of("10.77.0.3"), own, false, false, ""))));
   }
 
   @BeforeEach

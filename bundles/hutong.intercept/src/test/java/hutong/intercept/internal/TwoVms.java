@@ -106,10 +106,11 @@ final class TwoVms implements AutoCloseable {
   static List<Member> members(int self) {
     return List.of(
         new Member(
-            "PC1", 1, "VM1", "02:77:00:00:00:01", List.of(VM1, VM1_V6), "1", true, self == 1),
+            "PC1", 1, "VM1", "02:77:00:00:00:01", List.of(VM1, VM1_V6), "1", true, self == 1, ""),
         new Member(
-            "PC1", 2, "VM2", "02:77:00:00:00:02", List.of(VM2, VM2_V6), "1", true, self == 2),
-        new Member("PC2", 1, "VM3", "02:77:00:00:00:03", List.of(OTHER_HOST), "1", false, false));
+            "PC1", 2, "VM2", "02:77:00:00:00:02", List.of(VM2, VM2_V6), "1", true, self == 2, ""),
+        new Member(
+            "PC2", 1, "VM3", "02:77:00:00:00:03", List.of(OTHER_HOST), "1", false, false, ""));
   }
 
   private final class MemoryLink implements AgentLink {

@@ -32,7 +32,8 @@ class HutongCommandsTest {
                         List.of("10.77.0.2", "fd77::2"),
                         "0.1",
                         true,
-                        false)));
+                        false,
+                        "")));
     commands.channels =
         () ->
             List.of(
