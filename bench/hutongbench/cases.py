@@ -83,6 +83,10 @@ class Run:
         with open(self._stats, encoding="ascii", errors="replace") as f:
             return sum(int(n) for n in re.findall(pattern, f.read()))
 
+    def tcp_bytes(self):
+        """The same for TCP."""
+        return self._sum(r"\btcp_(?:in|out)=([0-9]+)")
+
     def connections_on_ring(self):
         """How many ends of connections were on a ring, in all programs that have ended."""
         return self._sum(r"\bconns_ring=([0-9]+)")
@@ -281,7 +285,7 @@ class Part:
 class Case:
     """
     A row of the table, and more rows from the same runs (`parts`). `on_ring`: an accelerated run without a byte in a
-    ring is a failure; `least_pairs`: fewer would say nothing.
+    ring is a failure; `least_pairs`: fewer would say nothing; `between_hosts`: see inter.py.
     """
 
     name: str
@@ -293,6 +297,8 @@ class Case:
     least_pairs: int = 1
     interval: bool = False
     parts: tuple = ()
+    between_hosts: bool = False
+    more_is_better: bool = True
 
 
 INTRA = (
@@ -328,11 +334,4 @@ CONNS = (
         Part("fds", "", "descriptors a connection, both ends"),
         Part("on_ring", "", "connections on a ring"),
     )),
-)
-
-# The next transport's ground: as yet these run on TCP whatever is preloaded, and are labelled so.
-INTER = (
-    Case("inter-iperf3-stream", "Gbit/s", iperf(VM3), "VM1-VM3: iperf3 stream, default block size", "128 KiB"),
-    Case("inter-rr-64", "us", round_trip(VM3), "VM1-VM3: 64-byte round trip, blocking sockets", "64 B"),
-    Case("inter-netpipe-8b", "us", netpipe(8, "us", (VM1, VM3)), "VM1-VM3: NetPIPE on Open MPI, 8 bytes", "8 B"),
 )

@@ -5,11 +5,15 @@ import json
 import sys
 from statistics import median
 
-from hutonglab import cluster, net, topology
+from hutonglab import cluster, link, net, topology
 from hutonglab.errors import LabError, UsageError
 
-from . import cases, stats
+from . import cases, inter, stats
 from .program import ProgramError
+
+
+#: An interval from fewer pairs would promise what it cannot hold.
+LEAST_FOR_INTERVAL = 5
 
 
 def congestion_control():
@@ -34,8 +38,9 @@ def measure_pairs(case, pairs, progress):
             except (ProgramError, LabError, ValueError, KeyError) as e:
                 row["failed"] = "%s: %s" % ("Hutong" if accelerated else "TCP", e)
                 return [row]
-            if accelerated and case.on_ring and sample.ring_bytes == 0:
-                row["failed"] = "not accelerated: no byte went through a ring"
+            problem = _unused(case, sample) if accelerated else None
+            if problem is not None:
+                row["failed"] = problem
                 return [row]
             samples[accelerated].append(sample)
     different = {s.facts.get("result") for s in samples[False] + samples[True]}
@@ -44,6 +49,13 @@ def measure_pairs(case, pairs, progress):
         return [row]
     fill(row, case, samples)
     return [row] + [part_row(case, part, samples) for part in case.parts]
+
+
+def _unused(case, sample):
+    """Why an accelerated sample is none."""
+    if case.between_hosts:
+        return inter.unused(sample)
+    return "not accelerated: no byte went through a ring" if case.on_ring and sample.ring_bytes == 0 else None
 
 
 def _empty_row(name, unit, about):
@@ -68,35 +80,21 @@ def fill(row, case, samples):
         tcp_cpu=round(median(s.cpu for s in tcp), 3), hutong_cpu=round(median(s.cpu for s in hutong), 3),
         pairs=len(ratios), tcp_values=[s.value for s in tcp], hutong_values=[s.value for s in hutong],
         write_size=case.write_size, ring_bytes=sum(s.ring_bytes for s in hutong))
-    if case.interval and all(r is not None for r in ratios):
+    if case.interval and len(ratios) >= LEAST_FOR_INTERVAL and all(r is not None for r in ratios):
         row["ratio_low"], row["ratio_high"] = stats.bootstrap_interval(ratios)
     for name in ("p99", "agent_ticks", "kib_each", "fds_each"):
         if all(name in s.facts for s in tcp + hutong):
             row["tcp_" + name] = median(s.facts[name] for s in tcp)
             row["hutong_" + name] = median(s.facts[name] for s in hutong)
-
-
-def measure_tcp(case, runs, progress):
-    """Runs a case on TCP only (between hosts)."""
-    row = dict(_empty_row(case.name, case.unit, case.about), path="TCP")
-    samples = []
-    for number in range(runs):
-        progress(case, number, False)
-        try:
-            samples.append(case.run(False))
-        except (ProgramError, LabError, ValueError, KeyError) as e:
-            row["failed"] = "TCP: %s" % e
-            return row
-    row.update(tcp=median(s.value for s in samples), tcp_cpu=round(median(s.cpu for s in samples), 3),
-               pairs=runs, tcp_values=[s.value for s in samples], write_size=case.write_size)
-    return row
+    if case.between_hosts:
+        inter.fill(row, case, samples)
 
 
 def measure(chosen, pairs, progress):
     """All chosen cases, one after the other; rows in order."""
     rows = []
     for case in chosen:
-        rows += [measure_tcp(case, pairs, progress)] if case in cases.INTER else measure_pairs(case, pairs, progress)
+        rows += measure_pairs(case, pairs, progress)
     return rows
 
 
@@ -121,11 +119,13 @@ def table(rows):
         cpu = ["%.2fs" % row[name] if name in row else "-" for name in ("tcp_cpu", "hutong_cpu")]
         lines.append("%-52s %-7s %10s %10s %8s %9s %9s" % (
             row["about"], row["unit"], _figure(row["tcp"]),
-            "(TCP)" if row.get("path") == "TCP" else _figure(row["hutong"]),
+            _figure(row["hutong"]),
             "-" if row["ratio"] is None else "%.3f" % row["ratio"], *cpu))
         if "ratio_low" in row:
             lines.append("%52s 95 %% interval of the ratio: %.4f to %.4f (%d pairs)"
                          % ("", row["ratio_low"], row["ratio_high"], row["pairs"]))
+        if "light_bytes" in row:
+            lines += ["    " + line for line in inter.lines(row)]
         if "hutong_kib_each" in row:
             lines.append("%52s per connection, both ends: %.1f KiB and %.2f descriptors (TCP), %.1f KiB and %.2f (Hutong)"
                          % ("", row["tcp_kib_each"], row["tcp_fds_each"], row["hutong_kib_each"], row["hutong_fds_each"]))
@@ -138,23 +138,24 @@ def table(rows):
 def heading(pairs):
     """What every figure below stands under."""
     return ("alternating pairs, medians; ratio = Hutong / TCP pair by pair; cpu = processor seconds of both sides\n"
-            "TCP congestion control: %s; pairs: %d; write sizes as named in each row" % (congestion_control(), pairs))
+            "TCP congestion control: %s; pairs: %d; write sizes as named in each row\n"
+            "link between the hosts: %s" % (congestion_control(), pairs, link.current().text()))
 
 
-def write_json(path, rows, pairs):
+def write_json(path, rows, pairs, baseline=None):
     """Writes the results file, while the cluster is up."""
     control = congestion_control()
     for row in rows:
         row.setdefault("congestion_control", control)
         row.setdefault("pairs", pairs)
     with open(path, "w", encoding="ascii") as f:
-        json.dump({"results": rows}, f, indent=1)
+        json.dump({"results": rows, "link": cluster.link_status(), "baseline": baseline}, f, indent=1)
         f.write("\n")
 
 
 def choose(name):
     """The cases that a name on the command line stands for."""
-    groups = {"intra": cases.INTRA, "conns": cases.CONNS, "inter": cases.INTER}
+    groups = {"intra": cases.INTRA, "conns": cases.CONNS, "inter": inter.INTER}
     if name in groups:
         return groups[name]
     known = {c.name: c for group in groups.values() for c in group}
@@ -165,10 +166,10 @@ def choose(name):
     return chosen
 
 
-def main(name, pairs, json_file):
+def main(name, pairs, json_file, wanted=None):
     """Runs the command; exit status 1 when a row failed."""
     if name == "list":
-        for case in cases.INTRA + cases.CONNS + cases.INTER:
+        for case in cases.INTRA + cases.CONNS + inter.INTER:
             print("%-20s %-7s %s" % (case.name, case.unit, case.about))
         return 0
     chosen = choose(name)
@@ -179,12 +180,15 @@ def main(name, pairs, json_file):
             open(json_file, "a", encoding="ascii").close()
         except OSError as e:
             raise UsageError("cannot write '%s': %s" % (json_file, e.strerror)) from e
-    with cluster.for_now():
+    with cluster.for_now(wanted):
+        baseline = inter.baseline(show_progress) if any(c.between_hosts for c in chosen) else None
+        if baseline is not None:
+            print(inter.baseline_text(baseline), flush=True)
         rows = measure(chosen, pairs, show_progress)
         print(heading(pairs))
         print(table(rows))
         if json_file:
-            write_json(json_file, rows, pairs)
+            write_json(json_file, rows, pairs, baseline)
     for row in rows:
         if "failed" in row:
             print("hutong: %s: %s" % (row["case"], row["failed"]), file=sys.stderr)

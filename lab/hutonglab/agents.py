@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 
-from . import enter, procs, state, topology
+from . import enter, link, procs, topology
 from .errors import LabError
 
 # HUTONG_DIST: another distribution than the one that this tree builds.
@@ -55,11 +55,21 @@ def _settings(node):
     }
     if node.is_vm:
         settings["hutong.shim"] = topology.CACHE + "/lib/libhutong.so"
+        settings.update(_between_hosts())
         settings["hutong.link.socket"] = "%s/%s/link-%d.sock" % (topology.RUN, node.host, node.domid)
     else:
         settings["hutong.domains"] = ",".join("%d:%s" % (v.domid, v.name) for v in topology.vms_of(node))
         settings["hutong.keys.private"] = node.run + "/host.key"
     return settings
+
+
+def _between_hosts():
+    """What `up --wire` and `--inter` say to the VMs' agents."""
+    wanted = link.current()
+    if wanted is None:
+        return {}
+    return {"hutong." + name: value for name, value in (("wire", wanted.wire), ("inter", wanted.inter))
+            if value != "auto"}
 
 
 def write_config(node):

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import agents, cluster, deps, enter, explain, mpi, net, shellclient, state, topology
+from . import agents, cluster, deps, enter, explain, link, mpi, shellclient, state, topology
 from .errors import LabError, UsageError
 
 ENVIRONMENT = """\
@@ -40,14 +40,19 @@ def _program(arguments):
     return arguments.program
 
 
+def _link(arguments):
+    return link.from_options(arguments.link, arguments.offloads, arguments.mtu, getattr(arguments, "faults", None),
+                             arguments.wire, arguments.inter)
+
+
 def _up(arguments):
-    rate = net.parse_rate(arguments.link) if arguments.link else None
+    wanted = _link(arguments)
     for setting in arguments.set:
         if "=" not in setting or "\n" in setting:
             raise UsageError("--set wants KEY=VALUE, not '%s'" % setting)
     deps.prepare_cluster(build=not arguments.no_build)
-    cluster.up(rate, arguments.set, arguments.keep)
-    print("up: PC1 {VM1, VM2}, PC2 {VM3}" + (", link at " + arguments.link if arguments.link else ""))
+    cluster.up(wanted, arguments.set, arguments.keep)
+    print("up: PC1 {VM1, VM2}, PC2 {VM3}; link: " + wanted.text())
     return 0
 
 
@@ -62,7 +67,7 @@ STATUS = {"up": 0, "degraded": 4, "partial": 4, "down": 3}
 def _status(arguments):
     kind, rows = cluster.status()
     if arguments.json:
-        print(json.dumps({"state": kind, "nodes": rows}))
+        print(json.dumps({"state": kind, "nodes": rows, "link": cluster.link_status()}))
         return STATUS[kind]
     print(kind)
     if rows:
@@ -73,6 +78,11 @@ def _status(arguments):
         print("%-5s %-5s %-5s %-12s %-11s %-9s %7s %7s %9s"
               % (row["name"], row["kind"], row["host"], row["ipv4"], row["ipv6"], row["agent"],
                  row["pid"] or "-", row["seconds"] if row["pid"] else "-", rss))
+    there = link.current()
+    if there is not None:
+        print("link between the hosts: " + there.text())
+        for name, counts in zip(("PC1 to PC2", "PC2 to PC1"), link.fault_counts() or ()):
+            print("  %s: %s" % (name, ", ".join("%s %d" % pair for pair in counts.items())))
     return STATUS[kind]
 
 
@@ -147,9 +157,17 @@ def _agent(arguments):
     return 0
 
 
+def _switch(arguments):
+    state.require_up()
+    link.switch(arguments.position == "up")
+    return 0
+
+
 def _bench(arguments):
     from hutongbench import runner  # here, so that the other commands do not pay for it
-    return runner.main(arguments.case, arguments.pairs, arguments.json)
+    given = (arguments.link, arguments.offloads, arguments.mtu, arguments.wire, arguments.inter)
+    wanted = _link(arguments) if any(value is not None for value in given) else None
+    return runner.main(arguments.case, arguments.pairs, arguments.json, wanted)
 
 
 def _demo(_arguments):
@@ -173,6 +191,19 @@ def _add(commands, name, action, text, epilog=None, usage=None):
     return parser
 
 
+def _link_arguments(parser):
+    """The link between the hosts, and what the agents do with it."""
+    parser.add_argument("--link", metavar="RATE",
+                        help="limit the link between the hosts as Ethernet of that rate would, such as 1gbit (default none)")
+    parser.add_argument("--offloads", choices=("on", "off"),
+                        help="off: each packet on the link is one frame (always so with a rate; default on)")
+    parser.add_argument("--mtu", metavar="BYTES", type=_natural,
+                        help="of the link, the bridges and the VMs, %d to %d (default 1500)" % (link.LEAST_MTU, link.MOST_MTU))
+    parser.add_argument("--wire", choices=link.WIRES, help="what the light protocol runs on (default auto)")
+    parser.add_argument("--inter", choices=link.INTERS,
+                        help="connections between hosts: the light protocol always, never, or where it pays (default auto)")
+
+
 def build_parser():
     parser = _Parser(prog="hutong", description="Hutong: unmodified programs talk faster between the VMs of a cluster.",
                      epilog=ENVIRONMENT + "\nexit status: 0 good, 1 failed, 2 wrong command line",
@@ -183,7 +214,8 @@ def build_parser():
     test.add_argument("--only", metavar="LAYER", choices=("unit", "native", "conformance", "system"),
                       help="one layer: unit (with the in-framework tests), native, conformance or system")
     up = _add(commands, "up", _up, "start the virtual cluster: PC1 {VM1, VM2}, PC2 {VM3}")
-    up.add_argument("--link", metavar="RATE", help="limit the link between the hosts, such as 1gbit")
+    _link_arguments(up)
+    up.add_argument("--faults", metavar="LIST", help="faults of the link in percent: drop=1,dup=1,reorder=1,corrupt=1,seed=7")
     up.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                     help="a setting for every agent, such as hutong.quota.channels=16 (again for more)")
     up.add_argument("--no-build", action="store_true", help="take what was built before")
@@ -224,10 +256,14 @@ def build_parser():
     agent = _add(commands, "agent", _agent, "start, stop, kill or restart one agent")
     _node_argument(agent, True)
     agent.add_argument("action", choices=("start", "stop", "kill", "restart"), help="kill is SIGKILL")
-    bench = _add(commands, "bench", _bench, "compare TCP and Hutong in alternating pairs")
+    cable = _add(commands, "link", _switch, "pull the cable between the hosts (down), or put it back (up)")
+    cable.add_argument("position", choices=("up", "down"))
+    bench = _add(commands, "bench", _bench, "compare TCP and Hutong in alternating pairs",
+                 epilog="A cluster that is up is used if it has the link that is asked for; else one is started.")
     bench.add_argument("case", metavar="CASE", nargs="?", default="intra",
                        help="intra (VM1-VM2, default), inter (VM1-VM3) or one case; 'list' names them")
     bench.add_argument("--pairs", metavar="N", type=int, default=5, help="pairs of runs for each case (default 5)")
+    _link_arguments(bench)
     bench.add_argument("--json", metavar="FILE", help="write the results there")
     return parser
 

@@ -2,6 +2,7 @@
 """Brings the whole cluster up and takes it down; tells how it is."""
 
 import contextlib
+import dataclasses
 import glob
 import json
 import os
@@ -9,20 +10,22 @@ import shutil
 import sys
 import time
 
-from . import agents, deps, enter, net, procs, shellclient, state, topology
+from . import agents, deps, enter, link, net, procs, shellclient, state, topology
 from .errors import LabError
 
 
-def up(rate=None, overrides=(), keep=False):
-    """Creates the reference topology. On failure everything is taken down again, unless `keep`."""
+def up(wanted=link.Link(), overrides=(), keep=False):
+    """Creates the reference topology with the wanted link. On failure everything is taken down again, unless `keep`."""
     with state.locked():
         if state.exists():
             kind = "already up" if state.is_up() else "partly up (an `up` or `down` was interrupted)"
             raise LabError("the cluster is %s; ./hutong down removes it" % kind)
+        if wanted.faults and not os.path.exists(link.INJECTOR):
+            raise LabError("%s is missing: build it with `make -C lab/c` (./hutong up does it)" % link.INJECTOR)
         agents.command(topology.NODES[0])  # says what is missing, before anything is made
         state.create()
         try:
-            _build(rate, overrides)
+            _build(wanted, overrides)
         except BaseException:
             if keep:
                 print("hutong: the cluster is left as it is; ./hutong down removes it", file=sys.stderr)
@@ -31,11 +34,12 @@ def up(rate=None, overrides=(), keep=False):
             raise
 
 
-def _build(rate, overrides):
+def _build(wanted, overrides):
     os.mkdir(agents.TRUSTED, 0o755)
     if overrides:
         with open(agents.OVERRIDES, "w", encoding="utf-8") as f:
             f.writelines(line + "\n" for line in overrides)
+    link.save(wanted)
     enter.write_hosts()
     net.allow_congestion()
     for node in topology.NODES:
@@ -43,10 +47,10 @@ def _build(rate, overrides):
         net.make_namespace(node)
     net.restore_congestion()
     for host in topology.HOSTS:
-        net.make_bridge(host)
+        net.make_bridge(host, wanted.mtu)
         for vm in topology.vms_of(host):
-            net.make_nic(host, vm)
-    net.make_link(topology.HOSTS[0], topology.HOSTS[1], rate)
+            net.make_nic(host, vm, wanted.mtu)
+    link.make(*topology.HOSTS, wanted)
     # Hosts first: the VMs' agents publish in their stores.
     for kind in (topology.HOSTS, topology.VMS):
         for node in kind:
@@ -75,14 +79,19 @@ def _wait_members(seconds=10):
 
 
 @contextlib.contextmanager
-def for_now():
-    """A cluster for the time of a measurement: the one that is up, or one of our own that goes away again."""
+def for_now(wanted=None):
+    """
+    A cluster for the time of a measurement: the one that is up, or one of our own that goes away again. If a link is
+    wanted, one that is up must have it.
+    """
     deps.prepare_cluster()
     deps.prepare_bench()
     ours = not state.is_up()
     if ours:
         deps.say("starting the cluster")
-        up()
+        up(wanted or link.Link())
+    elif wanted not in (None, link.current()):
+        raise LabError("the cluster that is up has another link (%s); ./hutong down first" % link.current().text())
     try:
         yield
     finally:
@@ -141,6 +150,14 @@ def _inodes():
         if stat.st_dev == os.stat("/proc/self/ns/net").st_dev:
             found.add(stat.st_ino)
     return found
+
+
+def link_status():
+    """The link between the hosts as `status --json` shows it; None without a cluster."""
+    there = link.current()
+    if there is None:
+        return None
+    return dict(dataclasses.asdict(there), text=there.text(), goodput=there.goodput(), counts=link.fault_counts())
 
 
 def status():

@@ -21,7 +21,8 @@ MPI = (("mpirun.openmpi", "openmpi-bin"), ("mpicc.openmpi", "libopenmpi-dev"),
        ("/usr/lib/*/openmpi/lib/libmpi_java.so", "libopenmpi-dev"), ("gcc", "gcc"), ("make", "make"),
        ("javac", "default-jdk-headless"), ("dpkg-source", "dpkg-dev"), ("xz", "xz-utils"))
 BENCH = (("iperf3", "iperf3"), ("NPopenmpi", "netpipe-openmpi"))
-TEST = (("xenstore-ls", "xenstore-utils"), ("curl", "curl"), ("nc", "netcat-openbsd"), ("spin", "spin"))
+TEST = (("xenstore-ls", "xenstore-utils"), ("curl", "curl"), ("nc", "netcat-openbsd"), ("spin", "spin"),
+        ("tshark", "tshark"))
 # Programs and libraries that the system tests run unchanged.
 PROGRAMS = (("sockperf", "sockperf"), ("socat", "socat"), ("rsync", "rsync"), ("/usr/sbin/inetd", "openbsd-inetd"),
             ("redis-benchmark", "redis-tools"), ("openssl", "openssl"), ("mpiexec.hydra", "mpich"),
@@ -134,6 +135,7 @@ def prepare_cluster(build=True):
     if build:
         build_shim()
         build_agents()
+        run_make("lab/c")
 
 
 def prepare_mpi():

@@ -63,6 +63,13 @@ def enter(node):
         _call("mount /etc/hosts", _libc.mount(HOSTS_FILE.encode(), b"/etc/hosts", None, MS_BIND, None))
 
 
+def own_sysfs():
+    """Gives the calling process a /sys that shows its network namespace, in a mount namespace of its own."""
+    _call("unshare", _libc.unshare(CLONE_NEWNS))
+    _call("mount --make-rslave /", _libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None))
+    _call("mount /sys", _libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
+
+
 def environment(node, base, preload=None):
     """
     The environment of a program in a node: the caller's, with the cluster's marker, and with the shim as the first

@@ -1,31 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Namespaces, bridges, cables and the rate-limited link of the virtual cluster."""
+"""Namespaces, bridges and cables of the virtual cluster; the link between the hosts is link.py's."""
 
 import contextlib
-import ctypes
-import fcntl
 import os
-import re
-import socket
-import struct
 import subprocess
 import sys
 
 from . import enter, state, topology
-from .errors import LabError, UsageError
+from .errors import LabError
 
-LINK = "link0"
 CONGESTION = "cubic"
 ALLOWED = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
 ALLOWED_SAVED = topology.LAB + "/allowed-congestion-control"
 NETNS_MARK = topology.LAB + "/made-netns-dir"
-
-_RATE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(bit|kbit|mbit|gbit)$")
-_UNIT = {"bit": 1, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
-
-SIOCETHTOOL = 0x8946
-# ethtool's classic commands: segmentation (TSO, GSO), receive merging (GRO).
-OFFLOADS = (0x1F, 0x24, 0x2C)
 
 
 def command(*args):
@@ -38,15 +25,6 @@ def command(*args):
 
 def ip(*args):
     return command("ip", *args)
-
-
-def parse_rate(text):
-    """Bits per second of a rate such as 1gbit or 500mbit."""
-    match = _RATE.match(text.lower())
-    rate = float(match.group(1)) * _UNIT[match.group(2)] if match else 0
-    if rate < 1e5:
-        raise UsageError("bad rate '%s' (such as 1gbit or 500mbit; at least 100kbit)" % text)
-    return rate
 
 
 def inside(node, action):
@@ -143,44 +121,21 @@ def make_namespace(node):
                 'echo "$1" > /proc/sys/kernel/hostname', "sh", node.name)
 
 
-def make_bridge(host):
-    ip("-n", host.ns, "link", "add", "br0", "address", host.mac, "type", "bridge",
+def make_bridge(host, mtu):
+    ip("-n", host.ns, "link", "add", "br0", "address", host.mac, "mtu", str(mtu), "type", "bridge",
        "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
     ip("-n", host.ns, "link", "set", "br0", "up")
     _addresses(host)
 
 
-def make_nic(host, vm):
+def make_nic(host, vm, mtu):
     """The VM's cable: eth0 in the VM, vifDOMID.0 (Xen's name for it) on the host's bridge."""
     vif = "vif%d.0" % vm.domid
-    ip("-n", host.ns, "link", "add", vif, "type", "veth",
-       "peer", "name", "eth0", "address", vm.mac, "netns", vm.ns)
+    ip("-n", host.ns, "link", "add", vif, "mtu", str(mtu), "type", "veth",
+       "peer", "name", "eth0", "address", vm.mac, "mtu", str(mtu), "netns", vm.ns)
     ip("-n", host.ns, "link", "set", vif, "master", "br0", "up")
     ip("-n", vm.ns, "link", "set", "eth0", "up")
     _addresses(vm)
-
-
-def _offloads_off():
-    """Packets on the link are what a wire carries: one MTU each."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        for offload in OFFLOADS:
-            value = ctypes.create_string_buffer(struct.pack("II", offload, 0))
-            request = struct.pack("16sP16x", LINK.encode(), ctypes.addressof(value))
-            fcntl.ioctl(s, SIOCETHTOOL, request)
-
-
-def make_link(first, second, rate):
-    """Joins two hosts' bridges; `rate` in bits per second limits each direction, None does not."""
-    ip("-n", first.ns, "link", "add", LINK, "type", "veth", "peer", "name", LINK, "netns", second.ns)
-    for host in (first, second):
-        if rate is not None:
-            inside(host, _offloads_off)
-            # A merged packet's framing is counted once: with a burst below 64 KiB the bucket cuts it first, so each
-            # frame pays its own 24 bytes (preamble, gap, check sum) as on a wire. 1 ms of the rate, 10 frames at least.
-            burst = min(60000, max(15140, int(rate / 8 / 1000)))
-            command("tc", "-n", host.ns, "qdisc", "add", "dev", LINK, "root", "tbf", "rate", "%dbit" % rate,
-                    "burst", str(burst), "latency", "20ms", "overhead", "24")
-        ip("-n", host.ns, "link", "set", LINK, "master", "br0", "up")
 
 
 def remove_namespaces():

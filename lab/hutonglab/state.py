@@ -13,6 +13,7 @@ from .errors import LabError
 LOCK = "/run/hutong.lock"
 ID_FILE = topology.LAB + "/id"
 MARKER_NAME = "HUTONG_LAB"
+NS_WIRE = topology.NS_PREFIX + "wire"
 
 
 @contextlib.contextmanager

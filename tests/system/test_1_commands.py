@@ -8,7 +8,7 @@ import unittest
 from support import REPO, cluster_down, hutong
 
 SUBCOMMANDS = ("demo", "test", "up", "down", "status", "exec", "run", "mpirun", "shell", "why", "check", "agent",
-               "bench")
+               "link", "bench")
 
 
 class CommandLineTest(unittest.TestCase):
@@ -44,6 +44,13 @@ class CommandLineTest(unittest.TestCase):
     def test_bad_values(self):
         self.wrong("up", "--link", "fast")
         self.wrong("up", "--link", "0gbit")
+        self.wrong("up", "--link", "1gbit", "--offloads", "on")
+        self.wrong("up", "--mtu", "100")
+        self.wrong("up", "--wire", "rope")
+        self.wrong("up", "--inter", "never")
+        self.wrong("up", "--faults", "drop=60")
+        self.wrong("link")
+        self.wrong("link", "sideways")
         self.wrong("up", "--set", "no-equals-sign")
         self.wrong("mpirun", "-np", "0", "--", "true")
         self.wrong("mpirun", "-np", "two", "--", "true")
@@ -67,7 +74,7 @@ class CommandLineTest(unittest.TestCase):
         cluster_down()
         for words in (("run", "VM1", "--", "true"), ("exec", "VM1", "--", "true"), ("shell", "VM1", "-c", "help"),
                       ("mpirun", "-np", "1", "--", "true"), ("agent", "VM1", "start"), ("why", "1", "1"),
-                      ("check", "VM2")):
+                      ("check", "VM2"), ("link", "down")):
             done = hutong(*words, check=False)
             self.assertEqual(done.returncode, 1, words)
             self.assertIn("./hutong up", done.stderr)

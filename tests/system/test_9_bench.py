@@ -2,8 +2,10 @@
 """The benchmark command: its JSON, and that it refuses to call TCP Hutong."""
 
 import json
+from unittest import mock
 
-from hutongbench import stats
+from hutonglab import link
+from hutongbench import cases, inter, stats
 from support import ClusterTest, hutong
 
 
@@ -23,10 +25,28 @@ class BenchTest(ClusterTest):
         self.assertGreater(rows[0]["ring_bytes"], 0)
         self.assertIn("cubic", text)
 
-    def test_between_hosts_the_label_is_tcp(self):
+    def test_between_hosts_the_path_is_named(self):
         rows, text = self.rows("inter-rr-64", "--pairs", "1")
-        self.assertEqual((rows[0]["path"], rows[0]["hutong"], rows[0]["ratio"]), ("TCP", None, None))
-        self.assertIn("(TCP)", text)
+        self.assertIn(rows[0]["path"], ("TCP", "MIXED", "LIGHT"))
+        self.assertEqual(rows[0]["path"] == "TCP", rows[0]["light_bytes"] == 0)
+        self.assertIn("path " + rows[0]["path"], text)
+
+    def test_between_hosts_a_forced_path_must_be_used(self):
+        sample = cases.Sample(1.0, 1.0, 0, {"light": 0, "tcp": 10})
+        for name, wrong in (("light", True), ("auto", False), ("tcp", False)):
+            with mock.patch.object(link, "current", return_value=link.Link(inter=name)):
+                self.assertEqual("path was not used" in (inter.unused(sample) or ""), wrong, name)
+        with mock.patch.object(link, "current", return_value=link.Link(inter="light")):
+            self.assertIsNone(inter.unused(cases.Sample(1.0, 1.0, 9, {"light": 9, "tcp": 10})))
+
+    def test_frames_by_arithmetic(self):
+        for options, light, frames in ((("1gbit", None, None, None, "ethernet"), True, 1e9 / 1468),
+                                       (("1gbit", None, None, None, "udp"), True, 1e9 / 1440),
+                                       (("1gbit",), False, 1e9 / 1448), ((None, "off", 9000), False, 1e9 / 8948)):
+            with mock.patch.object(link, "current", return_value=link.from_options(*options)):
+                self.assertAlmostEqual(inter.frame_ratio(1e9, frames, light), 1.0)
+        with mock.patch.object(link, "current", return_value=link.Link()):
+            self.assertIsNone(inter.frame_ratio(1e9, 1000, False))
 
     def test_tcp_is_not_sold_as_hutong(self):
         hutong("agent", "VM1", "stop")

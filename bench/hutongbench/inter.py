@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Cases between hosts. Besides its value each sample knows which path the bytes took, what the link carried, and what the
+machine and the agents worked for it.
+"""
+
+import contextlib
+import json
+import os
+import threading
+from statistics import median
+
+from hutonglab import agents, link, procs, shellclient, topology
+from hutonglab.errors import LabError
+
+from . import stats
+from .cases import BIN, EXAMPLES, HEAT, RR_MS, RR_WARM_UP_MS, VM1, VM2, VM3, Case, Run, _number, results
+
+STREAM_SECONDS = 4
+BASELINE_RUNS = 3
+#: A TCP baseline further from the arithmetic than this says that the link or the machine is not what it should be.
+MOST_DEVIATION = 0.005
+#: Bytes that a light datagram's frame carries besides data, the Ethernet header left out.
+LIGHT_HEADERS = {"ethernet": 32, "udp": 20 + 8 + 32}
+TCP_HEADERS = 20 + 32
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def _machine_seconds():
+    """Processor seconds that the whole machine has worked, interrupts included, idle and stolen time left out."""
+    with open("/proc/stat", encoding="ascii") as f:
+        fields = [int(n) for n in f.readline().split()[1:]]
+    user, nice, system, _idle, _iowait, irq, softirq = fields[:7]
+    return (user + nice + system + irq + softirq) / _TICK
+
+
+def _agent_seconds():
+    """The same for all agents."""
+    ticks = 0
+    for node in topology.NODES:
+        record = agents.record(node)
+        fields = procs.stat_fields(record.pid) if record else None
+        ticks += int(fields[11]) + int(fields[12]) if fields else 0
+    return ticks / _TICK
+
+
+class Watch:
+    """What the machine, the agents and the link did in the time of the `with`."""
+
+    def __enter__(self):
+        self._before = link.traffic(), _agent_seconds(), _machine_seconds()
+        return self
+
+    def __exit__(self, *_):
+        machine, work, traffic = _machine_seconds(), _agent_seconds(), link.traffic()
+        self.there, self.back = (now - then for now, then in zip(traffic, self._before[0]))
+        self.agents, self.machine = work - self._before[1], machine - self._before[2]
+
+    def facts(self, data):
+        """The facts of a run that moved so many bytes of the program's."""
+        gigabytes = data / 1e9
+        return {"machine_s_gb": self.machine / gigabytes, "agents_s_gb": self.agents / gigabytes,
+                "packets_there": self.there.packets, "packets_back": self.back.packets,
+                "wire_there": self.there.on_wire(), "wire_back": self.back.on_wire()}
+
+
+def by_path(it, light=None):
+    """The bytes by path of an accelerated run, as both ends counted: between hosts no ring but the light protocol's."""
+    if not it.accelerated:
+        return {}
+    light = it.ring_bytes() if light is None else light
+    return {"light": light, "tcp": it.tcp_bytes()}
+
+
+def frame_ratio(data, packets, light):
+    """Frames that the link carried for each that the arithmetic asks for; None where packets are not frames."""
+    there = link.current()
+    headers = LIGHT_HEADERS.get(there.wire) if light else TCP_HEADERS
+    return packets / (data / (there.mtu - headers)) if there.cuts and headers else None
+
+
+def stream(*options):
+    """iperf3 from VM1 to VM3, Gbit/s as the receivers counted; with --bidir both directions in sum."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            port = it.port()
+            with it.start(VM3, "iperf3", "-s", "-1", "-p", port) as server:
+                server.await_listening(port)
+                with Watch() as watch:
+                    with it.start(VM1, "iperf3", "-c", VM3.ipv4, "-p", port, "-t", STREAM_SECONDS, "-C", "cubic", "-J",
+                                  *options) as client:
+                        sent = client.expect(STREAM_SECONDS + 60)
+                received = server.expect(30)
+            end = json.loads(sent.output)["end"]
+            sums = [end[name] for name in ("sum_received", "sum_received_bidir_reverse") if name in end]
+            data = sum(s["bytes"] for s in sums)
+            if data == 0:
+                raise LabError("iperf3 moved no byte")
+            facts = dict(watch.facts(data), **by_path(it))
+            if len(sums) == 1:
+                facts["frame_ratio"] = frame_ratio(data, watch.there.packets, facts.get("light", 0) > data)
+            return it.sample(sum(s["bits_per_second"] for s in sums) / 1e9, sent, received, **facts)
+    return run
+
+
+def round_trip(size):
+    """Round trips of blocking sockets, median in microseconds."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            port = it.port()
+            with it.start(VM3, BIN + "/rr", "server", port, size) as server:
+                server.await_listening(port)
+                with Watch() as watch:
+                    with it.start(VM1, BIN + "/rr", "client", VM3.ipv4, port, size, RR_WARM_UP_MS, RR_MS) as client:
+                        asked = client.expect()
+                served = server.expect(30)
+            rounds = _number(r"\brounds=([0-9]+)", asked.output)
+            return it.sample(_number(r"\bus=([0-9.]+)", asked.output), asked, served, rounds=rounds,
+                             p99=_number(r"\bus_p99=([0-9.]+)", asked.output),
+                             machine_us_round=watch.machine / rounds * 1e6 * RR_MS / (RR_MS + RR_WARM_UP_MS), **by_path(it))
+    return run
+
+
+def netpipe(size, unit):
+    """NetPIPE on Open MPI with messages of one size: latency (us) or bandwidth (Mbps)."""
+    def run(accelerated):
+        with Run(accelerated) as it:
+            done = it.mpi(2, "NPopenmpi", "-l", str(size), "-u", str(size), "-p", "0", "-o", "/dev/null", vms=(VM1, VM3))
+            pattern = r"([0-9.]+) usec" if unit == "us" else r"([0-9.]+) Mbps"
+            return it.sample(_number(pattern, done.errors + done.output), done, **by_path(it))
+    return run
+
+
+class Connections:
+    """Asks the agents again and again, while a job runs, for its connections between hosts."""
+
+    def __init__(self, period=0.3):
+        self._period, self._done, self._seen = period, threading.Event(), {}
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+    def _look(self):
+        while not self._done.wait(self._period):
+            for vm in topology.VMS:
+                with contextlib.suppress(LabError, ValueError):
+                    for row in json.loads(shellclient.query(vm, "hutong:conns --json")):
+                        peer = next((v for v in topology.VMS if _is_of(row["remote"], v)), None)
+                        if peer is not None and peer.host != vm.host:
+                            self._seen[vm.name, row["pid"], row["local"], row["remote"]] = row["ringIn"] + row["ringOut"]
+
+    def light(self):
+        """The least that the light protocol carried: what was counted at the last look."""
+        return sum(self._seen.values())
+
+
+def _is_of(endpoint, vm):
+    return endpoint.rpartition(":")[0].strip("[]") in (vm.ipv4, vm.ipv6)
+
+
+def four_ranks(accelerated):
+    """Alltoall, allreduce and the solver with four ranks on all three VMs; seconds of their parallel parts together."""
+    with Run(accelerated) as it, contextlib.ExitStack() as stack:
+        watching = stack.enter_context(Connections()) if accelerated else None
+        done = [it.mpi(4, *program, vms=(VM1, VM2, VM3))
+                for program in ((EXAMPLES + "/c/collective", "3000", "4096"), (EXAMPLES + "/c/heat", *HEAT))]
+        seconds = sum(_number(r"# time seconds=([0-9.]+)", d.output) for d in done)
+        return it.sample(seconds, *done, result=results("".join(d.output for d in done)),
+                         **by_path(it, watching.light() if watching else 0))
+
+
+def _case(name, unit, run, about, write_size, more_is_better=True):
+    return Case("inter-" + name, unit, run, "VM1-VM3: " + about, write_size, on_ring=False, interval=True,
+                between_hosts=True, more_is_better=more_is_better)
+
+
+INTER = (
+    _case("iperf3-stream", "Gbit/s", stream(), "iperf3 stream, default block size", "128 KiB"),
+    _case("iperf3-bidir", "Gbit/s", stream("--bidir"), "iperf3 both ways at once, in sum", "128 KiB"),
+    _case("rr-8", "us", round_trip(8), "8-byte round trip, blocking sockets", "8 B", False),
+    _case("rr-64", "us", round_trip(64), "64-byte round trip, blocking sockets", "64 B", False),
+    _case("netpipe-8b", "us", netpipe(8, "us"), "NetPIPE on Open MPI, 8 bytes", "8 B", False),
+    _case("netpipe-1m", "Mbit/s", netpipe(1 << 20, "Mbit/s"), "NetPIPE on Open MPI, 1 MiB", "1 MiB"),
+    _case("ranks4", "s", four_ranks, "4 MPI ranks on VM1, VM2, VM3", "8 B to 16 KiB", False),
+)
+
+
+def unused(sample):
+    """Why a sample that was forced onto the light protocol says nothing of it; None if it does, or was not forced."""
+    if link.current().inter == "light" and sample.facts["light"] == 0:
+        return "path was not used: no byte went by the light protocol"
+    return None
+
+
+def fill(row, case, samples):
+    """Adds to a row what is only known between hosts."""
+    tcp, hutong = samples[False], samples[True]
+    for name in ("machine_s_gb", "agents_s_gb", "machine_us_round", "frame_ratio", "packets_there", "packets_back",
+                 "wire_there", "wire_back"):
+        for side, there in (("tcp_", tcp), ("hutong_", hutong)):
+            values = [s.facts.get(name) for s in there]
+            if None not in values:
+                row[side + name] = median(values)
+    light, on_tcp = (sum(s.facts[name] for s in hutong) for name in ("light", "tcp"))
+    row.update(light_bytes=light, tcp_bytes=on_tcp, path="LIGHT" if light > on_tcp else "MIXED" if light else "TCP")
+    if row["ratio"] is not None:
+        row["tcp_wins"] = row["ratio"] < 1 if case.more_is_better else row["ratio"] > 1
+
+
+def lines(row):
+    """What stands below a row of the table."""
+    total = row["light_bytes"] + row["tcp_bytes"]
+    words = ["path %s, %.1f %% of the bytes by the light protocol" % (row["path"], 100 * row["light_bytes"] / max(1, total))]
+    if row.get("tcp_wins"):
+        words[0] += "; TCP WINS"
+    for name, text in (("machine_s_gb", "CPU seconds a gigabyte, whole machine"), ("agents_s_gb", "  of it the agents"),
+                       ("machine_us_round", "CPU microseconds a round trip, whole machine"),
+                       ("frame_ratio", "frames on the wire for each by arithmetic")):
+        if "tcp_" + name in row:
+            there = row.get("hutong_" + name)
+            words.append("%s: %.4g (TCP), %s (Hutong)" % (text, row["tcp_" + name], "-" if there is None else "%.4g" % there))
+    if "tcp_wire_there" in row:
+        words.append("packets and bytes of wire, there and back: %d %d, %d %d (TCP); %d %d, %d %d (Hutong)" % tuple(
+            row[side + name + way] for side in ("tcp_", "hutong_") for way in ("there", "back")
+            for name in ("packets_", "wire_")))
+    return words
+
+
+def baseline(progress):
+    """
+    The TCP stream against what the rate has room for, before anything is compared with it: a dict, None on a link
+    without limit.
+    """
+    expected = link.current().goodput()
+    if expected is None:
+        return None
+    values = []
+    for number in range(BASELINE_RUNS):
+        progress(INTER[0], number, False)
+        values.append(INTER[0].run(False).value * 1e9)
+    deviation = stats.ratio(median(values), expected) - 1
+    return {"tcp": median(values), "arithmetic": expected, "deviation": deviation, "values": values,
+            "good": abs(deviation) <= MOST_DEVIATION}
+
+
+def baseline_text(found):
+    text = ("TCP baseline %.1f Mbit/s, by arithmetic %.1f: %+.2f %%"
+            % (found["tcp"] / 1e6, found["arithmetic"] / 1e6, 100 * found["deviation"]))
+    if not found["good"]:
+        text += ("\nDEVIATES by more than %.1f %%: this machine was too busy for that rate; figures against TCP are not to "
+                 "be trusted" % (100 * MOST_DEVIATION))
+    return text
