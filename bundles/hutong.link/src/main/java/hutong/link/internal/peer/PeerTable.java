@@ -183,6 +183,7 @@ final class PeerTable implements Door.Host {
     try {
       channel = dialer.dial(address);
     } catch (IOException e) {
+      tally.complain(PeerTally.UNREACHED, "cannot connect to " + peer.id + ": " + e.getMessage());
       failed(peer);
       return;
     }

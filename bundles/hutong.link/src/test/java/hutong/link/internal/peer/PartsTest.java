@@ -9,7 +9,11 @@ import hutong.link.internal.peer.BadPeerException.Cause;
 import hutong.link.internal.peer.KeySchedule.Side;
 import hutong.link.internal.peer.Sealer.Kind;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.SocketOption;
 import java.nio.ByteBuffer;
+import java.nio.channels.SocketChannel;
 import java.security.GeneralSecurityException;
 import java.security.KeyPair;
 import java.security.KeyPairGenerator;
@@ -17,7 +21,9 @@ import java.security.SecureRandom;
 import java.security.Signature;
 import java.util.Arrays;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.HexFormat;
+import java.util.Map;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.Test;
 
@@ -180,6 +186,24 @@ class PartsTest {
       ByteBuffer in = ByteBuffer.allocate(4).putInt(0, length);
       isBad(Cause.MALFORMED, () -> Sealer.length(in, Sealer.MAX_CONTENT));
     }
+  }
+
+  @Test
+  void shouldSetTheOptionsOfAConnection() throws Exception {
+    Map<String, Object> options = new HashMap<>();
+    InetAddress loopback = InetAddress.getLoopbackAddress();
+    try (ServerSocket server = new ServerSocket(0, 1, loopback);
+        SocketChannel channel = new Dialer(loopback, server.getLocalPort()).dial(loopback)) {
+      for (SocketOption<?> option : channel.supportedOptions()) {
+        options.put(option.name(), channel.getOption(option));
+      }
+    }
+    assertThat(options)
+        .containsEntry("TCP_NODELAY", true)
+        .containsEntry("SO_KEEPALIVE", true)
+        .containsEntry("TCP_KEEPIDLE", 5)
+        .containsEntry("TCP_KEEPINTERVAL", 2)
+        .containsEntry("TCP_KEEPCOUNT", 3);
   }
 
   @Test
