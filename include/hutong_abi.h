@@ -80,6 +80,7 @@ enum hut_prod_mark {
 	HUT_MARK_BACK = 4,       /* program: asks to be stopped, since it cannot end a round by itself */
 	HUT_MARK_END = 8,        /* agent: `tail` is final, and the other marks are the far program's last word */
 	HUT_MARK_CUT = 16,       /* agent, with END: bytes are missing, the connection counts as reset */
+	HUT_MARK_WISH = 64,      /* agent: the far program's bytes shall come by the ring: the reader may arm */
 	HUT_MARK_AGREED = 32,    /* agent: the far program will send by TCP what a reader that has LEFT did not take */
 };
 

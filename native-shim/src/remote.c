@@ -145,6 +145,15 @@ bool remote_rest(const struct conn *c)
 		(at >= LOAD(&c->rx.dir->start) && LOAD_ACQ(&c->rx.dir->tail) > at));
 }
 
+/* Whether bulk goes by TCP is the agent's measure for the choice of the path: it hears of every step of so many bytes. */
+#define BULK_STEP_BITS 20
+
+void remote_sent_by_tcp(struct conn *c, uint64_t was, uint64_t n)
+{
+	if (UNLIKELY((was + n) >> BULK_STEP_BITS != was >> BULK_STEP_BITS))
+		conn_ring_peer(c);
+}
+
 /* The writer asks to be stopped. */
 void remote_ask_back(struct conn *c)
 {

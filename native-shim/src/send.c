@@ -26,8 +26,12 @@ static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t w
 	/* SIGPIPE is raised by the caller, when no lock is held: its handler may never come back. */
 	n = syscall(SYS_sendmsg, fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 	raw_end(c);
-	if (n > 0)
-		__atomic_fetch_add(&c->end->tcp_out, (uint64_t)n, __ATOMIC_RELAXED);
+	if (n > 0) {
+		uint64_t was = __atomic_fetch_add(&c->end->tcp_out, (uint64_t)n, __ATOMIC_RELAXED);
+
+		if (conn_is_remote(c) && c->seg)
+			remote_sent_by_tcp(c, was, (uint64_t)n);
+	}
 	return n;
 }
 

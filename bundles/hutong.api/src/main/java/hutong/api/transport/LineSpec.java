@@ -4,6 +4,7 @@ package hutong.api.transport;
 import hutong.api.link.PeerId;
 import java.util.Objects;
 import java.util.function.BooleanSupplier;
+import java.util.function.LongSupplier;
 
 /**
  * What the agents know of a connection when both ends are registered.
@@ -16,6 +17,7 @@ import java.util.function.BooleanSupplier;
  * @param peerAddress IP address of the other end, 4 or 16 bytes
  * @param finSent whether the kernel has sent this end's FIN, or knows the socket no more: nobody
  *     can write any more (rule 17); called on the transport's thread, must return soon
+ * @param sentByTcp bytes that the program has sent by TCP; called on the transport's thread
  */
 public record LineSpec(
     PeerId peer,
@@ -24,11 +26,13 @@ public record LineSpec(
     long peerMac,
     byte[] localAddress,
     byte[] peerAddress,
-    BooleanSupplier finSent) {
+    BooleanSupplier finSent,
+    LongSupplier sentByTcp) {
   /** Copies the addresses. */
   public LineSpec {
     Objects.requireNonNull(peer);
     Objects.requireNonNull(finSent);
+    Objects.requireNonNull(sentByTcp);
     localAddress = localAddress.clone();
     peerAddress = peerAddress.clone();
   }

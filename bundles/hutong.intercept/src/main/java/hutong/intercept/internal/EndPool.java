@@ -9,6 +9,7 @@ import hutong.platform.abi.Abi;
 import hutong.platform.abi.EndLayout;
 import hutong.platform.abi.PoolLayout;
 import java.io.IOException;
+import java.util.function.LongSupplier;
 
 /**
  * A process' end pool, mapped. What stands in it is what the process says: good for display,
@@ -128,6 +129,18 @@ final class EndPool implements AutoCloseable {
         map.getLong(at + EndLayout.RING_IN),
         map.getLong(at + EndLayout.RING_OUT),
         (map.getInt(at + EndLayout.FLAGS) & Abi.ENDF_REMOTE) != 0);
+  }
+
+  /** Bytes sent by TCP, for any thread; 0 once the pool is closed. */
+  LongSupplier sentByTcp(int index) {
+    long at = (long) PoolLayout.slot(index) + EndLayout.TCP_OUT;
+    return () -> {
+      try {
+        return map.getLong(at);
+      } catch (IllegalStateException e) {
+        return 0;
+      }
+    };
   }
 
   /** Tells the program that a control message waits. */

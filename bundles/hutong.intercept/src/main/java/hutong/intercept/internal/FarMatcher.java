@@ -17,6 +17,7 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.LongSupplier;
 
 /**
  * Matches the two ends of connections between hosts by their address pair (D1), and exchanges the
@@ -90,10 +91,17 @@ final class FarMatcher {
   /**
    * Registers one end; see {@link Matcher#register}.
    *
+   * @param sentByTcp bytes that the program has sent by TCP; for any thread
    * @return the registration, or null if there is no channel number left
    */
   Registration register(
-      AddressPair pair, long cookie, int uid, PeerId peer, Fd doorbell, Registration.Owner owner) {
+      AddressPair pair,
+      long cookie,
+      int uid,
+      PeerId peer,
+      LongSupplier sentByTcp,
+      Fd doorbell,
+      Registration.Owner owner) {
     Channel channel = world.table().reserve(uid, 0).orElse(null);
     if (channel == null) {
       return null;
@@ -101,6 +109,7 @@ final class FarMatcher {
     Registration registration =
         new Registration(pair, cookie, uid, channel, doorbell, owner, world.nowMs());
     registration.far = peer;
+    registration.sentByTcp = sentByTcp;
     byCookie.put(cookie, registration);
     byPair.put(pair, registration);
     world.meter().count("intercept.far.registrations");
@@ -247,7 +256,8 @@ final class FarMatcher {
                   world.mac(registration.far),
                   pair.local().raw(),
                   pair.remote().raw(),
-                  () -> world.finSent(pair, registration.cookie)),
+                  () -> world.finSent(pair, registration.cookie),
+                  registration.sentByTcp),
               world.duplicate(registration.doorbell));
       registration.line = line;
       registration.ringSize = transport.ringSize();

@@ -6,6 +6,7 @@ import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.os.Fd;
 import hutong.api.transport.Line;
+import java.util.function.LongSupplier;
 
 /**
  * One end of a connection that a program registered, until the program withdraws it; then, where a
@@ -47,6 +48,9 @@ final class Registration {
 
   /** The peer's VM if it is on another host, else null. */
   PeerId far;
+
+  /** Bytes that the program has sent by TCP, as its pool says; for any thread. */
+  LongSupplier sentByTcp = () -> 0;
 
   /** What carries a connection between hosts, once there is a channel. */
   Line line;

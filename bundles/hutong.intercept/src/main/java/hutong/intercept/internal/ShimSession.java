@@ -242,6 +242,7 @@ final class ShimSession implements Registration.Owner {
                     cookie,
                     cred.uid(),
                     new PeerId(peer.hostId(), peer.domid()),
+                    pool.sentByTcp(end.slot),
                     end.doorbell,
                     this);
     if (end.registration == null) {

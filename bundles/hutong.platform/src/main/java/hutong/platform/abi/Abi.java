@@ -74,6 +74,9 @@ public final class Abi {
    */
   public static final int MARK_AGREED = 32;
 
+  /** {@code enum hut_prod_mark}, by the agent: the reader may arm. */
+  public static final int MARK_WISH = 64;
+
   /** {@code enum hut_cons_mark}, between hosts: the FIN has come, END is waited for. */
   public static final int MARK_FIN = 4;
 

@@ -155,6 +155,16 @@ final class InRing implements ReceiveBuffer {
     }
   }
 
+  /** Says whether the program may arm; it is woken to do so. */
+  void wish(boolean on) {
+    int at = DIR + DirLayout.PROD_MARK;
+    if (on && (Words.getAndOr(memory, at, Abi.MARK_WISH) & Abi.MARK_WISH) == 0) {
+      bell.ring();
+    } else if (!on) {
+      Words.getAndClear(memory, at, Abi.MARK_WISH);
+    }
+  }
+
   /** Asks for a ring when there is room; {@link #consumed} must follow. */
   void armWait() {
     Words.putInt(memory, DIR + DirLayout.PROD_WAIT, 1);

@@ -65,6 +65,7 @@ final class Incoming {
 
   void onPeer(LineMessage.Sending said) {
     peer = said;
+    ring.wish(said.wish());
     if (round != 0 && said.agreed() == round && phase == Phase.LEFT) {
       ring.accept(round);
     }

@@ -150,6 +150,7 @@ final class LightLine {
 
   /** The path may be another one now. */
   void reconsider() {
+    changed = true; // what this end wishes may be another thing now
     out.arm();
   }
 

@@ -22,7 +22,7 @@ import java.nio.ByteBuffer;
  *  64  started round    68 u64 S             76 H-chan     80 first H-seq
  *  84  u16 window  u8 wire  u8 marks         88 bytes of its ring
  *  92  leave round      96 agreed round     100 done round
- * 104  u8 ended    u8[3] zero               108 u64 end, all ones: nothing is in the ring
+ * 104  u8 1: ended, 2: wish    u8[3] zero     108 u64 end, all ones: nothing is in the ring
  * 116
  * </pre>
  *
@@ -85,6 +85,7 @@ record LineMessage(
    * @param agreed the round whose stop its program will follow
    * @param done the last round that is over for its program
    * @param ended whether nobody can write any more
+   * @param wish it wants to send that way: the receiver's program may arm
    * @param end one past the last byte in its ring; -1 when nothing there is to be delivered
    */
   record Sending(
@@ -100,6 +101,7 @@ record LineMessage(
       int agreed,
       int done,
       boolean ended,
+      boolean wish,
       long end) {}
 
   /** The answer to one who speaks of a line that is over here. */
@@ -110,7 +112,7 @@ record LineMessage(
         false,
         true,
         new Receiving(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, 0),
-        new Sending(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, -1));
+        new Sending(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, -1));
   }
 
   byte[] encode() {
@@ -130,7 +132,8 @@ record LineMessage(
     out.putInt(s.started).putLong(s.start).putInt(s.channel).putInt(s.sequence);
     out.putShort((short) s.window).put((byte) s.wire).put((byte) s.marks).putInt(s.room);
     out.putInt(s.leave).putInt(s.agreed).putInt(s.done);
-    out.putInt(s.ended ? 1 << 24 : 0).putLong(s.end);
+    out.put((byte) ((s.ended ? 1 : 0) | (s.wish ? 2 : 0)));
+    out.put((byte) 0).putShort((short) 0).putLong(s.end);
     return out.array();
   }
 
@@ -189,7 +192,9 @@ record LineMessage(
     int leave = in.getInt();
     int agreed = in.getInt();
     int done = in.getInt();
-    boolean ended = in.getInt() != 0;
+    int more = in.get();
+    in.get();
+    in.getShort();
     Sending sending =
         new Sending(
             started,
@@ -203,7 +208,8 @@ record LineMessage(
             leave,
             agreed,
             done,
-            ended,
+            (more & 1) != 0,
+            (more & 2) != 0,
             in.getLong());
     return new LineMessage(
         number, peerNumber, (flags & FRESH) != 0, (flags & BYE) != 0, receiving, sending);

@@ -31,6 +31,9 @@ interface LineWorld {
   /** Which wire to begin with, {@link WireKind#NONE} for TCP; as configured and as found out. */
   WireKind choose(LightLine line, int peerEthernetBytes, int peerUdpBytes);
 
+  /** What decides about the path, or null where the configuration has decided. */
+  PathChoice pathChoice();
+
   /** Whether full-size probes have succeeded on that wire to that VM (D5). */
   boolean probed(WireKind kind, LightLine line);
 

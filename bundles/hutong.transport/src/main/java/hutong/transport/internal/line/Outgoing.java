@@ -58,11 +58,16 @@ final class Outgoing {
   private long end = -1;
   private boolean delivered;
   private long doneBytes;
+  private final PathChoice choice;
+  private final PathChoice.Stream stream;
+  private boolean pays;
 
   Outgoing(LightLine line, LineWorld world, OutRing ring) {
     this.line = line;
     this.world = world;
     this.ring = ring;
+    this.choice = world.pathChoice();
+    this.stream = new PathChoice.Stream(line.spec().peer());
   }
 
   // ---------------------------------------------------------------- what the peer's agent says
@@ -98,6 +103,9 @@ final class Outgoing {
   /** The far program has armed: does ours get to the ring? Also called when the path may change. */
   void arm() {
     if (phase != Phase.TCP || ended || peer == null || peer.armed() != Turn.next(round)) {
+      return;
+    }
+    if (choice != null && !pays) {
       return;
     }
     wire = world.choose(line, peer.ethernetBytes(), peer.udpBytes());
@@ -159,6 +167,9 @@ final class Outgoing {
     if (phase == Phase.STARTED) {
       phase = Phase.LIGHT;
     }
+    if (choice != null) {
+      choice.onLight(stream, start, world.now());
+    }
     if (ended && end >= 0) {
       flow.end(end, world.now());
     }
@@ -191,12 +202,20 @@ final class Outgoing {
     if (phase == Phase.STOPPED && ring.done(round)) {
       over();
     }
-    int now = ring.marks();
-    if ((now & Abi.MARK_BACK) != 0 && isStarted() && phase != Phase.STOPPED && leave != round) {
+    if (choice != null && phase == Phase.TCP) {
+      boolean now = choice.onTcp(stream, line.spec().sentByTcp().getAsLong(), world.now());
+      if (now && !pays) {
+        pays = true;
+        line.changed();
+      }
+      arm();
+    }
+    int said = ring.marks();
+    if ((said & Abi.MARK_BACK) != 0 && isStarted() && phase != Phase.STOPPED && leave != round) {
       leaveWire();
     }
-    if ((now & (Abi.MARK_SHUT | Abi.MARK_HALF_CLOSE)) != marks) {
-      marks = now & (Abi.MARK_SHUT | Abi.MARK_HALF_CLOSE);
+    if ((said & (Abi.MARK_SHUT | Abi.MARK_HALF_CLOSE)) != marks) {
+      marks = said & (Abi.MARK_SHUT | Abi.MARK_HALF_CLOSE);
       line.changed();
     }
     if ((marks & Abi.MARK_SHUT) != 0) {
@@ -220,6 +239,7 @@ final class Outgoing {
 
   private void over() {
     done = round;
+    pays = false;
     doneBytes += flow == null ? 0 : Math.max(0, ring.head() - start);
     closeFlow();
     phase = Phase.TCP;
@@ -277,6 +297,9 @@ final class Outgoing {
         route.produce(flow, now);
       }
     }
+    if (choice != null && choice.onTime(stream, flow.acknowledged(), now)) {
+      leaveWire();
+    }
     if (notes.probed) {
       notes.probed = false;
       world.noteProbed(wire, line);
@@ -290,7 +313,11 @@ final class Outgoing {
 
   /** When there is something to do again. */
   long deadline(long now) {
-    return flow == null ? Long.MAX_VALUE : flow.nextDeadline(now);
+    if (flow == null) {
+      return Long.MAX_VALUE;
+    }
+    long deadline = flow.nextDeadline(now);
+    return choice == null ? deadline : Math.min(deadline, choice.due(stream));
   }
 
   /** Whether nothing more is to be delivered. */
@@ -323,6 +350,15 @@ final class Outgoing {
     return doneBytes + (flow == null ? 0 : Math.max(0, ring.head() - start));
   }
 
+  private boolean wish() {
+    if (ended) {
+      return false;
+    }
+    return choice == null
+        ? peer == null || world.choose(line, peer.ethernetBytes(), peer.udpBytes()) != WireKind.NONE
+        : pays;
+  }
+
   /** What the peer's agent is to know. */
   LineMessage.Sending state() {
     return new LineMessage.Sending(
@@ -338,6 +374,7 @@ final class Outgoing {
         agreed,
         done,
         ended,
+        wish(),
         end);
   }
 

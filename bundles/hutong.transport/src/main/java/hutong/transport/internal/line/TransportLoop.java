@@ -88,6 +88,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final Map<String, Long> failed = new HashMap<>();
   private final Map<String, Boolean> probedBefore = new HashMap<>();
   private final Map<String, WirePort> udp = new HashMap<>();
+  private final PathChoice pathChoice = new PathChoice();
   private final WirePort ethernet;
   private EventLoop.Scheduled timer;
   private long timerAt = Long.MAX_VALUE;
@@ -442,6 +443,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private static String key(WireKind kind, LightLine line) {
     return kind + " " + line.spec().peer();
+  }
+
+  @Override
+  public PathChoice pathChoice() {
+    return settings.inter() == LightSettings.Inter.AUTO ? pathChoice : null;
   }
 
   @Override

@@ -39,6 +39,10 @@ final class Words {
     return (int) INT.getAndSet(memory, at, value);
   }
 
+  static int getAndClear(ByteBuffer memory, int at, int bits) {
+    return (int) INT.getAndBitwiseAnd(memory, at, ~bits);
+  }
+
   static int getAndOr(ByteBuffer memory, int at, int bits) {
     return (int) INT.getAndBitwiseOr(memory, at, bits);
   }

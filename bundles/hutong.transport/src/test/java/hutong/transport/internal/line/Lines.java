@@ -56,7 +56,8 @@ final class Lines {
                   0,
                   new byte[4],
                   new byte[4],
-                  out::finSent),
+                  out::finSent,
+                  () -> 0),
               program.memory,
               RING,
               OVER,
@@ -186,6 +187,11 @@ final class Lines {
     @Override
     public WireKind choose(LightLine owner, int ethernet, int udp) {
       return wanted ? WireKind.ETHERNET : WireKind.NONE;
+    }
+
+    @Override
+    public PathChoice pathChoice() {
+      return null;
     }
 
     @Override

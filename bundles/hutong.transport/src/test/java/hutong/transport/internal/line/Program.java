@@ -305,7 +305,8 @@ final class Program {
   private void progressRx() {
     if (!rxRing && !rxSwitch) {
       if (!armed) {
-        if (!paused && !leaving && word(RX, DirLayout.PROD_DONE) == rxRound) {
+        boolean wish = (word(RX, DirLayout.PROD_MARK) & Abi.MARK_WISH) != 0;
+        if (wish && !paused && !leaving && word(RX, DirLayout.PROD_DONE) == rxRound) {
           rxRound = Turn.next(rxRound);
           rxEnd = -1;
           stopped = false;

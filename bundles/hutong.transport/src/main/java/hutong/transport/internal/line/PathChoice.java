@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import java.util.HashMap;
+import java.util.Map;
+
+/**
+ * Whether a sending direction pays on the light protocol: only bulk, and only while it is no slower
+ * than the same stream was on TCP just before. A stream that has kept TCP busy for a while is tried
+ * on the light protocol for a moment; what that gave is remembered for the peer, so that not every
+ * stream pays for the trial. One thread; times in nanoseconds, rates in bytes a second.
+ */
+final class PathChoice {
+  /** How long TCP's rate is measured; shorter streams are left alone. */
+  static final long MEASURE_NS = 200_000_000;
+
+  /** How long a trial begins without being judged, and then is judged. */
+  static final long BEGIN_NS = 100_000_000;
+
+  static final long TRIAL_NS = 200_000_000;
+
+  /** How long the outcome of a trial holds for other streams to that VM. */
+  static final long REMEMBER_NS = 60_000_000_000L;
+
+  /** What is slower than this is not bulk, and stays where its round trips are shortest. */
+  static final double BULK = 10e6;
+
+  /** Noise: a trial that gives this much of TCP's rate has not lost. */
+  private static final double ENOUGH = 0.97;
+
+  private static final long PAUSE_NS = 1_000_000_000;
+
+  /** One sending direction. */
+  static final class Stream {
+    private final Object peer;
+    private boolean light;
+    private boolean judged;
+    private long since;
+    private long from;
+    private long begun;
+    private long notBefore = Long.MIN_VALUE;
+    private double tcpRate;
+
+    Stream(Object peer) {
+      this.peer = peer;
+    }
+  }
+
+  private record Outcome(double rate, long at) {}
+
+  private final Map<Object, Outcome> outcomes = new HashMap<>();
+
+  /**
+   * The program has sent by TCP; called now and then while it does.
+   *
+   * @param bytes sent by TCP in all
+   * @return whether the light protocol is to be tried, or is known to pay
+   */
+  boolean onTcp(Stream stream, long bytes, long now) {
+    long took = now - stream.since;
+    if (stream.light || stream.since == 0 || took > 5 * MEASURE_NS) {
+      stream.light = false;
+      stream.since = now;
+      stream.from = bytes;
+      return false;
+    }
+    if (took < MEASURE_NS) {
+      return false;
+    }
+    stream.tcpRate = 1e9 * (bytes - stream.from) / took;
+    stream.since = now;
+    stream.from = bytes;
+    if (stream.tcpRate < BULK || now < stream.notBefore) {
+      return false;
+    }
+    Outcome known = outcomes.get(stream.peer);
+    return known == null || now - known.at > REMEMBER_NS || known.rate >= ENOUGH * stream.tcpRate;
+  }
+
+  /** The direction has gone to the light protocol. */
+  void onLight(Stream stream, long bytes, long now) {
+    stream.light = true;
+    stream.judged = false;
+    stream.begun = now;
+    stream.since = now;
+    stream.from = bytes;
+  }
+
+  /**
+   * Looks at a direction on the light protocol; called when {@link #due}.
+   *
+   * @param bytes carried by the light protocol in this round
+   * @return whether it is to go back to TCP
+   */
+  boolean onTime(Stream stream, long bytes, long now) {
+    if (now < due(stream)) {
+      return false;
+    }
+    if (!stream.judged && stream.since == stream.begun) {
+      stream.since = now; // the beginning is over: from here on it counts
+      stream.from = bytes;
+      return false;
+    }
+    double rate = 1e9 * (bytes - stream.from) / (now - stream.since);
+    stream.since = now;
+    stream.from = bytes;
+    if (rate < BULK) {
+      stream.notBefore = now + PAUSE_NS; // not bulk any more, which says nothing of the path
+      return true;
+    }
+    if (stream.judged) {
+      return false;
+    }
+    stream.judged = true;
+    outcomes.put(stream.peer, new Outcome(rate, now));
+    if (rate >= ENOUGH * stream.tcpRate) {
+      return false;
+    }
+    stream.notBefore = now + PAUSE_NS;
+    return true;
+  }
+
+  /** When {@link #onTime} wants to look. */
+  long due(Stream stream) {
+    if (!stream.light) {
+      return Long.MAX_VALUE;
+    }
+    return !stream.judged && stream.since == stream.begun
+        ? stream.begun + BEGIN_NS
+        : stream.since + TRIAL_NS;
+  }
+}
