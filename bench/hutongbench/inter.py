@@ -56,20 +56,28 @@ class Watch:
         self.there, self.back = (now - then for now, then in zip(traffic, self._before[0]))
         self.agents, self.machine = work - self._before[1], machine - self._before[2]
 
+    def data(self):
+        """About what programs moved between the hosts, if every packet had TCP's headers."""
+        return sum(way.bytes - way.packets * (14 + TCP_HEADERS) for way in (self.there, self.back))
+
     def facts(self, data):
         """The facts of a run that moved so many bytes of the program's."""
-        gigabytes = data / 1e9
-        return {"machine_s_gb": self.machine / gigabytes, "agents_s_gb": self.agents / gigabytes,
-                "packets_there": self.there.packets, "packets_back": self.back.packets,
-                "wire_there": self.there.on_wire(), "wire_back": self.back.on_wire()}
+        found = {"machine_s_gb": self.machine / data * 1e9, "agents_s_gb": self.agents / data * 1e9}
+        if link.current().cuts:
+            found.update(frames_there=self.there.packets, frames_back=self.back.packets,
+                         wire_there=self.there.on_wire(), wire_back=self.back.on_wire())
+        return found
 
 
-def by_path(it, light=None):
-    """The bytes by path of an accelerated run, as both ends counted: between hosts no ring but the light protocol's."""
+def by_path(it, data, light=None):
+    """
+    The bytes by path of an accelerated run, as both ends count them: between hosts no ring but the light protocol's.
+    Shims do not count for connections that they were told to leave alone: the rest of the program's `data` was TCP.
+    """
     if not it.accelerated:
         return {}
     light = it.ring_bytes() if light is None else light
-    return {"light": light, "tcp": it.tcp_bytes()}
+    return {"light": light, "tcp": max(it.tcp_bytes() if light == 0 else 0, round(2 * data) - light, 0)}
 
 
 def frame_ratio(data, packets, light):
@@ -96,7 +104,7 @@ def stream(*options):
             data = sum(s["bytes"] for s in sums)
             if data == 0:
                 raise LabError("iperf3 moved no byte")
-            facts = dict(watch.facts(data), **by_path(it))
+            facts = dict(watch.facts(data), **by_path(it, data))
             if len(sums) == 1:
                 facts["frame_ratio"] = frame_ratio(data, watch.there.packets, facts.get("light", 0) > data)
             return it.sample(sum(s["bits_per_second"] for s in sums) / 1e9, sent, received, **facts)
@@ -117,7 +125,8 @@ def round_trip(size):
             rounds = _number(r"\brounds=([0-9]+)", asked.output)
             return it.sample(_number(r"\bus=([0-9.]+)", asked.output), asked, served, rounds=rounds,
                              p99=_number(r"\bus_p99=([0-9.]+)", asked.output),
-                             machine_us_round=watch.machine / rounds * 1e6 * RR_MS / (RR_MS + RR_WARM_UP_MS), **by_path(it))
+                             machine_us_round=watch.machine / rounds * 1e6 * RR_MS / (RR_MS + RR_WARM_UP_MS),
+                             **by_path(it, watch.data()))
     return run
 
 
@@ -125,9 +134,11 @@ def netpipe(size, unit):
     """NetPIPE on Open MPI with messages of one size: latency (us) or bandwidth (Mbps)."""
     def run(accelerated):
         with Run(accelerated) as it:
-            done = it.mpi(2, "NPopenmpi", "-l", str(size), "-u", str(size), "-p", "0", "-o", "/dev/null", vms=(VM1, VM3))
+            with Watch() as watch:
+                done = it.mpi(2, "NPopenmpi", "-l", str(size), "-u", str(size), "-p", "0", "-o", "/dev/null",
+                              vms=(VM1, VM3))
             pattern = r"([0-9.]+) usec" if unit == "us" else r"([0-9.]+) Mbps"
-            return it.sample(_number(pattern, done.errors + done.output), done, **by_path(it))
+            return it.sample(_number(pattern, done.errors + done.output), done, **by_path(it, watch.data()))
     return run
 
 
@@ -168,11 +179,12 @@ def four_ranks(accelerated):
     """Alltoall, allreduce and the solver with four ranks on all three VMs; seconds of their parallel parts together."""
     with Run(accelerated) as it, contextlib.ExitStack() as stack:
         watching = stack.enter_context(Connections()) if accelerated else None
-        done = [it.mpi(4, *program, vms=(VM1, VM2, VM3))
-                for program in ((EXAMPLES + "/c/collective", "3000", "4096"), (EXAMPLES + "/c/heat", *HEAT))]
+        with Watch() as watch:
+            done = [it.mpi(4, *program, vms=(VM1, VM2, VM3))
+                    for program in ((EXAMPLES + "/c/collective", "3000", "4096"), (EXAMPLES + "/c/heat", *HEAT))]
         seconds = sum(_number(r"# time seconds=([0-9.]+)", d.output) for d in done)
         return it.sample(seconds, *done, result=results("".join(d.output for d in done)),
-                         **by_path(it, watching.light() if watching else 0))
+                         **by_path(it, watch.data(), watching.light() if watching else 0))
 
 
 def _case(name, unit, run, about, write_size, more_is_better=True):
@@ -201,7 +213,7 @@ def unused(sample):
 def fill(row, case, samples):
     """Adds to a row what is only known between hosts."""
     tcp, hutong = samples[False], samples[True]
-    for name in ("machine_s_gb", "agents_s_gb", "machine_us_round", "frame_ratio", "packets_there", "packets_back",
+    for name in ("machine_s_gb", "agents_s_gb", "machine_us_round", "frame_ratio", "frames_there", "frames_back",
                  "wire_there", "wire_back"):
         for side, there in (("tcp_", tcp), ("hutong_", hutong)):
             values = [s.facts.get(name) for s in there]
@@ -226,9 +238,9 @@ def lines(row):
             there = row.get("hutong_" + name)
             words.append("%s: %.4g (TCP), %s (Hutong)" % (text, row["tcp_" + name], "-" if there is None else "%.4g" % there))
     if "tcp_wire_there" in row:
-        words.append("packets and bytes of wire, there and back: %d %d, %d %d (TCP); %d %d, %d %d (Hutong)" % tuple(
+        words.append("frames and bytes of wire, there and back: %d %d, %d %d (TCP); %d %d, %d %d (Hutong)" % tuple(
             row[side + name + way] for side in ("tcp_", "hutong_") for way in ("there", "back")
-            for name in ("packets_", "wire_")))
+            for name in ("frames_", "wire_")))
     return words
 
 

@@ -11,7 +11,6 @@ from hutonglab.errors import LabError, UsageError
 from . import cases, inter, stats
 from .program import ProgramError
 
-
 #: An interval from fewer pairs would promise what it cannot hold.
 LEAST_FOR_INTERVAL = 5
 

@@ -83,6 +83,8 @@ def _status(arguments):
         print("link between the hosts: " + there.text())
         for name, counts in zip(("PC1 to PC2", "PC2 to PC1"), link.fault_counts() or ()):
             print("  %s: %s" % (name, ", ".join("%s %d" % pair for pair in counts.items())))
+        if there.faults and not link.injector_runs():
+            print("  the fault injector has ended: nothing passes")
     return STATUS[kind]
 
 

@@ -207,7 +207,8 @@ def _limit(host, link):
     A token bucket that lets through what a wire of that rate would. Packets reach a queue merged, whatever the device
     can do, and a merged one would pay its framing once: the bucket cuts what is larger than its peak bucket holds, one
     frame, and each then pays for itself. The peak *rate* is too high to matter. The main bucket holds a millisecond:
-    tokens that do not fit while the machine is busy elsewhere are lost (with half of that, 0.5 to 9 % of the rate).
+    tokens that do not fit while the machine is busy elsewhere are lost. A bucket of a quarter of that loses 1 % to late
+    timers even on a quiet machine; this one lets through a millisecond's frames at once after a pause.
     """
     frame = link.mtu + 14
     burst = max(4 * (frame + UNSEEN), int(link.rate / 8 / 1000))
