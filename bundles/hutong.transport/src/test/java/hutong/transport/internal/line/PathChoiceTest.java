@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.Test;
+
+class PathChoiceTest {
+  private static final long MS = 1_000_000;
+
+  private final PathChoice choice = new PathChoice();
+  private long now = 1;
+
+  /** Sends by TCP for a while; true if the light protocol is to be tried. */
+  private boolean tcp(PathChoice.Stream stream, long forMs, double rate) {
+    boolean tried = false;
+    double bytes = 0;
+    for (long ms = 0; ms < forMs && !tried; ms += 10) {
+      now += 10 * MS;
+      bytes += rate / 100;
+      tried = choice.onTcp(stream, (long) bytes, now);
+    }
+    return tried;
+  }
+
+  /** Sends by the light protocol for a while; true if it has to go back. */
+  private boolean light(PathChoice.Stream stream, long forMs, double rate) {
+    boolean back = false;
+    double bytes = 0;
+    choice.onLight(stream, 0, now);
+    for (long ms = 0; ms < forMs && !back; ms += 10) {
+      now += 10 * MS;
+      bytes += rate / 100;
+      back = choice.onTime(stream, (long) bytes, now);
+    }
+    return back;
+  }
+
+  @Test
+  void shouldTryBulkOnly() {
+    assertThat(tcp(new PathChoice.Stream("a"), 5_000, 1e6)).isFalse();
+    assertThat(tcp(new PathChoice.Stream("a"), 150, 100e6)).isFalse();
+    assertThat(tcp(new PathChoice.Stream("a"), 500, 100e6)).isTrue();
+  }
+
+  @Test
+  void shouldStayWhereItIsNoSlower() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    tcp(stream, 500, 117.7e6);
+    assertThat(light(stream, 60_000, 119.3e6)).isFalse();
+  }
+
+  @Test
+  void shouldGoBackWhereItIsSlowerAndRememberIt() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    tcp(stream, 500, 2e9);
+    assertThat(light(stream, 1_000, 2e8)).isTrue();
+    assertThat(tcp(stream, 50_000, 2e9)).isFalse();
+    assertThat(tcp(new PathChoice.Stream("a"), 1_000, 2e9)).isFalse();
+    assertThat(tcp(new PathChoice.Stream("b"), 1_000, 2e9)).isTrue();
+    assertThat(tcp(stream, 20_000, 2e9)).isTrue();
+  }
+
+  @Test
+  void shouldTrySoonAgainAfterANarrowLoss() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    tcp(stream, 500, 117e6);
+    assertThat(light(stream, 1_000, 90e6)).isTrue();
+    assertThat(tcp(stream, 1_500, 117e6)).isFalse();
+    assertThat(tcp(stream, 1_500, 117e6)).isTrue();
+    assertThat(light(stream, 1_000, 90e6)).isTrue();
+    assertThat(tcp(stream, 3_500, 117e6)).isFalse();
+    assertThat(tcp(stream, 1_500, 117e6)).isTrue();
+  }
+
+  @Test
+  void shouldGoBackWhenTheStreamIsBulkNoMore() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    tcp(stream, 500, 117e6);
+    assertThat(light(stream, 1_000, 119e6)).isFalse();
+    assertThat(choice.due(stream)).isLessThan(Long.MAX_VALUE);
+    now += 400 * MS;
+    assertThat(choice.onTime(stream, 0, now)).isTrue();
+    assertThat(tcp(new PathChoice.Stream("a"), 500, 117e6)).as("not the path's fault").isTrue();
+  }
+}
