@@ -19,8 +19,14 @@ final class PathChoice {
 
   static final long TRIAL_NS = 200_000_000;
 
-  /** How long the outcome of a trial holds for other streams to that VM. */
+  /** How long the outcome of a trial holds, also for other streams to that VM, at most ... */
   static final long REMEMBER_NS = 60_000_000_000L;
+
+  /** ... and after a first narrow loss, which may have had a passing cause. */
+  static final long AGAIN_NS = 2_000_000_000L;
+
+  /** Less than this much of TCP's rate is no narrow loss. */
+  private static final double FAR_OFF = 0.6;
 
   /** What is slower than this is not bulk, and stays where its round trips are shortest. */
   static final double BULK = 10e6;
@@ -46,7 +52,8 @@ final class PathChoice {
     }
   }
 
-  private record Outcome(double rate, long at) {}
+  /** What a trial gave, and until when that holds. */
+  private record Outcome(double rate, long holdsNs, long until) {}
 
   private final Map<Object, Outcome> outcomes = new HashMap<>();
 
@@ -74,7 +81,7 @@ final class PathChoice {
       return false;
     }
     Outcome known = outcomes.get(stream.peer);
-    return known == null || now - known.at > REMEMBER_NS || known.rate >= ENOUGH * stream.tcpRate;
+    return known == null || now > known.until || known.rate >= ENOUGH * stream.tcpRate;
   }
 
   /** The direction has gone to the light protocol. */
@@ -112,12 +119,22 @@ final class PathChoice {
       return false;
     }
     stream.judged = true;
-    outcomes.put(stream.peer, new Outcome(rate, now));
-    if (rate >= ENOUGH * stream.tcpRate) {
-      return false;
+    boolean lost = rate < ENOUGH * stream.tcpRate;
+    long holds = lost ? afterLoss(stream, rate) : REMEMBER_NS;
+    outcomes.put(stream.peer, new Outcome(rate, holds, now + holds));
+    if (lost) {
+      stream.notBefore = now + PAUSE_NS;
     }
-    stream.notBefore = now + PAUSE_NS;
-    return true;
+    return lost;
+  }
+
+  private long afterLoss(Stream stream, double rate) {
+    Outcome before = outcomes.get(stream.peer);
+    if (rate < FAR_OFF * stream.tcpRate) {
+      return REMEMBER_NS;
+    }
+    boolean again = before != null && before.rate < ENOUGH * stream.tcpRate;
+    return again ? Math.min(REMEMBER_NS, 2 * before.holdsNs) : AGAIN_NS;
   }
 
   /** When {@link #onTime} wants to look. */
