@@ -15,6 +15,7 @@ import java.util.function.LongSupplier;
  * @param peerMac the MAC address of the peer's VM, 48 bits in the low end
  * @param localAddress IP address of this end, 4 or 16 bytes
  * @param peerAddress IP address of the other end, 4 or 16 bytes
+ * @param cookie the socket's cookie
  * @param finSent whether the kernel has sent this end's FIN, or knows the socket no more: nobody
  *     can write any more (rule 17); called on the transport's thread, must return soon
  * @param sentByTcp bytes that the program has sent by TCP; called on the transport's thread
@@ -26,6 +27,7 @@ public record LineSpec(
     long peerMac,
     byte[] localAddress,
     byte[] peerAddress,
+    long cookie,
     BooleanSupplier finSent,
     LongSupplier sentByTcp) {
   /** Copies the addresses. */

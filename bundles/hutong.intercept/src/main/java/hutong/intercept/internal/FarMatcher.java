@@ -256,6 +256,7 @@ final class FarMatcher {
                   world.mac(registration.far),
                   pair.local().raw(),
                   pair.remote().raw(),
+                  registration.cookie,
                   () -> world.finSent(pair, registration.cookie),
                   registration.sentByTcp),
               world.duplicate(registration.doorbell));

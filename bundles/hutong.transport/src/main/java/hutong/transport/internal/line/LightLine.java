@@ -20,7 +20,7 @@ final class LightLine {
   /** How long a line whose program is gone waits for a sign of the peer's agent. */
   private static final long LINGER_NS = 60_000_000_000L;
 
-  private final LineSpec spec;
+  private LineSpec spec;
   private final LineWorld world;
   private final Bell bell;
   private final Seal seal = new Seal(null, null);
@@ -57,6 +57,11 @@ final class LightLine {
     return spec;
   }
 
+  /** Another owner speaks for the same connection. */
+  void spec(LineSpec newSpec) {
+    spec = newSpec;
+  }
+
   Seal seal() {
     return seal;
   }
@@ -77,6 +82,30 @@ final class LightLine {
   /** Wakes the program at the end of this step. */
   void ringProgram() {
     rang = true;
+  }
+
+  // ---------------------------------------------------------------- after a restart
+
+  /** Writes what a later agent must know, beside what is in the segment. */
+  void save(ByteBuffer to) {
+    out.save(to);
+    in.save(to);
+  }
+
+  /**
+   * Goes on where an earlier agent stood.
+   *
+   * @param from what {@link #save} wrote
+   */
+  void restore(ByteBuffer from) {
+    out.restore(from);
+    in.restore(from);
+    changed = true;
+  }
+
+  /** Whether the page has to be written before anything else is done. */
+  boolean pageDue() {
+    return out.takeResumed() | in.takeResumed() | changed;
   }
 
   // ---------------------------------------------------------------- input
@@ -104,6 +133,7 @@ final class LightLine {
     if (message.bye()) {
       peerGone = true;
       look();
+      in.peerOver();
       return; // it may be an answer that knows of nothing else
     }
     look();

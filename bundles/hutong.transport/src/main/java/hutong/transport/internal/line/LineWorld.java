@@ -19,6 +19,15 @@ interface LineWorld {
    */
   int reserve();
 
+  /** Takes an entry that an earlier agent had reserved. */
+  void reserve(int channel);
+
+  /**
+   * Writes what a later agent must know of a line; done before a step that cannot be told from the
+   * segment, or undone.
+   */
+  void save(LightLine line);
+
   /** Gives an entry back. */
   void release(int channel);
 

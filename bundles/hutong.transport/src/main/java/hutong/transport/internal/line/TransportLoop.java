@@ -5,6 +5,7 @@ import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
 import hutong.api.transport.LineInfo;
+import hutong.api.transport.LineOwner;
 import hutong.api.transport.LineSpec;
 import hutong.platform.BatchSockets;
 import hutong.platform.EventLoop;
@@ -19,6 +20,7 @@ import hutong.transport.internal.wire.Wire;
 import java.io.IOException;
 import java.net.NetworkInterface;
 import java.net.SocketException;
+import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -48,19 +50,37 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private static final Duration SOON = Duration.ofMillis(1);
 
-  /** A line and what it holds of the operating system. */
+  /**
+   * What a line holds of the operating system.
+   *
+   * @param memory its segment
+   * @param inode of the segment
+   * @param bell the agent's doorbell, which the program rings
+   * @param programBell the program's
+   */
+  record Held(Mapping memory, long inode, Fd bell, Fd programBell) implements AutoCloseable {
+    @Override
+    public void close() {
+      bell.close();
+      programBell.close();
+      memory.close();
+    }
+  }
+
+  /** A line and what it holds. */
   private static final class Entry {
     private final LightLine line;
-    private final Mapping memory;
-    private final Fd bell;
-    private final Fd programBell;
+    private final Held held;
     private boolean touched;
 
-    Entry(LightLine line, Mapping memory, Fd bell, Fd programBell) {
+    Entry(LightLine line, Held held) {
       this.line = line;
-      this.memory = memory;
-      this.bell = bell;
-      this.programBell = programBell;
+      this.held = held;
+    }
+
+    void close() {
+      line.close();
+      held.close();
     }
   }
 
@@ -90,6 +110,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final Map<String, WirePort> udp = new HashMap<>();
   private final PathChoice pathChoice = new PathChoice();
   private final WirePort ethernet;
+  private final Pages pages;
   private EventLoop.Scheduled timer;
   private long timerAt = Long.MAX_VALUE;
 
@@ -100,7 +121,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       NanoClock clock,
       RandomGenerator random,
       Trouble trouble,
-      Supplier<PeerLink> link)
+      Supplier<PeerLink> link,
+      Pages pages)
       throws OsException {
     this.settings = settings;
     this.events = events;
@@ -109,6 +131,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.random = random;
     this.trouble = trouble;
     this.link = link;
+    this.pages = pages;
     this.loop =
         new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
     this.ethernet = port(this::openEthernet);
@@ -117,24 +140,78 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   // ---------------------------------------------------------------- lines
 
   /** Opens a line; on any thread. All that is given becomes the loop's. */
-  LightLine open(LineSpec spec, Mapping memory, Fd bell, Fd programBell) {
-    ByteBuffer bytes = memory.buffer();
-    LightLine line =
-        new LightLine(
-            spec, bytes, settings.ringSize(), settings.overSize(), () -> ring(programBell), this);
-    Entry entry = new Entry(line, memory, bell, programBell);
+  LightLine open(LineSpec spec, Held held) {
+    LightLine line = line(spec, settings.ringSize(), settings.overSize(), held);
+    Entry entry = new Entry(line, held);
     loop.execute(() -> begin(entry));
     return line;
   }
 
+  private LightLine line(LineSpec spec, int ringSize, int overSize, Held held) {
+    ByteBuffer bytes = held.memory.buffer();
+    return new LightLine(spec, bytes, ringSize, overSize, () -> ring(held.programBell), this);
+  }
+
+  /** The page of a line that an earlier agent left; on any thread. */
+  Pages.Page page(LineOwner owner) {
+    return pages.load(owner.number(), owner.finSent(), owner.sentByTcp());
+  }
+
+  /**
+   * Goes on with a line that an earlier agent left; on any thread. All that is given becomes the
+   * loop's.
+   */
+  LightLine resume(Pages.Page page, Held held) {
+    LightLine line = line(page.spec(), page.ringSize(), page.overSize(), held);
+    Entry entry = new Entry(line, held);
+    loop.execute(
+        () -> {
+          try {
+            line.restore(page.state());
+          } catch (Hostile | BufferUnderflowException | IndexOutOfBoundsException e) {
+            trouble.count("transport.hostile");
+            trouble.warn("a line cannot go on: " + e.getMessage());
+            line.cut();
+            entry.close();
+            return;
+          }
+          trouble.count("transport.lines.resumed");
+          begin(entry);
+        });
+    return line;
+  }
+
+  /** The line of that number if it is carried, with a new owner; on the loop. */
+  LightLine claim(LineOwner owner) {
+    Entry entry = byNumber.get(owner.number());
+    if (entry == null || entry.line.spec().cookie() != owner.cookie()) {
+      return null;
+    }
+    LineSpec spec = entry.line.spec();
+    entry.line.spec(
+        new LineSpec(
+            spec.peer(),
+            spec.number(),
+            spec.peerNumber(),
+            spec.peerMac(),
+            spec.localAddress(),
+            spec.peerAddress(),
+            spec.cookie(),
+            owner.finSent(),
+            owner.sentByTcp()));
+    return entry.line;
+  }
+
   private void begin(Entry entry) {
-    Entry old = byNumber.put(entry.line.spec().number(), entry);
+    Entry old = byNumber.get(entry.line.spec().number());
     if (old != null) {
       remove(old);
     }
+    byNumber.put(entry.line.spec().number(), entry);
     byLine.put(entry.line, entry);
+    pages.save(entry.line, entry.held.inode);
     try {
-      loop.add(entry.bell, Poller.IN | Poller.EDGE, bits -> onBell(entry));
+      loop.add(entry.held.bell, Poller.IN | Poller.EDGE, bits -> onBell(entry));
     } catch (OsException e) {
       trouble.warn("a line cannot be watched: " + e.getMessage());
       remove(entry);
@@ -172,6 +249,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     }
     try {
       what.run();
+      if (entry.line.pageDue()) {
+        pages.save(entry.line, entry.held.inode); // before anything goes out that depends on it
+      }
       long now = now();
       entry.line.produce(now);
       tell(entry);
@@ -213,13 +293,15 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   private void remove(Entry entry) {
-    entry.line.close();
+    drop(entry);
+    pages.remove(entry.line.spec().number());
+  }
+
+  private void drop(Entry entry) {
     byLine.remove(entry.line);
     byNumber.remove(entry.line.spec().number(), entry);
-    loop.remove(entry.bell);
-    entry.bell.close();
-    entry.programBell.close();
-    entry.memory.close();
+    loop.remove(entry.held.bell);
+    entry.close();
   }
 
   private void ring(Fd bell) {
@@ -401,6 +483,19 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   @Override
+  public void reserve(int channel) {
+    channels.set(Header.index(channel));
+  }
+
+  @Override
+  public void save(LightLine line) {
+    Entry entry = byLine.get(line);
+    if (entry != null) {
+      pages.save(entry.line, entry.held.inode);
+    }
+  }
+
+  @Override
   public void release(int channel) {
     channels.clear(Header.index(channel));
   }
@@ -505,7 +600,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   @Override
   public void close() {
     loop.close();
-    List.copyOf(byLine.values()).forEach(this::remove);
+    List.copyOf(byLine.values()).forEach(this::drop); // their pages stay, for the next one
     ethernet.close();
     udp.values().forEach(WirePort::close);
   }
