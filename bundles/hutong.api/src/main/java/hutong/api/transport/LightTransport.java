@@ -32,6 +32,12 @@ public interface LightTransport {
    */
   Line resume(LineOwner owner) throws IOException;
 
+  /**
+   * All who speak for lines of before have done so: what is left of the others belongs to programs
+   * that are gone, and their peers are told.
+   */
+  void allOwnersKnown();
+
   /** Whether connections between hosts are to be carried at all, as configured. */
   boolean enabled();
 

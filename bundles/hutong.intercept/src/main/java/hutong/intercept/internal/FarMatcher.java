@@ -9,6 +9,7 @@ import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
 import hutong.api.transport.LightTransport;
 import hutong.api.transport.Line;
+import hutong.api.transport.LineOwner;
 import hutong.api.transport.LineSpec;
 import hutong.intercept.internal.PeerMessage.Type;
 import java.io.IOException;
@@ -17,7 +18,6 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.LongSupplier;
 
 /**
  * Matches the two ends of connections between hosts by their address pair (D1), and exchanges the
@@ -91,7 +91,7 @@ final class FarMatcher {
   /**
    * Registers one end; see {@link Matcher#register}.
    *
-   * @param sentByTcp bytes that the program has sent by TCP; for any thread
+   * @param end what the program's pool says
    * @return the registration, or null if there is no channel number left
    */
   Registration register(
@@ -99,7 +99,7 @@ final class FarMatcher {
       long cookie,
       int uid,
       PeerId peer,
-      LongSupplier sentByTcp,
+      ProgramEnd end,
       Fd doorbell,
       Registration.Owner owner) {
     Channel channel = world.table().reserve(uid, 0).orElse(null);
@@ -109,7 +109,7 @@ final class FarMatcher {
     Registration registration =
         new Registration(pair, cookie, uid, channel, doorbell, owner, world.nowMs());
     registration.far = peer;
-    registration.sentByTcp = sentByTcp;
+    registration.end = end;
     byCookie.put(cookie, registration);
     byPair.put(pair, registration);
     world.meter().count("intercept.far.registrations");
@@ -258,7 +258,7 @@ final class FarMatcher {
                   pair.remote().raw(),
                   registration.cookie,
                   () -> world.finSent(pair, registration.cookie),
-                  registration.sentByTcp),
+                  registration.end::sentByTcp),
               world.duplicate(registration.doorbell));
       registration.line = line;
       registration.ringSize = transport.ringSize();
@@ -272,6 +272,33 @@ final class FarMatcher {
       refuse(registration, Reason.MEMORY);
       return false;
     }
+  }
+
+  /** Another transport carries connections now: it goes on with what stands. */
+  void transportIs(LightTransport transport) {
+    for (Registration registration : List.copyOf(byCookie.values())) {
+      if (registration.in(Channel.State.OPEN)) {
+        try {
+          registration.line = transport.resume(owner(registration));
+        } catch (IOException e) {
+          world.meter().count("intercept.far.lost");
+          registration.owner.onLost(registration);
+        }
+      }
+    }
+  }
+
+  private LineOwner owner(Registration registration) {
+    AddressPair pair = registration.pair;
+    ProgramEnd end = registration.end;
+    return new LineOwner(
+        registration.channel.number(),
+        registration.cookie,
+        end.pid(),
+        end.bell(),
+        end.peerBell(),
+        () -> world.finSent(pair, registration.cookie),
+        end::sentByTcp);
   }
 
   private void onClosed(PeerId from, PeerMessage message) {

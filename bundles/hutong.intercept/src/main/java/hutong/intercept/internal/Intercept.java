@@ -88,6 +88,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private volatile LightTransport transport;
   private volatile MemberView members = MemberView.EMPTY;
   private volatile boolean listening;
+  private boolean scanned;
   private Inspector inspector;
   private Fd listener;
 
@@ -124,6 +125,16 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     this.far = new FarMatcher(new FarWorld());
   }
 
+  /** Whether a socket can send no more; for any thread. */
+  boolean finSent(AddressPair pair, long cookie) {
+    try {
+      return SockDiag.finSent(pair, cookie);
+    } catch (IOException e) {
+      failed("state of a connection", e);
+      return false;
+    }
+  }
+
   /** What the matching of connections between hosts works with. */
   private final class FarWorld implements FarMatcher.World {
     private final LoopTimers timers = new LoopTimers(loop);
@@ -155,12 +166,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
 
     @Override
     public boolean finSent(AddressPair pair, long cookie) {
-      try {
-        return SockDiag.finSent(pair, cookie);
-      } catch (IOException e) {
-        failed("state of a connection", e);
-        return false;
-      }
+      return Intercept.this.finSent(pair, cookie);
     }
 
     @Override
@@ -183,7 +189,9 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     loop.execute(
         () -> {
           survivors.scan();
+          scanned = true;
           survivors.apply(config.policy.now());
+          resumeLines();
           listen(whenListening);
         });
   }
@@ -281,6 +289,11 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
 
   Matcher matcher() {
     return matcher;
+  }
+
+  /** What carries connections between hosts, or null. */
+  LightTransport transport() {
+    return transport;
   }
 
   FarMatcher far() {
@@ -464,6 +477,19 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   void transport(LightTransport newTransport) {
     transport = newTransport;
     table.remote(newTransport != null && newTransport.enabled());
+    if (newTransport != null) {
+      later(this::resumeLines);
+    }
+  }
+
+  /** What stands between hosts goes on with the transport that there is now. */
+  private void resumeLines() {
+    LightTransport now = transport;
+    if (now != null && scanned) {
+      far.transportIs(now);
+      survivors.transportIs(now);
+      now.allOwnersKnown();
+    }
   }
 
   @Override

@@ -105,10 +105,10 @@ record LineMessage(
       long end) {}
 
   /** The answer to one who speaks of a line that is over here. */
-  static LineMessage goodbye(LineMessage to) {
+  static LineMessage goodbye(int number, int peerNumber) {
     return new LineMessage(
-        to.peerNumber,
-        to.number,
+        number,
+        peerNumber,
         false,
         true,
         new Receiving(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, 0),

@@ -115,6 +115,13 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
   }
 
   @Override
+  public void allOwnersKnown() {
+    if (loop != null) {
+      loop.forgetOthers();
+    }
+  }
+
+  @Override
   public boolean enabled() {
     return settings != null && settings.inter() != LightSettings.Inter.TCP;
   }

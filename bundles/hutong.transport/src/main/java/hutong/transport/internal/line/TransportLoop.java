@@ -104,6 +104,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final Map<Integer, Entry> byNumber = new HashMap<>();
   private final Map<LightLine, Entry> byLine = new HashMap<>();
   private final List<Entry> touched = new ArrayList<>();
+  private final List<LineSpec> orphans = new ArrayList<>();
   private final BitSet channels = new BitSet();
   private final Map<String, Long> failed = new HashMap<>();
   private final Map<String, Boolean> probedBefore = new HashMap<>();
@@ -181,6 +182,43 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     return line;
   }
 
+  /** Pages that nobody has spoken for are of programs that are gone; any thread. */
+  void forgetOthers() {
+    later(
+        () -> {
+          for (int number : pages.numbers()) {
+            Pages.Page page = pages.load(number, () -> true, () -> 0);
+            if (page != null && !byNumber.containsKey(number)) {
+              orphans.add(page.spec());
+            } else if (page == null) {
+              pages.remove(number);
+            }
+          }
+          orphans.forEach(spec -> want(spec.peer()));
+          bury();
+        });
+  }
+
+  private void want(PeerId peer) {
+    PeerLink now = link.get();
+    if (now != null) {
+      now.want(peer);
+    }
+  }
+
+  /** Tells the peers of such lines, as far as they can be reached now. */
+  private void bury() {
+    for (LineSpec spec : List.copyOf(orphans)) {
+      if (byNumber.containsKey(spec.number())
+          || farewell(spec.peer(), LineMessage.goodbye(spec.number(), spec.peerNumber()))) {
+        orphans.remove(spec);
+        if (!byNumber.containsKey(spec.number())) {
+          pages.remove(spec.number());
+        }
+      }
+    }
+  }
+
   /** The line of that number if it is carried, with a new owner; on the loop. */
   LightLine claim(LineOwner owner) {
     Entry entry = byNumber.get(owner.number());
@@ -217,11 +255,15 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       remove(entry);
       return;
     }
-    PeerLink now = link.get();
-    if (now != null) {
-      now.want(entry.line.spec().peer());
-    }
-    step(entry, entry.line::onBell);
+    want(entry.line.spec().peer());
+    step(
+        entry,
+        () -> {
+          entry.line.onBell();
+          if (settings.inter() == LightSettings.Inter.TCP) {
+            entry.line.leaveWire(); // a line of before, that is not wanted any more
+          }
+        });
     flush();
   }
 
@@ -329,7 +371,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
               || entry.line.spec().peerNumber() != message.number()) {
             trouble.count("transport.message.unknown");
             if (!message.fresh() && !message.bye()) {
-              farewell(from, message);
+              farewell(from, LineMessage.goodbye(message.peerNumber(), message.number()));
             }
             return;
           }
@@ -338,22 +380,25 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         });
   }
 
-  /** It has heard of a line here, so there was one. */
-  private void farewell(PeerId peer, LineMessage message) {
+  /** Says that a line is over here; false if the peer cannot be reached now. */
+  private boolean farewell(PeerId peer, LineMessage message) {
     PeerLink now = link.get();
     try {
-      if (now != null) {
-        now.send(peer, TOPIC, LineMessage.goodbye(message).encode());
+      if (now != null && now.up(peer)) {
+        now.send(peer, TOPIC, message.encode());
+        return true;
       }
     } catch (IOException e) {
       trouble.count("transport.message.unsent"); // it will ask again
     }
+    return false;
   }
 
   /** The link to a peer's agent is there; any thread. */
   void onLinkUp(PeerId peer) {
     later(
         () -> {
+          bury();
           for (Entry entry : List.copyOf(byLine.values())) {
             if (entry.line.spec().peer().equals(peer)) {
               step(entry, entry.line::onLink);

@@ -148,7 +148,7 @@ final class Lines {
               messageAt,
               () -> {
                 if (linkLife == life && peer.removed && !sent.fresh() && !sent.bye()) {
-                  step(() -> line.onMessage(LineMessage.goodbye(sent)));
+                  step(() -> line.onMessage(LineMessage.goodbye(sent.peerNumber(), sent.number())));
                 } else if (linkLife == life) {
                   peer.step(() -> peer.line.onMessage(sent));
                 }
