@@ -23,7 +23,10 @@ final class LightLine {
   private LineSpec spec;
   private final LineWorld world;
   private final Bell bell;
-  private final Seal seal = new Seal(null, null);
+  private Key key;
+  private Key peerKey = Key.NONE;
+  private boolean authenticate;
+  private Seal seal;
   private final Outgoing out;
   private final Incoming in;
   private boolean changed = true;
@@ -48,6 +51,8 @@ final class LightLine {
     this.spec = spec;
     this.world = world;
     this.bell = bell;
+    this.key = Key.random(world.random());
+    this.authenticate = world.authenticate();
     this.out =
         new Outgoing(this, world, new OutRing(memory, ringSize, overSize, this::ringProgram));
     this.in = new Incoming(this, world, new InRing(memory, ringSize, this::ringProgram));
@@ -62,8 +67,28 @@ final class LightLine {
     spec = newSpec;
   }
 
+  /**
+   * What closes and checks the datagrams of this line: with MACs where one of the two agents wants
+   * them (D6). Not before the peer's agent was heard.
+   */
   Seal seal() {
+    if (seal == null) {
+      if (authenticate && peerKey.equals(Key.NONE)) {
+        throw new Hostile("no key for what is to be authenticated");
+      }
+      seal =
+          authenticate
+              ? new Seal(key.authenticator(), peerKey.authenticator())
+              : new Seal(null, null);
+    }
     return seal;
+  }
+
+  private void onKey(LineMessage message) {
+    if (seal == null) {
+      peerKey = message.key();
+      authenticate |= message.authenticate();
+    }
   }
 
   FlowSettings settings(int maxDatagram) {
@@ -88,6 +113,8 @@ final class LightLine {
 
   /** Writes what a later agent must know, beside what is in the segment. */
   void save(ByteBuffer to) {
+    to.putLong(key.hi()).putLong(key.lo()).putLong(peerKey.hi()).putLong(peerKey.lo());
+    to.putInt((authenticate ? 1 : 0) | (seal != null ? 2 : 0));
     out.save(to);
     in.save(to);
   }
@@ -98,6 +125,13 @@ final class LightLine {
    * @param from what {@link #save} wrote
    */
   void restore(ByteBuffer from) {
+    key = new Key(from.getLong(), from.getLong());
+    peerKey = new Key(from.getLong(), from.getLong());
+    int sealed = from.getInt();
+    authenticate = (sealed & 1) != 0;
+    if ((sealed & 2) != 0) {
+      seal();
+    }
     out.restore(from);
     in.restore(from);
     changed = true;
@@ -136,6 +170,7 @@ final class LightLine {
       in.peerOver();
       return; // it may be an answer that knows of nothing else
     }
+    onKey(message);
     look();
     out.onPeer(message.receiving());
     in.onPeer(message.sending());
@@ -229,7 +264,14 @@ final class LightLine {
     changed = false;
     answer = false;
     return new LineMessage(
-        spec.number(), spec.peerNumber(), !heard, over(), in.state(), out.state());
+        spec.number(),
+        spec.peerNumber(),
+        !heard,
+        over(),
+        authenticate,
+        key,
+        in.state(),
+        out.state());
   }
 
   /** When there is something to do without an event. */

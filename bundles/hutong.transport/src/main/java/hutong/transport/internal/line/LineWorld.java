@@ -55,6 +55,9 @@ interface LineWorld {
   /** W of this end. */
   int window();
 
+  /** Whether datagrams must be authenticated (D6). */
+  boolean authenticate();
+
   /** How long a FIN waits for the end of its stream. */
   long endPatienceNs();
 

@@ -623,6 +623,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   @Override
+  public boolean authenticate() {
+    return settings.authenticate();
+  }
+
+  @Override
   public long endPatienceNs() {
     return settings.endPatienceNs();
   }

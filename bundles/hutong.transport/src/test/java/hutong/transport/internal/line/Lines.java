@@ -36,7 +36,7 @@ final class Lines {
     final int number;
     private final Program.Tcp out;
     private final LineSpec spec;
-    private final ByteBuffer page = ByteBuffer.allocate(512);
+    private final ByteBuffer page = ByteBuffer.allocate(1024);
     private boolean down;
     private boolean goneMeanwhile;
     int restarts;
@@ -274,6 +274,11 @@ final class Lines {
     }
 
     @Override
+    public boolean authenticate() {
+      return authenticated && number == 1; // one that wants it is enough
+    }
+
+    @Override
     public long endPatienceNs() {
       return 10_000_000_000L;
     }
@@ -287,13 +292,15 @@ final class Lines {
   final End a;
   final End b;
   double loss;
+  private final boolean authenticated;
   long now = 1;
   private final PriorityQueue<Event> events = new PriorityQueue<>();
   private long serial;
   private boolean linkUp = true;
   private int linkLife;
 
-  Lines(long seed) {
+  Lines(long seed, boolean authenticated) {
+    this.authenticated = authenticated;
     random = new Random(seed);
     Program.Tcp forth = new Program.Tcp();
     Program.Tcp back = new Program.Tcp();
