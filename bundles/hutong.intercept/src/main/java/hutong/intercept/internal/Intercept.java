@@ -476,10 +476,12 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   /** What carries connections between hosts, or null; any thread. */
   void transport(LightTransport newTransport) {
     transport = newTransport;
-    table.remote(newTransport != null && newTransport.enabled());
-    if (newTransport != null) {
-      later(this::resumeLines);
-    }
+    boolean on = newTransport != null && newTransport.enabled();
+    later(
+        () -> {
+          table.remote(on);
+          resumeLines();
+        });
   }
 
   /** What stands between hosts goes on with the transport that there is now. */

@@ -181,6 +181,11 @@ final class InRing implements ReceiveBuffer {
     }
   }
 
+  /** Whether the program was told where the stream ends. */
+  boolean told() {
+    return (Words.getInt(memory, DIR + DirLayout.PROD_MARK) & Abi.MARK_END) != 0;
+  }
+
   /** Says whether the program may arm; it is woken to do so. */
   void wish(boolean on) {
     int at = DIR + DirLayout.PROD_MARK;

@@ -183,7 +183,7 @@ final class Incoming {
     opened = in.getInt();
     stopped = in.getInt();
     stoppedAt = in.getLong();
-    told = in.getInt() != 0;
+    told = in.getInt() != 0 || ring.told();
     gone = in.getInt() != 0;
     if (channel != 0) {
       world.reserve(channel);

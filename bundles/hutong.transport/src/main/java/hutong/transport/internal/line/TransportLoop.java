@@ -291,11 +291,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     }
     try {
       what.run();
-      if (entry.line.pageDue()) {
-        pages.save(entry.line, entry.held.inode); // before anything goes out that depends on it
-      }
+      saveIfDue(entry); // before anything goes out that depends on it
       long now = now();
       entry.line.produce(now);
+      saveIfDue(entry);
       tell(entry);
       now = now();
       if (entry.line.finished(now)) {
@@ -309,6 +308,12 @@ final class TransportLoop implements LineWorld, AutoCloseable {
           "line " + Integer.toHexString(entry.line.spec().number()) + " is cut: " + e.getMessage());
       entry.line.cut();
       remove(entry);
+    }
+  }
+
+  private void saveIfDue(Entry entry) {
+    if (entry.line.pageDue()) {
+      pages.save(entry.line, entry.held.inode);
     }
   }
 

@@ -138,6 +138,9 @@ final class Lines {
         save(line);
       }
       line.produce(now);
+      if (line.pageDue()) {
+        save(line);
+      }
       LineMessage message = line.message();
       if (message != null) {
         if (linkUp) {
