@@ -2,8 +2,8 @@
 package hutong.api.transport;
 
 import java.util.Objects;
-import java.util.function.BooleanSupplier;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 
 /**
  * Who speaks for a connection whose line an earlier agent, or an earlier version of the transport,
@@ -14,7 +14,7 @@ import java.util.function.LongSupplier;
  * @param pid the process that uses the segment
  * @param bell number of the program's doorbell there
  * @param peerBell number of the agent's doorbell there
- * @param finSent see {@link LineSpec}
+ * @param socket see {@link LineSpec}
  * @param sentByTcp see {@link LineSpec}
  */
 public record LineOwner(
@@ -23,11 +23,11 @@ public record LineOwner(
     int pid,
     int bell,
     int peerBell,
-    BooleanSupplier finSent,
+    Supplier<Holding> socket,
     LongSupplier sentByTcp) {
   /** Checks that somebody speaks. */
   public LineOwner {
-    Objects.requireNonNull(finSent);
+    Objects.requireNonNull(socket);
     Objects.requireNonNull(sentByTcp);
   }
 }

@@ -7,6 +7,7 @@ import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LightTransport;
 import hutong.api.transport.Line;
 import hutong.api.transport.LineOwner;
@@ -54,8 +55,8 @@ final class FarMatcher {
     /** Another descriptor of a doorbell. */
     Fd duplicate(Fd doorbell) throws IOException;
 
-    /** Whether the kernel has sent a socket's FIN, or knows it no more. */
-    boolean finSent(AddressPair pair, long cookie);
+    /** What has become of a program's socket. */
+    Holding holding(AddressPair pair, long cookie);
 
     /** Milliseconds of a clock that only goes forward. */
     long nowMs();
@@ -257,7 +258,7 @@ final class FarMatcher {
                   pair.local().raw(),
                   pair.remote().raw(),
                   registration.cookie,
-                  () -> world.finSent(pair, registration.cookie),
+                  () -> world.holding(pair, registration.cookie),
                   registration.end::sentByTcp),
               world.duplicate(registration.doorbell));
       registration.line = line;
@@ -297,7 +298,7 @@ final class FarMatcher {
         end.pid(),
         end.bell(),
         end.peerBell(),
-        () -> world.finSent(pair, registration.cookie),
+        () -> world.holding(pair, registration.cookie),
         end::sentByTcp);
   }
 

@@ -14,6 +14,7 @@ import hutong.api.link.PeerLinkListener;
 import hutong.api.os.Fd;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LightTransport;
 import hutong.platform.EventLoop;
 import hutong.platform.Events;
@@ -125,13 +126,13 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     this.far = new FarMatcher(new FarWorld());
   }
 
-  /** Whether a socket can send no more; for any thread. */
-  boolean finSent(AddressPair pair, long cookie) {
+  /** What has become of a program's socket; for any thread. */
+  Holding holding(AddressPair pair, long cookie) {
     try {
-      return SockDiag.finSent(pair, cookie);
+      return SockDiag.holding(pair, cookie);
     } catch (IOException e) {
       failed("state of a connection", e);
-      return false;
+      return Holding.OPEN; // it is asked again
     }
   }
 
@@ -165,8 +166,8 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     }
 
     @Override
-    public boolean finSent(AddressPair pair, long cookie) {
-      return Intercept.this.finSent(pair, cookie);
+    public Holding holding(AddressPair pair, long cookie) {
+      return Intercept.this.holding(pair, cookie);
     }
 
     @Override
@@ -616,9 +617,9 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   public void close() {
     loop.close();
     closeListener();
+    far.close(); // before the sessions, whose programs have not gone
     List.copyOf(sessions).forEach(ShimSession::close);
     matcher.close();
-    far.close();
     survivors.close();
     table.close();
   }

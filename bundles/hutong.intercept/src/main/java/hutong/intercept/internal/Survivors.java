@@ -223,7 +223,7 @@ final class Survivors implements AutoCloseable {
                   end.pid(),
                   end.bell(),
                   end.peerBell(),
-                  () -> intercept.finSent(pair, old.cookie),
+                  () -> intercept.holding(pair, old.cookie),
                   end::sentByTcp));
     } catch (IOException e) {
       intercept.meter().count("intercept.far.lost");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.transport.Holding;
 import hutong.api.transport.LineInfo;
 import hutong.api.transport.LineSpec;
 import hutong.transport.internal.datagram.Seal;
@@ -32,6 +33,7 @@ final class LightLine {
   private boolean changed = true;
   private boolean heard;
   private boolean answer;
+  private boolean leaving;
   private boolean gone;
   private boolean peerGone;
   private boolean rang;
@@ -96,7 +98,7 @@ final class LightLine {
   }
 
   boolean finSent() {
-    return spec.finSent().getAsBoolean();
+    return spec.socket().get() != Holding.OPEN;
   }
 
   /** Something is to be told to the peer's agent. */
@@ -152,7 +154,7 @@ final class LightLine {
   private void look() {
     in.look();
     out.look();
-    if (!out.ended() && retryAt == Long.MAX_VALUE && (gone || out.shut())) {
+    if (!out.ended() && retryAt == Long.MAX_VALUE && (leaving || out.shut())) {
       retryAt = world.now() + retryNs;
     }
   }
@@ -183,10 +185,15 @@ final class LightLine {
     unheard = false;
   }
 
-  /** The program's end is registered no more. */
+  /** Somebody speaks for the program again. */
+  void onOwner() {
+    leaving = false;
+  }
+
+  /** The program's end is registered no more: as soon as nobody holds the socket it is gone. */
   void onProgramGone() {
     if (!gone) {
-      gone = true;
+      leaving = true;
       sign();
       look();
       onTime(world.now());
@@ -199,13 +206,18 @@ final class LightLine {
 
   /** Something that was put off is due. */
   void onTime(long now) {
-    if (gone || now - retryAt >= 0) {
+    if (leaving || now - retryAt >= 0) {
       retryAt = Long.MAX_VALUE;
-      out.checkEnd();
-      if (out.ended() && gone) {
+      Holding socket = spec.socket().get();
+      if (socket != Holding.OPEN) {
+        out.checkEnd();
+      }
+      if (leaving && socket == Holding.GONE && !gone) {
+        gone = true;
+        sign();
         in.readerGone();
       }
-      if (!out.ended()) {
+      if (!out.ended() || leaving && !gone) {
         retryNs = Math.min(2 * retryNs, LONGEST_RETRY_NS);
         retryAt = now + retryNs;
       }

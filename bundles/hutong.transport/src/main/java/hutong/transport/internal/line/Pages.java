@@ -2,6 +2,7 @@
 package hutong.transport.internal.line;
 
 import hutong.api.link.PeerId;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LineSpec;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -13,8 +14,8 @@ import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.BooleanSupplier;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 import java.util.zip.CRC32C;
 
 /**
@@ -119,11 +120,11 @@ final class Pages {
   /**
    * Reads a page.
    *
-   * @param finSent of the new owner
+   * @param socket of the new owner
    * @param sentByTcp of the new owner
    * @return null if there is none, or if it is not whole
    */
-  Page load(int number, BooleanSupplier finSent, LongSupplier sentByTcp) {
+  Page load(int number, Supplier<Holding> socket, LongSupplier sentByTcp) {
     byte[] bytes;
     try {
       bytes = Files.readAllBytes(file(number));
@@ -163,7 +164,7 @@ final class Pages {
             local,
             remote,
             cookie,
-            finSent,
+            socket,
             sentByTcp);
     return own == number ? new Page(spec, inode, ring, over, in.slice()) : null;
   }

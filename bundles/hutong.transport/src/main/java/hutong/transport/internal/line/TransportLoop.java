@@ -4,6 +4,7 @@ package hutong.transport.internal.line;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LineInfo;
 import hutong.api.transport.LineOwner;
 import hutong.api.transport.LineSpec;
@@ -155,7 +156,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   /** The page of a line that an earlier agent left; on any thread. */
   Pages.Page page(LineOwner owner) {
-    return pages.load(owner.number(), owner.finSent(), owner.sentByTcp());
+    return pages.load(owner.number(), owner.socket(), owner.sentByTcp());
   }
 
   /**
@@ -187,7 +188,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     later(
         () -> {
           for (int number : pages.numbers()) {
-            Pages.Page page = pages.load(number, () -> true, () -> 0);
+            Pages.Page page = pages.load(number, () -> Holding.GONE, () -> 0);
             if (page != null && !byNumber.containsKey(number)) {
               orphans.add(page.spec());
             } else if (page == null) {
@@ -235,8 +236,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
             spec.localAddress(),
             spec.peerAddress(),
             spec.cookie(),
-            owner.finSent(),
+            owner.socket(),
             owner.sentByTcp()));
+    entry.line.onOwner();
     return entry.line;
   }
 

@@ -2,6 +2,7 @@
 package hutong.transport.internal.line;
 
 import hutong.api.link.PeerId;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LineSpec;
 import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
@@ -62,7 +63,7 @@ final class Lines {
               new byte[4],
               new byte[4],
               number,
-              out::finSent,
+              () -> goneMeanwhile ? Holding.GONE : out.finSent() ? Holding.SHUT : Holding.OPEN,
               () -> 0);
       this.line = newLine();
       save(line);
