@@ -281,7 +281,10 @@ final class Incoming {
 
   private void closeFlow() {
     park();
-    flow = null;
+    if (flow != null) {
+      world.account(flow.counters());
+      flow = null;
+    }
     if (channel != 0) {
       world.release(channel);
       channel = 0;

@@ -2,6 +2,7 @@
 package hutong.transport.internal.line;
 
 import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowCounters;
 import java.util.random.RandomGenerator;
 
 /** What a line works with. */
@@ -51,6 +52,9 @@ interface LineWorld {
 
   /** A wire does not answer. */
   void noteFailed(WireKind kind, LightLine line);
+
+  /** A flow is over: what it has counted. */
+  void account(FlowCounters counters);
 
   /** W of this end. */
   int window();

@@ -102,8 +102,8 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
               }
 
               @Override
-              public void count(String name) {
-                counters.counter(name).increment();
+              public void add(String name, long n) {
+                counters.counter(name).add(n);
               }
             },
             () -> link,

@@ -15,8 +15,10 @@ import hutong.platform.Mapping;
 import hutong.platform.NanoClock;
 import hutong.platform.OsException;
 import hutong.platform.Poller;
+import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowCounters;
 import hutong.transport.internal.wire.Wire;
 import java.io.IOException;
 import java.net.NetworkInterface;
@@ -30,6 +32,7 @@ import java.util.BitSet;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Supplier;
@@ -90,8 +93,13 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     /** Something that should not be. */
     void warn(String text);
 
+    /** Adds to a counter. */
+    void add(String name, long n);
+
     /** Adds one to a counter. */
-    void count(String name);
+    default void count(String name) {
+      add(name, 1);
+    }
   }
 
   private final LightSettings settings;
@@ -488,6 +496,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private void onInput(WirePort port) {
     port.receive(now());
+    port.report(trouble);
     for (int i = 0; i < touched.size(); i++) {
       Entry entry = touched.get(i);
       entry.touched = false;
@@ -622,6 +631,25 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       step(entry, entry.line::reconsider);
     }
     flush();
+  }
+
+  /** The counter of datagrams that were dropped for a cause. */
+  static String dropped(DropCause cause) {
+    return "transport.dropped." + cause.name().toLowerCase(Locale.ROOT);
+  }
+
+  @Override
+  public void account(FlowCounters of) {
+    trouble.add("transport.datagrams.out", of.datagramsOut);
+    trouble.add("transport.datagrams.in", of.datagramsIn);
+    trouble.add("transport.data.bytes.out", of.dataBytesOut);
+    trouble.add("transport.data.bytes.in", of.dataBytesIn);
+    trouble.add("transport.resent", of.resent);
+    for (DropCause cause : DropCause.values()) {
+      if (of.drops(cause) != 0) {
+        trouble.add(dropped(cause), of.drops(cause));
+      }
+    }
   }
 
   @Override

@@ -8,6 +8,7 @@ import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.DatagramBatch;
 import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowCounters;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -276,6 +277,9 @@ final class Lines {
     public int window() {
       return 64;
     }
+
+    @Override
+    public void account(FlowCounters counters) {}
 
     @Override
     public boolean authenticate() {
