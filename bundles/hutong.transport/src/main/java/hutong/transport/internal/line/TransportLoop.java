@@ -19,15 +19,11 @@ import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowCounters;
-import hutong.transport.internal.wire.Wire;
 import java.io.IOException;
-import java.net.NetworkInterface;
-import java.net.SocketException;
 import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.BitSet;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -48,9 +44,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private static final int MOST_CHANNELS = 1 << 16;
   private static final long AGAIN_NS = 50_000_000;
-
-  /** How long a wire that did not answer is left alone. */
-  private static final long FAILED_NS = 30_000_000_000L;
 
   private static final Duration SOON = Duration.ofMillis(1);
 
@@ -104,7 +97,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private final LightSettings settings;
   private final Events events;
-  private final BatchSockets sockets;
   private final NanoClock clock;
   private final RandomGenerator random;
   private final Trouble trouble;
@@ -115,11 +107,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final List<Entry> touched = new ArrayList<>();
   private final List<LineSpec> orphans = new ArrayList<>();
   private final BitSet channels = new BitSet();
-  private final Map<String, Long> failed = new HashMap<>();
-  private final Map<String, Boolean> probedBefore = new HashMap<>();
-  private final Map<String, WirePort> udp = new HashMap<>();
   private final PathChoice pathChoice = new PathChoice();
-  private final WirePort ethernet;
+  private final Wires wires;
   private final Pages pages;
   private EventLoop.Scheduled timer;
   private long timerAt = Long.MAX_VALUE;
@@ -136,7 +125,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       throws OsException {
     this.settings = settings;
     this.events = events;
-    this.sockets = sockets;
     this.clock = clock;
     this.random = random;
     this.trouble = trouble;
@@ -144,7 +132,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.pages = pages;
     this.loop =
         new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
-    this.ethernet = port(this::openEthernet);
+    this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch);
   }
 
   // ---------------------------------------------------------------- lines
@@ -462,38 +450,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   // ---------------------------------------------------------------- wires
 
-  private WirePort port(WirePort.Opener opener) {
-    WirePort[] self = new WirePort[1];
-    self[0] = new WirePort(loop, opener, bits -> onInput(self[0]), this::touch);
-    return self[0];
-  }
-
-  private Wire openEthernet() throws OsException {
-    return Wire.ethernet(sockets, settings.interfaceName(), settings.etherType(), mtu());
-  }
-
-  private int mtu() {
-    try {
-      NetworkInterface found = NetworkInterface.getByName(settings.interfaceName());
-      return found == null ? 1500 : Math.min(found.getMTU(), 65_507);
-    } catch (SocketException e) {
-      return 1500;
-    }
-  }
-
-  private WirePort port(WireKind kind, byte[] local) {
-    boolean wanted = settings.wire() == WireKind.NONE || settings.wire() == kind;
-    if (!wanted || kind == WireKind.NONE) {
-      return null;
-    }
-    if (kind == WireKind.ETHERNET) {
-      return ethernet;
-    }
-    return udp.computeIfAbsent(
-        Arrays.toString(local),
-        key -> port(() -> Wire.udp(sockets, local, settings.udpPort(), mtu())));
-  }
-
   private void onInput(WirePort port) {
     port.receive(now());
     port.report(trouble);
@@ -515,10 +471,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   private void flush() {
-    ethernet.flush();
-    for (WirePort port : udp.values()) {
-      port.flush();
-    }
+    wires.flush();
   }
 
   // ---------------------------------------------------------------- LineWorld
@@ -563,42 +516,19 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   @Override
   public int datagramBytes(WireKind kind, byte[] localAddress) {
-    WirePort port = port(kind, localAddress);
-    return port == null ? 0 : port.datagramBytes();
+    return wires.datagramBytes(kind, localAddress);
   }
 
   @Override
   public FlowRoute attach(WireKind kind, LightLine line, Flow flow) {
-    LineSpec spec = line.spec();
-    WirePort port = port(kind, spec.localAddress());
-    if (kind == WireKind.UDP) {
-      return port.attach(line, flow, spec.peerAddress(), settings.udpPort());
-    }
-    byte[] mac = new byte[6];
-    for (int i = 0; i < mac.length; i++) {
-      mac[i] = (byte) (spec.peerMac() >>> (40 - 8 * i));
-    }
-    return port.attach(line, flow, mac, 0);
+    return wires.attach(kind, line, flow);
   }
 
   @Override
   public WireKind choose(LightLine line, int peerEthernetBytes, int peerUdpBytes) {
-    if (settings.inter() == LightSettings.Inter.TCP) {
-      return WireKind.NONE;
-    }
-    byte[] here = line.spec().localAddress();
-    for (WireKind kind : new WireKind[] {WireKind.ETHERNET, WireKind.UDP}) {
-      int theirs = kind == WireKind.ETHERNET ? peerEthernetBytes : peerUdpBytes;
-      Long until = failed.get(key(kind, line));
-      if (theirs > 0 && datagramBytes(kind, here) > 0 && (until == null || until - now() <= 0)) {
-        return kind;
-      }
-    }
-    return WireKind.NONE;
-  }
-
-  private static String key(WireKind kind, LightLine line) {
-    return kind + " " + line.spec().peer();
+    return settings.inter() == LightSettings.Inter.TCP
+        ? WireKind.NONE
+        : wires.choose(line.spec(), peerEthernetBytes, peerUdpBytes, now());
   }
 
   @Override
@@ -608,22 +538,20 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   @Override
   public boolean probed(WireKind kind, LightLine line) {
-    return probedBefore.containsKey(key(kind, line));
+    return wires.probed(kind, line.spec().peer());
   }
 
   @Override
   public void noteProbed(WireKind kind, LightLine line) {
-    probedBefore.put(key(kind, line), true);
-    failed.remove(key(kind, line));
+    wires.noteProbed(kind, line.spec().peer());
   }
 
   @Override
   public void noteFailed(WireKind kind, LightLine line) {
     trouble.count("transport.wire.failed");
     trouble.warn("no answer by " + kind.text() + " from " + line.spec().peer());
-    probedBefore.remove(key(kind, line));
-    failed.put(key(kind, line), now() + FAILED_NS);
-    loop.schedule(Duration.ofNanos(FAILED_NS + AGAIN_NS), this::reconsider);
+    wires.noteFailed(kind, line.spec().peer(), now());
+    loop.schedule(Duration.ofNanos(Wires.FAILED_NS + AGAIN_NS), this::reconsider);
   }
 
   private void reconsider() {
@@ -686,7 +614,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   public void close() {
     loop.close();
     List.copyOf(byLine.values()).forEach(this::drop); // their pages stay, for the next one
-    ethernet.close();
-    udp.values().forEach(WirePort::close);
+    wires.close();
   }
 }
