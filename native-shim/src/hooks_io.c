@@ -278,7 +278,8 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 	unsigned int i;
 
 	if (LIKELY(!table_peek(fd))) {
-		for (i = 0; i < n; i++)
+		/* The kernel looks at no more than so many; there may be no more. */
+		for (i = 0; i < n && i < IOV_MAX && (uintptr_t)v >= HUT_PAGE; i++)
 			if (UNLIKELY(v[i].msg_hdr.msg_controllen))
 				passed_on(&v[i].msg_hdr);
 		stir();

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hooks_life.c - interposed: close, dup, stdio on a socket, exec and its relatives. */
-#include <dlfcn.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -55,10 +53,7 @@ HUT_EXPORT int dup(int fd)
 	to = REAL(dup)(fd);
 	if (to >= 0)
 		life_forgotten(to);
-	if (to >= 0 && to <= 2)
-		conn_never(fd, HUT_R_STDIO);
-	else
-		life_duplicated(fd, to);
+	life_copied(fd, to);
 	return to;
 }
 
@@ -72,8 +67,8 @@ static bool dup_prepare(int fd, int to)
 	}
 	if (table_peek(fd) && life_in_vfork_child())
 		life_given(fd);
-	else if (table_peek(fd) && to <= 2)
-		conn_never(fd, HUT_R_STDIO); /* stdio's own calls cannot be seen (rule 8) */
+	else if (table_peek(fd) && to <= LAST_STDIO)
+		conn_never(fd, HUT_R_STDIO);
 	return true;
 }
 
@@ -292,41 +287,4 @@ HUT_EXPORT int fclose(FILE *f)
 		life_replaced(fd);
 	}
 	return REAL(fclose)(f);
-}
-
-/* ---- children that libc starts by itself ---- */
-
-#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-
-HUT_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *acts, int fd, int to)
-{
-	if (table_peek(fd))
-		life_given(fd);
-	return NEXT(posix_spawn_file_actions_adddup2)(acts, fd, to);
-}
-
-HUT_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *acts,
-			   const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
-{
-	life_before_spawn();
-	return NEXT(posix_spawn)(pid, path, acts, attr, argv, envp);
-}
-
-HUT_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *acts,
-			    const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
-{
-	life_before_spawn();
-	return NEXT(posix_spawnp)(pid, file, acts, attr, argv, envp);
-}
-
-HUT_EXPORT int system(const char *command)
-{
-	life_before_spawn();
-	return NEXT(system)(command);
-}
-
-HUT_EXPORT FILE *popen(const char *command, const char *mode)
-{
-	life_before_spawn();
-	return NEXT(popen)(command, mode);
 }

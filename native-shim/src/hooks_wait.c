@@ -108,17 +108,20 @@ static int without_ours(int n)
 
 static bool select_concerns(int n, fd_set *r, fd_set *w, fd_set *e)
 {
-	for (int fd = 0; fd < n; fd++) {
+	bool any = false;
+
+	for (int fd = 0; fd < n; fd++) { /* all of them: each epoll set must know that it is watched */
 		struct conn *c = table_peek(fd);
+		struct epset *s = c ? NULL : epset_get(fd);
 
-		struct epset *s;
-
-		if (UNLIKELY(c != NULL) && c->end && (has(r, fd) || has(w, fd) || has(e, fd)))
-			return true;
-		if (UNLIKELY(!c && (s = epset_get(fd)) != NULL) && (has(r, fd) || has(w, fd) || has(e, fd)))
+		if (LIKELY(!c && !s) || !(has(r, fd) || has(w, fd) || has(e, fd)))
+			continue;
+		if (s)
 			epset_watch(s);
+		else
+			any |= c->end != NULL;
 	}
-	return false;
+	return any;
 }
 
 #define SELECT_IN (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)

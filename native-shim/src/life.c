@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "conn.h"
 #include "real.h"
 
 /*
@@ -203,6 +204,13 @@ void life_duplicated(int from, int to)
 	conn_put(c);
 }
 
+void life_copied(int from, int to)
+{
+	if (to >= 0 && to <= LAST_STDIO)
+		conn_never(from, HUT_R_STDIO);
+	life_duplicated(from, to);
+}
+
 /* ---- exec ---- */
 
 static bool goes_over(int fd)
@@ -217,6 +225,9 @@ static void hand_over(int fd, struct conn *c)
 {
 	if (!c->end)
 		return;
+	/* A young one as well: the agent's answer may come at any time, and the counts tell only until then. */
+	if (conn_state(c) != HUT_END_CHANNEL)
+		conn_mark_never(c, HUT_R_EXEC);
 	conn_leave(c, fd, HUT_R_EXEC);
 	__atomic_fetch_or(&c->end->flags, HUT_ENDF_HANDED, __ATOMIC_ACQ_REL);
 }

@@ -12,16 +12,18 @@ bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 {
 	if (UNLIKELY(n > 1024 && n > table_high()))
 		return false; /* more than a process can have: the kernel says EINVAL */
-	for (nfds_t i = 0; i < n; i++) {
+	bool any = false;
+
+	for (nfds_t i = 0; i < n; i++) { /* all of them: each epoll set must know that it is watched */
 		struct conn *c = table_peek(fds[i].fd);
 		struct epset *s;
 
-		if (UNLIKELY(c != NULL) && c->end)
-			return true;
-		if (UNLIKELY(!c && (s = epset_get(fds[i].fd)) != NULL))
+		if (UNLIKELY(c != NULL))
+			any |= c->end != NULL;
+		else if (UNLIKELY((s = epset_get(fds[i].fd)) != NULL))
 			epset_watch(s);
 	}
-	return false;
+	return any;
 }
 
 struct poll_job {

@@ -396,6 +396,8 @@ extern pid_t *hut_pid_word; /* on a page that is zero in a child that no fork() 
 int life_close(int fd);
 void life_replaced(int fd);                         /* dup2 is about to put something else at fd */
 void life_duplicated(int from, int to);
+void life_copied(int from, int to);                 /* the same, at a number that the kernel chose */
+#define LAST_STDIO 2 /* stdio's own calls on these cannot be seen (rule 8) */
 void life_given(int fd);                            /* a copy is made for another image where nothing is tracked */
 void life_forgotten(int fd);                        /* the number has got another meaning behind our back */
 void life_before_exec(void);
