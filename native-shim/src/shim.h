@@ -395,7 +395,7 @@ void epset_fork(bool before);                      /* holds the lock over fork()
 
 extern pid_t *hut_pid_word; /* on a page that is zero in a child that no fork() of libc made (rule 18) */
 #define hut_pid (*hut_pid_word)
-int life_close(int fd);
+int life_close(int fd, bool cancellable);
 void life_replaced(int fd);                         /* dup2 is about to put something else at fd */
 void life_duplicated(int from, int to);
 void life_copied(int from, int to);                 /* the same, at a number that the kernel chose */

@@ -69,7 +69,7 @@ void conn_tx_stopped(struct conn *c, int fd)
 static bool pay(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
-	uint8_t buf[16384];
+	uint8_t buf[2048]; /* the stack may be small */
 
 	while (e->tx_head < e->tx_tail) {
 		size_t n = e->tx_tail - e->tx_head;
@@ -513,6 +513,7 @@ void conn_never(int fd, uint32_t reason)
 		return;
 	if (conn_state(c) == HUT_END_CHANNEL) {
 		conn_leave(c, fd, reason);
+		conn_progress(c, fd); /* plain at once, where that can be: the next call may be one for the kernel alone */
 	} else {
 		uint32_t was = HUT_END_FREE;
 
