@@ -39,6 +39,8 @@ HUT_EXPORT int socket(int domain, int type, int protocol)
 	return fd;
 }
 
+HUT_EXPORT int __socket(int domain, int type, int protocol) __THROW __attribute__((alias("socket")));
+
 HUT_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct conn *c = conn_get(fd);
@@ -59,6 +61,8 @@ HUT_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	errno = saved;
 	return rc;
 }
+
+HUT_EXPORT int __connect(int fd, const struct sockaddr *addr, socklen_t len) __attribute__((alias("connect")));
 
 HUT_EXPORT int listen(int fd, int backlog)
 {
@@ -307,6 +311,7 @@ HUT_EXPORT int fcntl(int fd, int cmd, ...)
 }
 
 HUT_EXPORT int fcntl64(int fd, int cmd, ...) __attribute__((alias("fcntl")));
+HUT_EXPORT int __fcntl(int fd, int cmd, ...) __attribute__((alias("fcntl")));
 
 /* What can be read now without a gap: the part that TCP has, the part in the ring, or both. */
 static int readable(struct conn *c, int kernel)
