@@ -21,9 +21,34 @@ uint32_t conn_chaos;
 
 /* ---- locks of an end: shared by the processes that hold it, so the holder may be a dead one ---- */
 
+#define DEAD_NS (100 * NS_PER_MS)
+
+/* The last holder that was found to be none, and since when. */
+struct suspect {
+	uint32_t holder;
+	uint64_t since;
+};
+
+/*
+ * A thread that cannot be found is dead, or is one of a child's in another pid namespace: that one goes on, since nobody
+ * waits or computes for long with the lock held.
+ */
+static bool is_dead(struct suspect *s, uint32_t holder)
+{
+	uint64_t now;
+
+	if (!syscall(SYS_tkill, (pid_t)holder, 0) || errno != ESRCH)
+		return false;
+	now = now_ns();
+	if (s->holder != holder)
+		*s = (struct suspect){ holder, now };
+	return now - s->since >= DEAD_NS;
+}
+
 static bool end_lock(uint32_t *word)
 {
 	uint32_t me = (uint32_t)hut_tid(), holder = 0;
+	struct suspect suspect = { 0 };
 
 	for (unsigned int spins = 0; !__atomic_compare_exchange_n(word, &holder, me, false, __ATOMIC_ACQUIRE,
 								  __ATOMIC_RELAXED); spins++) {
@@ -31,7 +56,7 @@ static bool end_lock(uint32_t *word)
 			return false;
 		if (spins > 100)
 			sched_yield();
-		if (spins % 1024 == 1023 && syscall(SYS_tkill, (pid_t)holder, 0) && errno == ESRCH)
+		if (spins % 1024 == 1023 && is_dead(&suspect, holder))
 			__atomic_compare_exchange_n(word, &holder, 0, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 		holder = 0;
 	}

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -54,10 +55,13 @@ static void ctl_unlock(void)
 
 static bool pool_open(void)
 {
+	struct rlimit most;
 	int fd;
 
 	if (pool)
 		return true;
+	if (!getrlimit(RLIMIT_FSIZE, &most) && most.rlim_cur < sizeof(struct hut_pool))
+		return false; /* ftruncate() would kill the program by SIGXFSZ */
 	fd = memfd_create("hutong-ends", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return false;

@@ -167,7 +167,7 @@ void ep_unlink_hot(struct epreg *r)
 static struct epreg *find(const struct epset *s, const struct conn *c, int fd)
 {
 	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-		if (r->set == s && (fd < 0 || r->fd == fd))
+		if (r->set == s && (fd < 0 || r->number == fd))
 			return r;
 	return NULL;
 }
@@ -219,6 +219,7 @@ int ep_hide(struct epreg *r, int epfd, int op)
 		r->hidden = false;
 		return -1;
 	}
+	r->set->visible--;
 	r->hide_no = atomic_fetch_add(&r->set->hides, 1) + 1;
 	r->oneshot = false;
 	r->fresh = true;
@@ -240,6 +241,8 @@ void ep_free(struct epreg *r)
 		r->next_in_set->link_in_set = r->link_in_set;
 	if (r->kept)
 		table_unhide(r->fd);
+	if (!r->hidden)
+		r->set->visible--;
 	r->life++;
 	r->set = NULL;
 	r->conn = NULL;
@@ -260,7 +263,7 @@ static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epo
 		return REAL(epoll_ctl)(epfd, EPOLL_CTL_ADD, fd, ev);
 	r->set = s;
 	r->conn = c;
-	r->fd = fd;
+	r->fd = r->number = fd;
 	r->events = ev->events;
 	r->data = ev->data.u64;
 	r->fresh = true;
@@ -271,6 +274,7 @@ static int ctl_add(struct epset *s, int epfd, struct conn *c, int fd, struct epo
 	if (s->regs)
 		s->regs->link_in_set = &r->next_in_set;
 	s->regs = r;
+	s->visible++;
 	/* The doorbell first: once the socket is in, the set must see everything (rule 4c). */
 	ep_add_bell(r, epfd);
 	if (channel) {
@@ -342,7 +346,7 @@ static bool second_oneshot(const struct epset *s, const struct conn *c, int fd)
 	if (!c->regs || !ep_lock())
 		return false;
 	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-		found |= r->set == s && r->fd != fd && (r->events & EPOLLONESHOT);
+		found |= r->set == s && r->number != fd && (r->events & EPOLLONESHOT);
 	ep_unlock();
 	return found;
 }
@@ -383,6 +387,8 @@ int epset_ctl(struct epset *s, int epfd, int op, int fd, struct epoll_event *ev)
 		rc = ctl_mod(epfd, r, ev);
 	else if (op == EPOLL_CTL_DEL && r)
 		rc = ctl_del(epfd, r);
+	else if (op == EPOLL_CTL_ADD && r->kept)
+		rc = (errno = EEXIST, -1); /* to the kernel it is the registration that has never gone */
 	else
 		rc = REAL(epoll_ctl)(epfd, op, fd, ev);
 	ep_unlock();

@@ -5,7 +5,7 @@
 
 #include "shim.h"
 
-#define BATCH 64
+#define BATCH 32 /* on the stack, which may be small */
 #define HOT_FEW 16   /* so many connections of a set are looked at from memory, however idle */
 #define IDLE_LOOKS 2
 #define TAG_SOCKET 0x800000u
@@ -24,6 +24,8 @@ struct epset {
 	_Atomic bool young; /* may hold connections without a doorbell */
 	bool watched;       /* something waits on the set itself (poll, another set): only the kernel's registrations count */
 	struct epset *nested_in; /* a set that this one was put into */
+	bool foreign;       /* holds, or held, descriptors that are none of ours ... */
+	int visible;        /* ... and so many registrations that are the program's own still */
 	bool has_inner;     /* sets were put into this one, and nobody has waited for it since */
 	bool kernel_first;  /* the last answer was full of ours: the kernel's turn */
 	bool stalled;       /* somebody waits for room in a ring whose reader may be away (rule 9) */
@@ -36,6 +38,12 @@ struct epset {
 };
 
 extern uint64_t ep_tag_base;
+
+/* A number that means the registration's connection in the table, which `fd` may not. */
+static inline int ep_number(const struct epreg *r)
+{
+	return LIKELY(table_peek(r->fd) == r->conn) ? r->fd : table_fd_of(r->conn);
+}
 
 bool ep_lock(void);                     /* false: this very thread holds it (a signal handler's call) */
 void ep_unlock(void);

@@ -4,6 +4,7 @@
  * on a set itself, which takes its connections back to TCP (rules 5, 8 and 12).
  */
 #include "real.h"
+#include "conn.h"
 #include "epset.h"
 
 /* The kernel's registration of the socket becomes the program's again. */
@@ -16,6 +17,8 @@ void ep_restore(struct epreg *r)
 		return;
 	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
 	ep_unlink_hot(r);
+	if (r->hidden)
+		r->set->visible++;
 	r->hidden = false;
 	r->oneshot = false;
 }
@@ -72,8 +75,10 @@ void epset_conn_gone(struct conn *c, bool socket_stays)
 		/* A set is shared with the process that made it: a child's close must not change it. */
 		if (r->bell && epfd >= 0 && r->set->owner == hut_pid)
 			REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, c->bell, NULL);
-		if (socket_stays)
+		if (socket_stays) {
 			ep_restore(r);
+			r->set->foreign = true;
+		}
 		ep_free(r);
 	}
 	ep_unlock();
@@ -83,29 +88,72 @@ void epset_conn_gone(struct conn *c, bool socket_stays)
  * The kernel keeps a registration as long as the open file lives, and names it by a number that it will not take any
  * more once that is closed, or takes for something else: it goes over to a number of ours.
  */
-static void keep_number(struct epreg *r)
+static bool keep_number(struct epreg *r)
 {
-	struct epoll_event ev = ep_kernels(r);
-	int kept = table_hide(REAL(fcntl)(r->fd, F_DUPFD_CLOEXEC, 3));
+	struct epoll_event ev;
+	int kept;
 
+	/* The kernel would tell of an edge once more that it has told of already. */
+	if (!r->hidden && (r->events & EPOLLET) && !r->disabled)
+		return false;
+	ev = ep_kernels(r);
+	kept = table_hide(REAL(fcntl)(r->fd, F_DUPFD_CLOEXEC, 3));
 	if (kept < 0)
-		return;
+		return false;
 	if (REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_ADD, kept, &ev)) {
 		table_unhide(kept);
-		return;
+		return false;
 	}
 	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_DEL, r->fd, NULL);
 	r->fd = kept;
 	r->kept = true;
+	return true;
+}
+
+/* Lock held.  The kernel's registration becomes the program's, and is none of our business from now on. */
+static void let_go(struct epreg *r)
+{
+	struct conn *c = r->conn;
+	struct epset *s = r->set;
+
+	if (r->bell)
+		REAL(epoll_ctl)(s->epfd, EPOLL_CTL_DEL, c->bell, NULL);
+	ep_restore(r);
+	ep_free(r);
+	for (r = c->regs; r; r = r->next_in_conn) { /* another number's in the same set shares the doorbell */
+		if (r->set == s && r->bell) {
+			r->bell = false;
+			ep_add_bell(r, s->epfd);
+		}
+	}
+}
+
+static struct epreg *of_number(const struct conn *c, int fd)
+{
+	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
+		if (r->fd == fd && r->set->epfd >= 0 && r->set->owner == hut_pid)
+			return r;
+	return NULL;
 }
 
 void epset_number_goes(struct conn *c, int fd)
 {
+	struct epreg *r;
+	bool kept = true;
+
 	if (LIKELY(!c->regs) || atomic_load(&c->nfds) < 2 || !ep_lock())
 		return;
-	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-		if (r->fd == fd && r->set->epfd >= 0 && r->set->owner == hut_pid)
-			keep_number(r);
+	while (kept && (r = of_number(c, fd)) != NULL)
+		kept = keep_number(r);
+	ep_unlock();
+	if (kept)
+		return;
+	/* Nobody but the kernel can tend it: so the connection goes to TCP, while the number means it still. */
+	conn_never(fd, HUT_R_DESCRIPTORS);
+	if (!ep_lock())
+		return;
+	while ((r = of_number(c, fd)) != NULL)
+		let_go(r);
 	ep_unlock();
 }
 
@@ -167,6 +215,11 @@ void epset_young(struct conn *c)
 	ep_unlock();
 }
 
+void epset_foreign(struct epset *s)
+{
+	s->foreign = true;
+}
+
 /* ---- by who uses the set in ways that only the kernel can serve ---- */
 
 /* Stops every connection of the set; then the kernel's registrations are the program's own again, where `restore`. */
@@ -183,14 +236,16 @@ static void stop_all(struct epset *s, uint32_t reason, bool restore)
 			bool done = !r->conn->end || (LOAD(&r->conn->end->flags) & HUT_ENDF_NEVER);
 
 			if (!done && (c[n] = conn_by_index(r->conn->index)) != NULL)
-				fd[n++] = r->fd;
+				fd[n++] = ep_number(r);
 		}
 		ep_unlock();
 		for (int i = 0; i < n; i++) {
 			if (conn_state(c[i]) == HUT_END_CHANNEL)
 				conn_stop(c[i], fd[i], reason);
-			else
+			else if (table_peek(fd[i]) == c[i])
 				conn_never(fd[i], reason);
+			else
+				conn_mark_never(c[i], reason); /* its last number is going: not to be found again */
 			conn_put(c[i]);
 		}
 	} while (n == BATCH);

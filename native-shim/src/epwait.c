@@ -38,7 +38,7 @@ static int hot_batch(struct epset *s, struct look *l, int max)
 			continue;
 		l[n++] = (struct look){ .reg = r, .conn = c, .idle = r->idle, .stir = r->stir, .life = r->life, .mods = r->mods,
 					.edge = r->events & EPOLLET,
-					.fd = LIKELY(table_peek(r->fd) == c) ? r->fd : table_fd_of(c),
+					.fd = ep_number(r),
 					.want = (short)(r->events & (POLLIN | POLLPRI | POLLOUT | POLLRDNORM |
 								     POLLWRNORM | POLLRDHUP)) };
 	}
@@ -351,7 +351,7 @@ static uint64_t tend_young(struct epset *s)
 		any = true;
 		if (n < BATCH && now - r->conn->born_ns >= control_after_ns()) {
 			c[n] = conn_by_index(r->conn->index);
-			fd[n] = r->fd;
+			fd[n] = ep_number(r);
 			n += c[n] != NULL;
 		}
 	}
@@ -513,7 +513,7 @@ static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int ma
 		/* Asked already: it would tell of the same descriptors once more. */
 		if (n && kernel_was_first)
 			return n;
-		if ((n || poll_only) && !mask && s->hot_head && wait_may_skip_kernel(s, (size_t)max))
+		if ((n || poll_only) && !mask && s->hot_head && wait_may_skip_kernel(s, (size_t)max, s->foreign || s->visible))
 			return n;
 		if (!n && !poll_only && !spun) {
 			spun = true;

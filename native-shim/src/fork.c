@@ -107,6 +107,8 @@ static void child_begins(bool late)
 	control_after_fork_child();
 	epset_fork(false);
 	table_conns(hold_late, &late);
+	if (!late)
+		table_conns(life_unkeep_child, NULL);
 }
 
 static void fork_child(void)
@@ -193,5 +195,7 @@ __attribute__((constructor(101))) static void begin(void)
 
 __attribute__((destructor)) static void end(void)
 {
+	if (!life_in_vfork_child())
+		stdio_flush();
 	leave();
 }

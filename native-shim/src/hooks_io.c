@@ -1,39 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hooks_io.c - interposed: everything that moves bytes. */
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/stat.h>
 
 #include "real.h"
 #include "io.h"
-
-/* A connection that is (or was just) between members; others go straight to libc. */
-static inline struct conn *tracked(int fd)
-{
-	struct conn *c;
-
-	if (LIKELY(!table_peek(fd)))
-		return NULL;
-	c = conn_get(fd);
-	if (c && !c->end) {
-		conn_put(c);
-		return NULL;
-	}
-	return c;
-}
-
-/* Also when the thread is cancelled. */
-static void unpin(struct conn **c)
-{
-	int saved = errno;
-
-	if (*c)
-		conn_put(*c);
-	errno = saved;
-}
-#define PINNED __attribute__((cleanup(unpin)))
+#include "wait.h"
 
 static ssize_t recv_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
 {
@@ -135,49 +107,33 @@ HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	r = io_recv(c, fd, m, flags);
 	if (r >= 0)
 		errno = saved;
-	if (r >= 0 && !(flags & MSG_ERRQUEUE)) {
-		if (m->msg_name)
-			m->msg_namelen = 0;
-		m->msg_controllen = 0;
-		m->msg_flags = flags & MSG_CMSG_CLOEXEC; /* the kernel leaves it there */
-	}
 	return r;
 }
 
 /* An error that came after something was done is the next call's. */
 static void put_back(int fd, int error)
 {
-	struct conn *c = conn_get(fd);
+	struct conn *c PINNED = conn_get(fd);
 
-	if (!c)
-		return;
-	io_put_back(c, error);
-	conn_put(c);
+	if (c)
+		io_put_back(c, error);
 }
 
-HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, struct timespec *timeout)
+static bool next_would_fail(int fd)
 {
-	unsigned int i;
+	struct conn *c PINNED = conn_get(fd);
 
-	if (LIKELY(!table_peek(fd)))
-		return REAL(recvmmsg)(fd, v, n, flags, timeout);
-	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)) {
-		errno = EINVAL;
-		return -1;
-	}
-	uint64_t deadline = timeout ? now_ns() + (uint64_t)timeout->tv_sec * 1000000000ull + (uint64_t)timeout->tv_nsec :
-				      NS_FOREVER;
-	int pending = 0;
-	socklen_t len = sizeof(pending);
+	return c && c->end && io_error_waits(c, fd, POLLIN);
+}
 
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &pending, &len) == 0 && pending) {
-		errno = pending; /* this call alone looks for it before it looks for bytes */
-		return -1;
-	}
-	if (n > IOV_MAX)
-		n = IOV_MAX;
-	for (i = 0; i < n; i++) {
+/* One after the other, until the time is up, which is looked at between messages only, as the kernel does. */
+static int recv_many(int fd, struct mmsghdr *v, unsigned int n, int flags, uint64_t deadline)
+{
+	for (unsigned int i = 0; i < n; i++) {
 		bool wait = i == 0 || !(flags & MSG_WAITFORONE);
+
+		if (i && next_would_fail(fd))
+			return (int)i;
 		ssize_t r = recvmsg(fd, &v[i].msg_hdr, (flags & ~MSG_WAITFORONE) | (wait ? 0 : MSG_DONTWAIT));
 
 		if (r < 0 && i)
@@ -185,10 +141,34 @@ HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, st
 		if (r < 0)
 			return i ? (int)i : -1;
 		v[i].msg_len = (unsigned int)r;
-		if (now_ns() >= deadline) /* looked at between messages only, as the kernel does */
+		if (deadline != NS_FOREVER && now_ns() >= deadline)
 			return (int)i + 1;
 	}
-	return (int)i;
+	return (int)n;
+}
+
+HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, struct timespec *timeout)
+{
+	if (LIKELY(!table_peek(fd)))
+		return REAL(recvmmsg)(fd, v, n, flags, timeout);
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)) {
+		errno = EINVAL;
+		return -1;
+	}
+	uint64_t span = timeout ? wait_span(timeout) : NS_FOREVER;
+	uint64_t deadline = span == NS_FOREVER ? NS_FOREVER : now_ns() + span;
+	int pending = 0;
+	socklen_t len = sizeof(pending);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &pending, &len) == 0 && pending) {
+		errno = pending; /* this call alone looks for it before it looks for bytes */
+		return -1;
+	}
+	int done = recv_many(fd, v, n < IOV_MAX ? n : IOV_MAX, flags, deadline);
+
+	if (done > 0 && deadline != NS_FOREVER)
+		wait_until(deadline, timeout); /* what is left of it */
+	return done;
 }
 
 HUT_EXPORT ssize_t write(int fd, const void *buf, size_t len)
@@ -278,7 +258,8 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 	unsigned int i;
 
 	if (LIKELY(!table_peek(fd))) {
-		for (i = 0; i < n; i++)
+		/* The kernel looks at no more than so many; there may be no more. */
+		for (i = 0; i < n && i < IOV_MAX && (uintptr_t)v >= HUT_PAGE; i++)
 			if (UNLIKELY(v[i].msg_hdr.msg_controllen))
 				passed_on(&v[i].msg_hdr);
 		stir();
@@ -298,161 +279,12 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 	return (int)i;
 }
 
-#define FILE_CHUNK 65536
+/* ---- other names that libc exports ---- */
 
-/* The kernel's own would go past us: read and send, with the same account of the file's offset. */
-HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
-{
-	struct conn *c = tracked(out);
-	ssize_t total = 0;
-
-	if (UNLIKELY(table_peek(in) != NULL))
-		conn_never(in, HUT_R_OPTION);
-	struct stat st;
-
-	if (LIKELY(!c)) {
-		stir();
-		return REAL(sendfile)(out, in, offset, count);
-	}
-	int mode = REAL(fcntl)(in, F_GETFL);
-
-	if (count > SSIZE_MAX || mode < 0 || (mode & (O_PATH | O_ACCMODE)) == (O_PATH | O_RDONLY) || fstat(in, &st) ||
-	    !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
-		conn_put(c); /* whatever the kernel makes of it */
-		conn_never(out, HUT_R_OPTION);
-		return REAL(sendfile)(out, in, offset, count);
-	}
-	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
-
-	while (count) {
-		char buf[FILE_CHUNK];
-		size_t part = count < sizeof(buf) ? count : sizeof(buf);
-		ssize_t n = pread(in, buf, part, at);
-
-		if (n <= 0) {
-			total = total ? total : n;
-			break;
-		}
-		struct msghdr m = { .msg_iov = &(struct iovec){ buf, (size_t)n }, .msg_iovlen = 1 };
-		ssize_t sent = io_send(c, out, &m, 0);
-
-		if (sent < 0) {
-			total = total ? total : sent;
-			break;
-		}
-		at += sent;
-		total += sent;
-		count -= (size_t)sent;
-		if (sent < n)
-			break;
-	}
-	if (offset)
-		*offset = at;
-	else if (total > 0)
-		lseek(in, at, SEEK_SET);
-	conn_put(c);
-	return total;
-}
-
-HUT_EXPORT ssize_t sendfile64(int out, int in, off_t *offset, size_t count) __attribute__((alias("sendfile")));
-
-HUT_EXPORT ssize_t splice(int in, off64_t *inoff, int out, off64_t *outoff, size_t len, unsigned int flags)
-{
-	stir();
-	if (table_peek(in))
-		conn_never(in, HUT_R_OPTION);
-	if (table_peek(out))
-		conn_never(out, HUT_R_OPTION);
-	return REAL(splice)(in, inoff, out, outoff, len, flags);
-}
-
-/* ---- calls whose own system calls are made inside libc, past us ---- */
-
-HUT_EXPORT int eventfd_write(int fd, eventfd_t value)
-{
-	return write(fd, &value, sizeof(value)) == (ssize_t)sizeof(value) ? 0 : -1;
-}
-
-HUT_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
-{
-	if (table_peek(fd) && offset == -1 && !flags)
-		return readv(fd, iov, n);
-	if (table_peek(fd) && offset == -1)
-		conn_never(fd, HUT_R_OPTION);
-	return REAL(preadv2)(fd, iov, n, offset, flags);
-}
-
-HUT_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
-	__attribute__((alias("preadv2")));
-
-HUT_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
-{
-	stir();
-	if (table_peek(fd) && offset == -1 && !flags)
-		return writev(fd, iov, n);
-	if (table_peek(fd) && offset == -1)
-		conn_never(fd, HUT_R_OPTION);
-	return REAL(pwritev2)(fd, iov, n, offset, flags);
-}
-
-HUT_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
-	__attribute__((alias("pwritev2")));
-
-HUT_EXPORT int vdprintf(int fd, const char *format, va_list ap)
-{
-	char *text = NULL;
-	int len, done = 0;
-
-	stir();
-	if (!table_peek(fd))
-		return REAL(vdprintf)(fd, format, ap);
-	len = vasprintf(&text, format, ap);
-	while (len > 0 && done < len) {
-		ssize_t n = write(fd, text + done, (size_t)(len - done));
-
-		if (n < 0) {
-			len = -1;
-			break;
-		}
-		done += (int)n;
-	}
-	int saved = errno;
-
-	free(text);
-	errno = saved;
-	return len;
-}
-
-HUT_EXPORT int dprintf(int fd, const char *format, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, format);
-	n = vdprintf(fd, format, ap);
-	va_end(ap);
-	return n;
-}
-
-HUT_EXPORT int __vdprintf_chk(int fd, int flag, const char *format, va_list ap)
-{
-	if (!table_peek(fd)) {
-		stir();
-		return REAL(__vdprintf_chk)(fd, flag, format, ap);
-	}
-	return vdprintf(fd, format, ap);
-}
-
-HUT_EXPORT int __dprintf_chk(int fd, int flag, const char *format, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, format);
-	n = __vdprintf_chk(fd, flag, format, ap);
-	va_end(ap);
-	return n;
-}
+HUT_EXPORT ssize_t __read(int fd, void *buf, size_t len) __attribute__((alias("read")));
+HUT_EXPORT ssize_t __write(int fd, const void *buf, size_t len) __attribute__((alias("write")));
+HUT_EXPORT ssize_t __send(int fd, const void *buf, size_t len, int flags) __attribute__((alias("send")));
+HUT_EXPORT ssize_t __recv(int fd, void *buf, size_t len, int flags) __attribute__((alias("recv")));
 
 /* ---- the checked aliases of _FORTIFY_SOURCE ---- */
 

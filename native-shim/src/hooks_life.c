@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hooks_life.c - interposed: close, dup, stdio on a socket, exec and its relatives. */
-#include <dlfcn.h>
-#include <spawn.h>
-#include <stdlib.h>
-#include <string.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 
 #include "real.h"
@@ -12,8 +9,13 @@ extern char **environ;
 
 HUT_EXPORT int close(int fd)
 {
-	return life_close(fd);
+	/* libc's is a cancellation point where it begins, and the number stays open then. */
+	if (UNLIKELY(table_peek(fd) || epset_get(fd)))
+		pthread_testcancel();
+	return life_close(fd, true);
 }
+
+HUT_EXPORT int __close(int fd) __attribute__((alias("close")));
 
 #define CLOSE_RANGE_CLOEXEC_FLAG 4u
 
@@ -35,7 +37,7 @@ HUT_EXPORT int close_range(unsigned int first, unsigned int last, int flags)
 				return -1;
 			from = fd + 1;
 		} else if (table_peek((int)fd) || epset_get((int)fd)) {
-			life_close((int)fd);
+			life_close((int)fd, false);
 		}
 	}
 	return from <= last ? REAL(close_range)(from, last, flags) : 0;
@@ -55,10 +57,7 @@ HUT_EXPORT int dup(int fd)
 	to = REAL(dup)(fd);
 	if (to >= 0)
 		life_forgotten(to);
-	if (to >= 0 && to <= 2)
-		conn_never(fd, HUT_R_STDIO);
-	else
-		life_duplicated(fd, to);
+	life_copied(fd, to);
 	return to;
 }
 
@@ -72,8 +71,8 @@ static bool dup_prepare(int fd, int to)
 	}
 	if (table_peek(fd) && life_in_vfork_child())
 		life_given(fd);
-	else if (table_peek(fd) && to <= 2)
-		conn_never(fd, HUT_R_STDIO); /* stdio's own calls cannot be seen (rule 8) */
+	else if (table_peek(fd) && to <= LAST_STDIO)
+		conn_never(fd, HUT_R_STDIO);
 	return true;
 }
 
@@ -91,6 +90,8 @@ HUT_EXPORT int dup2(int fd, int to)
 	return rc;
 }
 
+HUT_EXPORT int __dup2(int fd, int to) __THROW __attribute__((alias("dup2")));
+
 HUT_EXPORT int dup3(int fd, int to, int flags)
 {
 	int rc;
@@ -103,61 +104,6 @@ HUT_EXPORT int dup3(int fd, int to, int flags)
 	if (fd != to)
 		life_duplicated(fd, rc);
 	return rc;
-}
-
-#define FILE_MOST (16u << 20)
-
-/* All that can be read now, for a FILE to begin with: a writer that is gone cannot send it by TCP. */
-static char *read_ahead(int fd, size_t *len, size_t *size)
-{
-	char *buf = NULL;
-	ssize_t n;
-
-	*len = *size = 0;
-	do {
-		if (*len == *size) {
-			size_t more = *size ? *size * 2 : 65536;
-			char *bigger = more <= FILE_MOST ? realloc(buf, more) : NULL;
-
-			if (!bigger)
-				break;
-			buf = bigger;
-			*size = more;
-		}
-		n = recv(fd, buf + *len, *size - *len, MSG_DONTWAIT);
-		if (n > 0)
-			*len += (size_t)n;
-	} while (n > 0);
-	return buf;
-}
-
-HUT_EXPORT FILE *fdopen(int fd, const char *mode)
-{
-	struct conn *c = conn_get(fd);
-	bool on_ring = c && conn_state(c) == HUT_END_CHANNEL;
-	int saved = errno;
-	size_t len = 0, size = 0;
-	char *ahead = NULL;
-	FILE *f;
-
-	if (LIKELY(!c))
-		return REAL(fdopen)(fd, mode);
-	conn_put(c);
-	if (on_ring && mode && (*mode == 'r' || strchr(mode, '+')))
-		ahead = read_ahead(fd, &len, &size);
-	conn_never(fd, HUT_R_STDIO);
-	f = REAL(fdopen)(fd, mode);
-	if (f && len && !setvbuf(f, ahead, _IOFBF, size)) {
-		/* As if the FILE had read them itself.  The memory is its buffer from now on, and is not given back. */
-		f->_IO_read_base = ahead;
-		f->_IO_read_ptr = ahead;
-		f->_IO_read_end = ahead + len;
-	} else {
-		free(ahead);
-	}
-	if (f)
-		errno = saved;
-	return f;
 }
 
 /* ---- the end of a process that does not go by exit() ---- */
@@ -263,70 +209,4 @@ HUT_EXPORT int execveat(int dir, const char *path, char *const argv[], char *con
 	rc = REAL(execveat)(dir, path, argv, envp, flags);
 	life_exec_failed();
 	return rc;
-}
-
-/* ---- closed by other ways than close() ---- */
-
-/* libuv closes in this way, so that a signal cannot cancel it. */
-#undef syscall
-HUT_EXPORT long syscall(long number, ...)
-{
-	va_list ap;
-	long a[6];
-
-	va_start(ap, number);
-	for (int i = 0; i < 6; i++)
-		a[i] = va_arg(ap, long); /* as the kernel does, which takes six whatever the caller gave */
-	va_end(ap);
-	if (UNLIKELY(number == SYS_close) && (table_peek((int)a[0]) || epset_get((int)a[0]) || table_is_hidden((int)a[0])))
-		return life_close((int)a[0]);
-	return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
-HUT_EXPORT int fclose(FILE *f)
-{
-	int fd = f ? fileno(f) : -1;
-
-	if (UNLIKELY(fd >= 0 && table_peek(fd))) {
-		fflush(f); /* what stdio still holds goes before the end does */
-		life_replaced(fd);
-	}
-	return REAL(fclose)(f);
-}
-
-/* ---- children that libc starts by itself ---- */
-
-#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-
-HUT_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *acts, int fd, int to)
-{
-	if (table_peek(fd))
-		life_given(fd);
-	return NEXT(posix_spawn_file_actions_adddup2)(acts, fd, to);
-}
-
-HUT_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *acts,
-			   const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
-{
-	life_before_spawn();
-	return NEXT(posix_spawn)(pid, path, acts, attr, argv, envp);
-}
-
-HUT_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *acts,
-			    const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
-{
-	life_before_spawn();
-	return NEXT(posix_spawnp)(pid, file, acts, attr, argv, envp);
-}
-
-HUT_EXPORT int system(const char *command)
-{
-	life_before_spawn();
-	return NEXT(system)(command);
-}
-
-HUT_EXPORT FILE *popen(const char *command, const char *mode)
-{
-	life_before_spawn();
-	return NEXT(popen)(command, mode);
 }

@@ -29,7 +29,8 @@ HUT_EXPORT int socket(int domain, int type, int protocol)
 		return fd;
 	life_forgotten(fd);
 	/* A vfork child that opens sockets, which none may, leaves an entry that means nothing. */
-	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && tcp_like(domain, type, protocol)) {
+	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && tcp_like(domain, type, protocol) &&
+	    fd > LAST_STDIO) {
 		struct conn *c = table_new(fd, domain, type & SOCK_NONBLOCK);
 
 		if (c) /* born without time-outs; an accepted one may have its listener's */
@@ -37,6 +38,8 @@ HUT_EXPORT int socket(int domain, int type, int protocol)
 	}
 	return fd;
 }
+
+HUT_EXPORT int __socket(int domain, int type, int protocol) __THROW __attribute__((alias("socket")));
 
 HUT_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
@@ -58,6 +61,8 @@ HUT_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	errno = saved;
 	return rc;
 }
+
+HUT_EXPORT int __connect(int fd, const struct sockaddr *addr, socklen_t len) __attribute__((alias("connect")));
 
 HUT_EXPORT int listen(int fd, int backlog)
 {
@@ -82,7 +87,7 @@ static int accepted(int listener, int fd, const struct sockaddr_storage *peer, s
 	if (fd < 0)
 		return fd;
 	life_forgotten(fd);
-	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed))
+	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && fd > LAST_STDIO)
 		conn_accepted(listener, fd, (const struct sockaddr *)peer, flags);
 	errno = saved;
 	return fd;
@@ -288,7 +293,7 @@ static int do_fcntl(int fd, int cmd, void *arg)
 		note_nonblock(fd, (long)arg & O_NONBLOCK);
 	else if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) {
 		life_forgotten(rc);
-		life_duplicated(fd, rc);
+		life_copied(fd, rc);
 	}
 	return rc;
 }
@@ -306,6 +311,7 @@ HUT_EXPORT int fcntl(int fd, int cmd, ...)
 }
 
 HUT_EXPORT int fcntl64(int fd, int cmd, ...) __attribute__((alias("fcntl")));
+HUT_EXPORT int __fcntl(int fd, int cmd, ...) __attribute__((alias("fcntl")));
 
 /* What can be read now without a gap: the part that TCP has, the part in the ring, or both. */
 static int readable(struct conn *c, int kernel)

@@ -37,6 +37,8 @@ HUT_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 	return quietly(wait_poll(fds, n, from_ms(timeout, &ts), NULL, NULL), saved);
 }
 
+HUT_EXPORT int __poll(struct pollfd *fds, nfds_t n, int timeout) __attribute__((alias("poll")));
+
 HUT_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	if (LIKELY(!fds || !wait_poll_concerns(fds, n)))
@@ -81,7 +83,7 @@ static void clear(fd_set *set, int fd)
  */
 static int without_ours(int n)
 {
-	char buf[4096];
+	char buf[2048];
 	int dir, high = 0, size = 256;
 	long got;
 
@@ -108,17 +110,20 @@ static int without_ours(int n)
 
 static bool select_concerns(int n, fd_set *r, fd_set *w, fd_set *e)
 {
-	for (int fd = 0; fd < n; fd++) {
+	bool any = false;
+
+	for (int fd = 0; fd < n; fd++) { /* all of them: each epoll set must know that it is watched */
 		struct conn *c = table_peek(fd);
+		struct epset *s = c ? NULL : epset_get(fd);
 
-		struct epset *s;
-
-		if (UNLIKELY(c != NULL) && c->end && (has(r, fd) || has(w, fd) || has(e, fd)))
-			return true;
-		if (UNLIKELY(!c && (s = epset_get(fd)) != NULL) && (has(r, fd) || has(w, fd) || has(e, fd)))
+		if (LIKELY(!c && !s) || !(has(r, fd) || has(w, fd) || has(e, fd)))
+			continue;
+		if (s)
 			epset_watch(s);
+		else
+			any |= c->end != NULL;
 	}
-	return false;
+	return any;
 }
 
 #define SELECT_IN (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)
@@ -151,21 +156,35 @@ static int select_answer(const struct pollfd *p, nfds_t k, fd_set *r, fd_set *w,
 	return count;
 }
 
+#define SELECT_FEW 64 /* the stack may be small */
+
+/* Descriptors that are in any of the sets, or a few more: of a last word that is not looked at to its end. */
+static nfds_t count_bits(int n, const fd_set *r, const fd_set *w, const fd_set *e)
+{
+	const unsigned long *set[3] = { (const void *)r, (const void *)w, (const void *)e };
+	nfds_t k = 0;
+
+	for (int i = 0; i < (n + 63) / 64; i++)
+		k += (nfds_t)__builtin_popcountl((r ? set[0][i] : 0) | (w ? set[1][i] : 0) | (e ? set[2][i] : 0));
+	return k;
+}
+
 static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout, const sigset_t *mask,
 		     uint64_t *began)
 {
-	struct pollfd few[FD_SETSIZE], *p = few;
-	size_t size = (size_t)n * sizeof(*p);
-	nfds_t k = 0;
+	struct pollfd few[SELECT_FEW], *p = few;
+	nfds_t k = count_bits(n, r, w, e);
+	size_t size = k * sizeof(*p);
 	int rc;
 
-	if (n > FD_SETSIZE) {
+	if (k > SELECT_FEW) {
 		p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (p == MAP_FAILED) {
 			errno = ENOMEM;
 			return -1;
 		}
 	}
+	k = 0;
 	for (int fd = 0; fd < n; fd++) {
 		short ev = (short)((has(r, fd) ? POLLIN | POLLRDNORM : 0) | (has(w, fd) ? POLLOUT | POLLWRNORM : 0) |
 				   (has(e, fd) ? POLLPRI : 0));
@@ -210,6 +229,8 @@ HUT_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *ti
 	return rc;
 }
 
+HUT_EXPORT int __select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout) __attribute__((alias("select")));
+
 HUT_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout, const sigset_t *mask)
 {
 	n = without_ours(n);
@@ -248,8 +269,11 @@ HUT_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	stir(); /* what is asked for has changed: see wait_may_skip_kernel() */
 	if (UNLIKELY(op == EPOLL_CTL_ADD && (inner = epset_get(fd)) != NULL))
 		epset_nest(inner, s);
-	if (LIKELY(!s || !table_peek(fd)))
+	if (LIKELY(!s || !table_peek(fd))) {
+		if (s && op == EPOLL_CTL_ADD)
+			epset_foreign(s);
 		return REAL(epoll_ctl)(epfd, op, fd, ev);
+	}
 	return epset_ctl(s, epfd, op, fd, ev);
 }
 

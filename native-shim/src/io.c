@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* io.c - places in iovecs, and the beginning and the end of a call that moves bytes; see recv.c and send.c. */
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include "real.h"
 #include "io.h"
 
@@ -110,10 +113,33 @@ ssize_t io_finish(struct conn *c, size_t done, ssize_t n)
 	return done ? (ssize_t)done : n;
 }
 
+/* A call that came short has taken the socket's error: the next one is to tell it, whatever it is, and getsockopt(). */
 void io_put_back(struct conn *c, int error)
 {
-	if (error != EAGAIN && error != EWOULDBLOCK && error != EINTR && conn_state(c) == HUT_END_CHANNEL)
-		c->err = error;
+	bool the_calls = error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == EFAULT || error == EPIPE ||
+			 error == EBADF || error == ENOMEM || error == ENOBUFS || error == EINVAL;
+
+	if (the_calls || conn_state(c) != HUT_END_CHANNEL)
+		return;
+	c->err = error;
+	/* Release, in it: who sees the flag finds the error. */
+	__atomic_fetch_or(&c->end->flags, HUT_ENDF_ERR, __ATOMIC_ACQ_REL);
+}
+
+/*
+ * Bytes have been moved already, and the next try goes to the socket itself: would it only take the error, which is the
+ * next call's?  On a channel it can be put back.
+ */
+bool io_error_waits(const struct conn *c, int fd, short want)
+{
+	struct pollfd p = { .fd = fd, .events = want };
+	int queued = 0;
+
+	if (conn_state(c) == HUT_END_CHANNEL && !atomic_load(&c->plain))
+		return false;
+	if (poll_now(&p, 1) <= 0 || !(p.revents & POLLERR))
+		return false;
+	return !(want & POLLIN) || REAL(ioctl)(fd, SIOCINQ, &queued) || !queued;
 }
 
 /* The descriptor number may have been closed, or given away, by another thread: the connection lives on in another. */

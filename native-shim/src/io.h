@@ -30,8 +30,45 @@ bool io_bad_address(const struct msghdr *m);
 void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *few, struct msghdr *m, bool *all);
 bool io_early_begin(struct conn *c);
 void io_early_end(struct conn *c);
+
+#define BINS 64
+#define BIN_SIZE (256u << 10) /* so that all are more than can wait on both paths: a peek cannot go on where it ended */
+size_t io_bins(struct iovec *iov, size_t len);
+ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
+		     int flags, bool *kernels);
+ssize_t recv_nothing(struct conn *c, int fd, bool blocks);
+ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags);
+
 ssize_t io_finish(struct conn *c, size_t done, ssize_t n);
 void io_put_back(struct conn *c, int error); /* errno of a call that came short; told by the next one */
+bool io_error_waits(const struct conn *c, int fd, short want);
 bool io_resolve(struct conn *c, int *fd);
+
+/* A connection that is (or was just) between members; others go straight to libc. */
+static inline struct conn *tracked(int fd)
+{
+	struct conn *c;
+
+	if (LIKELY(!table_peek(fd)))
+		return NULL;
+	c = conn_get(fd);
+	if (c && !c->end) {
+		conn_put(c);
+		return NULL;
+	}
+	return c;
+}
+
+/* Also when the thread is cancelled. */
+static inline void unpin(struct conn **c)
+{
+	int saved = errno;
+
+	if (*c)
+		conn_put(*c);
+	errno = saved;
+}
+#define PINNED __attribute__((cleanup(unpin)))
+
 
 #endif /* HUTONG_IO_H */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* life.c - the end and the doubling of descriptors: close, dup, exec, posix_spawn (rules 8, 10, 16, 18). */
+#include <pthread.h>
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "conn.h"
 #include "real.h"
 
 /*
@@ -101,6 +103,35 @@ void life_unkeep(struct conn *c)
 	conn_put(c);
 }
 
+/* A child has the socket still: the kernel goes on telling this process's epoll sets of it. */
+static bool held_elsewhere(const struct conn *c)
+{
+	return c->end && !c->inherited && LOAD(&c->end->holders) > 1;
+}
+
+/* What the kernel knows is what there is to tell then. */
+static void stop_for_others(struct conn *c, int fd)
+{
+	c->closing = fd;
+	if (conn_state(c) == HUT_END_CHANNEL)
+		conn_stop(c, fd, HUT_R_SHARED);
+	c->closing = -1;
+}
+
+/* In a fork child nobody sleeps on it: only the parent has to keep it. */
+void life_unkeep_child(struct conn *c, void *arg)
+{
+	int fd = c->keep_fd;
+
+	(void)arg;
+	if (fd < 0 || table_peek(fd) != c) /* also of one that was never used */
+		return;
+	c->keep_fd = -1;
+	table_remove(fd);
+	conn_put(c);
+	table_unhide(fd);
+}
+
 static struct conn *detach(int fd)
 {
 	struct conn *c;
@@ -121,8 +152,12 @@ static struct conn *detach(int fd)
 		return NULL;
 	raw_settle(c);
 	if (atomic_load(&c->nfds) == 0) {
+		bool lives_on = held_elsewhere(c);
+
+		if (UNLIKELY(lives_on && c->regs))
+			stop_for_others(c, fd);
 		life_last_close(c, fd);
-		epset_conn_gone(c, false);
+		epset_conn_gone(c, lives_on);
 	} else if (UNLIKELY(c->keep_fd >= 0)) {
 		if (atomic_load(&c->callers)) /* they go on by the new number; a poll learns of it with the next event */
 			conn_wake_self(c);
@@ -132,23 +167,33 @@ static struct conn *detach(int fd)
 	return c;
 }
 
-int life_close(int fd)
+/* Once we have let go of the connection nothing may come in between. */
+static int close_ours(int fd)
 {
 	struct conn *c;
-	int rc, saved;
+	int rc, saved, state;
 
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	c = detach(fd);
+	rc = (int)syscall(SYS_close, fd);
+	saved = errno;
+	if (c)
+		conn_put(c);
+	pthread_setcancelstate(state, NULL);
+	errno = saved;
+	return rc;
+}
+
+int life_close(int fd, bool cancellable)
+{
 	if (UNLIKELY(table_is_hidden(fd))) {
 		errno = EBADF; /* a program that closes everything: ours stay, as if they were not there */
 		return -1;
 	}
 	stir();
-	c = detach(fd);
-	rc = REAL(close)(fd);
-	saved = errno;
-	if (c)
-		conn_put(c);
-	errno = saved;
-	return rc;
+	if (UNLIKELY(table_peek(fd) || epset_get(fd)))
+		return close_ours(fd);
+	return cancellable ? REAL(close)(fd) : (int)syscall(SYS_close, fd);
 }
 
 void life_replaced(int fd)
@@ -203,6 +248,13 @@ void life_duplicated(int from, int to)
 	conn_put(c);
 }
 
+void life_copied(int from, int to)
+{
+	if (to >= 0 && to <= LAST_STDIO)
+		conn_never(from, HUT_R_STDIO);
+	life_duplicated(from, to);
+}
+
 /* ---- exec ---- */
 
 static bool goes_over(int fd)
@@ -217,6 +269,9 @@ static void hand_over(int fd, struct conn *c)
 {
 	if (!c->end)
 		return;
+	/* A young one as well: the agent's answer may come at any time, and the counts tell only until then. */
+	if (conn_state(c) != HUT_END_CHANNEL)
+		conn_mark_never(c, HUT_R_EXEC);
 	conn_leave(c, fd, HUT_R_EXEC);
 	__atomic_fetch_or(&c->end->flags, HUT_ENDF_HANDED, __ATOMIC_ACQ_REL);
 }

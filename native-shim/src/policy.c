@@ -246,7 +246,8 @@ bool policy_parse(const char *include, const char *exclude, const struct policy_
 void policy_init(void)
 {
 	const char *include = getenv("HUTONG_INCLUDE"), *exclude = getenv("HUTONG_EXCLUDE");
-	char comm[COMM_MAX + 1] = "", path[4096], why[256], line[400];
+	static char path[4096];
+	char comm[COMM_MAX + 1] = "", why[256], line[400];
 	struct policy_self self = { comm, "", (uint32_t)geteuid() };
 	ssize_t n;
 

@@ -12,16 +12,18 @@ bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 {
 	if (UNLIKELY(n > 1024 && n > table_high()))
 		return false; /* more than a process can have: the kernel says EINVAL */
-	for (nfds_t i = 0; i < n; i++) {
+	bool any = false;
+
+	for (nfds_t i = 0; i < n; i++) { /* all of them: each epoll set must know that it is watched */
 		struct conn *c = table_peek(fds[i].fd);
 		struct epset *s;
 
-		if (UNLIKELY(c != NULL) && c->end)
-			return true;
-		if (UNLIKELY(!c && (s = epset_get(fds[i].fd)) != NULL))
+		if (UNLIKELY(c != NULL))
+			any |= c->end != NULL;
+		else if (UNLIKELY((s = epset_get(fds[i].fd)) != NULL))
 			epset_watch(s);
 	}
-	return false;
+	return any;
 }
 
 struct poll_job {
@@ -207,12 +209,19 @@ static bool poll_spin(struct poll_job *j)
 	return n && spin_for(c, want, n);
 }
 
-static bool accelerated(const struct poll_job *j)
+/* Does it ask for accelerated connections, and for others as well? */
+static bool accelerated(const struct poll_job *j, bool *foreign)
 {
-	for (nfds_t i = 0; i < j->n; i++)
+	bool any = false;
+
+	*foreign = false;
+	for (nfds_t i = 0; i < j->n; i++) {
 		if (j->conns[i] && conn_state(j->conns[i]) == HUT_END_CHANNEL)
-			return true;
-	return false;
+			any = true;
+		else
+			*foreign |= j->user[i].fd >= 0;
+	}
+	return any;
 }
 
 /* What is asked for, as a number. */
@@ -242,13 +251,13 @@ static int poll_loop(struct poll_job *j, const sigset_t *mask)
 {
 	static const struct timespec zero;
 	struct timespec ts;
-	bool stirred_raw = false;
+	bool stirred_raw = false, foreign;
 
 	for (;;) {
 		scan(j);
 		if (j->ready || stirred_raw || time_is_up(j)) {
 			/* A poll without a wait, or one that has its answer: see wait_may_skip_kernel(). */
-			if (!stirred_raw && !mask && accelerated(j) && wait_may_skip_kernel(j->user, asked(j)))
+			if (!stirred_raw && !mask && accelerated(j, &foreign) && wait_may_skip_kernel(j->user, asked(j), foreign))
 				return j->ready;
 			int n = poll_raw(j, &zero, mask);
 

@@ -6,6 +6,7 @@
 #ifndef HUTONG_REAL_H
 #define HUTONG_REAL_H
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -86,6 +87,9 @@ int poll_now(struct pollfd *p, nfds_t n);
 
 /* Resolves on first use: other libraries' constructors may call us before our own has run. */
 #define REAL(name) (UNLIKELY(!real.name) ? (real_init(), real.name) : real.name)
+
+/* For what is called so seldom that looking it up each time does not matter. */
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 /* The library's own bare calls, which must not come back to us. */
 #define syscall(...) REAL(syscall)(__VA_ARGS__)

@@ -10,9 +10,8 @@
 
 #define SOON_NS (500 * NS_PER_MS) /* longer than a sender is kept from its next call, or TCP stops for a closed window */
 
-#define BINS 512
-#define IGNORED_FLAGS (MSG_DONTROUTE | MSG_MORE | MSG_EOR | MSG_CONFIRM | MSG_CTRUNC) /* by TCP, in a receive */
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)
+#define KERNELS_FLAGS (MSG_OOB | MSG_ERRQUEUE | (int)0x80000000u /* MSG_CMSG_COMPAT, which it refuses */)
 
 static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t limit, size_t total, int flags)
 {
@@ -152,6 +151,7 @@ static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t 
 	}
 	STORE(&e->ring_in, e->ring_in + n);
 	STORE(&c->one_way, LOAD(&c->one_way) + 1);
+	heard();
 	if (e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	return (ssize_t)n;
@@ -162,13 +162,11 @@ static ssize_t tcp_peek_after(struct conn *c, int fd, const struct cursor *k, si
 {
 	struct iovec iov[BINS + IOV_STACK];
 	struct msghdr m = { .msg_iov = iov };
-	char bin[16384];
 	ssize_t n;
 
-	if (skip > BINS * sizeof(bin) || !raw_begin(c, fd))
+	if (skip > BINS * BIN_SIZE || !raw_begin(c, fd))
 		return 0;
-	for (size_t left = skip; left; left -= iov[m.msg_iovlen++].iov_len)
-		iov[m.msg_iovlen] = (struct iovec){ bin, left < sizeof(bin) ? left : sizeof(bin) };
+	m.msg_iovlen = io_bins(iov, skip);
 	m.msg_iovlen += io_slice(k, limit, iov + m.msg_iovlen, IOV_STACK);
 	n = syscall(SYS_recvmsg, fd, &m, MSG_PEEK | MSG_DONTWAIT);
 	raw_end(c);
@@ -377,48 +375,10 @@ static bool more_soon(struct conn *c, int fd, size_t have, size_t want, int flag
 	return true;
 }
 
-/* The connection has become plain TCP: libc does the rest. */
-static ssize_t recv_plainly(const struct cursor *k, int fd, struct msghdr *whole, size_t done, size_t want, int flags)
-{
-	struct iovec iov[IOV_STACK];
-	struct msghdr rest = { 0 };
-	bool all;
-	ssize_t n;
-
-	if (!done)
-		return REAL(recvmsg)(fd, whole, flags);
-	if (!(flags & MSG_WAITALL))
-		flags |= MSG_DONTWAIT;
-	io_parts(k, want - done, want - done, iov, &rest, &all);
-	n = REAL(recvmsg)(fd, &rest, flags);
-	return n < 0 ? (ssize_t)done : n + (ssize_t)done;
-}
-
-/* read(2) and readv(2) of nothing end at once; recv(2) waits for something to be there, as the kernel does. */
-static ssize_t recv_nothing(struct conn *c, int fd, int flags)
-{
-	struct waiting w WAITING = { 0 };
-
-	while (conn_progress(c, fd) && !conn_ready(c, fd, POLLIN)) {
-		if (!io_blocks(c, flags)) {
-			errno = EAGAIN;
-			return -1;
-		}
-		wait_begin(&w, c, POLLIN);
-		int r = wait_conn(c, fd, POLLIN, io_deadline(conn_timeo(c, fd, false)), false);
-
-		if (r == 0)
-			errno = EAGAIN;
-		if (r <= 0)
-			return -1;
-	}
-	return 0;
-}
-
 /* PEEK|WAITALL: no event tells of "more", so it looks again now and then.  True: that was all. */
-static bool peeked_all(struct conn *c, int fd, ssize_t n, size_t want, int flags, uint64_t deadline, bool *last)
+static bool peeked_all(struct conn *c, int fd, ssize_t n, size_t want, uint64_t deadline, bool *last)
 {
-	if (!(flags & MSG_WAITALL) || (size_t)n == want || !io_blocks(c, flags) || *last || now_ns() >= deadline)
+	if ((size_t)n == want || *last || now_ns() >= deadline)
 		return true;
 	*last = no_more(c, fd);
 	if (*last)
@@ -426,62 +386,32 @@ static bool peeked_all(struct conn *c, int fd, ssize_t n, size_t want, int flags
 	return REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS }, NULL) < 0;
 }
 
-#define BIN_COUNT 1000 /* more than can wait on both paths: a peek cannot go on where it ended */
-
-/* MSG_TRUNC: the bytes are dropped, and only counted (tcp(7)). */
-static ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags)
-{
-	char bin[16384];
-	struct iovec iov[BIN_COUNT];
-	ssize_t total = 0;
-
-	for (int i = 0; i < BIN_COUNT; i++)
-		iov[i] = (struct iovec){ bin, sizeof(bin) }; /* one over the other */
-	flags &= ~MSG_TRUNC;
-	while ((size_t)total < want) {
-		size_t left = want - (size_t)total, bins = (left + sizeof(bin) - 1) / sizeof(bin), asked;
-		struct msghdr m = { .msg_iov = iov, .msg_iovlen = bins < BIN_COUNT ? bins : BIN_COUNT };
-
-		if (bins <= BIN_COUNT)
-			iov[bins - 1].iov_len = left - (bins - 1) * sizeof(bin);
-		asked = bins <= BIN_COUNT ? left : BIN_COUNT * sizeof(bin);
-		bool more = total && !(flags & MSG_WAITALL);
-		ssize_t n = io_recv(c, fd, &m, flags | (more ? MSG_DONTWAIT : 0));
-
-		if (n < 0 && total)
-			io_put_back(c, errno);
-		if (n <= 0)
-			return total ? total : n;
-		total += n;
-		if ((size_t)n < asked || (flags & MSG_PEEK))
-			break;
-	}
-	return total;
-}
-
-ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
+/* *kernels: the kernel has filled in all of *m. */
+static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, bool *kernels)
 {
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
 	size_t want = io_total(m), done = 0;
 	uint64_t deadline = NS_FOREVER, until = 0;
 	struct waiting w WAITING = { 0 };
 	bool timed = false, last = false;
+	bool blocks = io_blocks(c, flags); /* asked once, as the kernel does: later changes are for later calls */
 
 	signals_clear();
-	flags &= ~IGNORED_FLAGS;
+	flags &= RECV_FLAGS | KERNELS_FLAGS; /* TCP looks at no others */
 	if ((flags & ~RECV_FLAGS) || want > SSIZE_MAX) {
+		*kernels = true;
 		if (flags & MSG_OOB)
 			conn_never(fd, HUT_R_OPTION);
 		return REAL(recvmsg)(fd, m, flags);
 	}
 	if (!want)
-		return recv_nothing(c, fd, flags);
+		return recv_nothing(c, fd, blocks);
 	if (want > IO_MOST)
 		want = IO_MOST;
 	if (UNLIKELY(flags & MSG_TRUNC))
 		return recv_discard(c, fd, want, flags);
 	if (io_bad_address(m)) {
-		if (recv_nothing(c, fd, flags))
+		if (recv_nothing(c, fd, blocks))
 			return -1;
 		errno = EFAULT;
 		return -1;
@@ -490,7 +420,9 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return recv_plainly(&k, fd, m, done, want, flags);
+			return recv_plainly(c, fd, &k, m, done, want, flags, kernels);
+		if (done && io_error_waits(c, fd, POLLIN))
+			return io_finish(c, done, -1);
 		uint32_t path = LOAD(&c->end->rx_path);
 		bool sliced = k.left > IOV_STACK && (k.at || path == HUT_PATH_SWITCH);
 		ssize_t n = recv_once(c, fd, &k, want - done, flags);
@@ -504,7 +436,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 			}
 			if (more_soon(c, fd, (size_t)n, want, flags, &until))
 				continue;
-			if (peeked_all(c, fd, n, want, flags, deadline, &last))
+			if (!(flags & MSG_WAITALL) || !blocks || peeked_all(c, fd, n, want, deadline, &last))
 				return io_finish(c, 0, n);
 			continue;
 		}
@@ -516,7 +448,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 			/* Short only when the stream itself is empty: look beyond a boundary. */
 			if (crossed(c, path) || sliced || more_soon(c, fd, done, want, flags, &until))
 				continue;
-			if (!(flags & MSG_WAITALL) || !io_blocks(c, flags))
+			if (!(flags & MSG_WAITALL) || !blocks)
 				return io_finish(c, done, n);
 			continue;
 		}
@@ -527,7 +459,7 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 		}
 		if (crossed(c, path) || more_soon(c, fd, done, want, flags, &until) || look_at_socket(c, fd))
 			continue;
-		if (!io_blocks(c, flags) || (done && !(flags & MSG_WAITALL))) {
+		if (!blocks || (done && !(flags & MSG_WAITALL))) {
 			errno = EAGAIN;
 			return io_finish(c, done, -1);
 		}
@@ -543,4 +475,19 @@ ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
 		if (r <= 0)
 			return io_finish(c, done, -1);
 	}
+}
+
+ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags)
+{
+	bool kernels = false;
+	ssize_t n = recv_stream(c, fd, m, flags, &kernels);
+
+	if (n < 0 || kernels)
+		return n;
+	/* TCP gives no address, and no control messages but those of options that keep a connection on TCP. */
+	if (m->msg_name)
+		m->msg_namelen = 0;
+	m->msg_controllen = 0;
+	m->msg_flags = flags & MSG_CMSG_CLOEXEC; /* the kernel leaves it there */
+	return n;
 }

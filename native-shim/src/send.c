@@ -100,20 +100,28 @@ static ssize_t ring_send(struct conn *c, const struct cursor *k, size_t want)
 	return -1;
 }
 
+/* tx_lock held: what the kernel does not know, or does not know any more. */
+static bool failed(struct conn *c)
+{
+	if (c->err && (c->end->flags & HUT_ENDF_ERR)) {
+		errno = c->err;
+		c->err = 0;
+		return true;
+	}
+	if (UNLIKELY(c->end->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET)) && conn_state(c) == HUT_END_CHANNEL) {
+		/* Shut by us; the kernel is told when it has the bytes that are still owed. */
+		errno = EPIPE;
+		return true;
+	}
+	return false;
+}
+
 static ssize_t send_locked(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
 {
 	struct hut_end *e = c->end;
 
-	if (c->err && (e->flags & HUT_ENDF_ERR)) {
-		errno = c->err;
-		c->err = 0;
+	if (UNLIKELY(failed(c)))
 		return -1;
-	}
-	if (UNLIKELY(e->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET)) && conn_state(c) == HUT_END_CHANNEL) {
-		/* Shut by us; the kernel is told when it has the bytes that are still owed. */
-		errno = EPIPE;
-		return -1;
-	}
 	if (conn_tx_unread(c))
 		return tcp_send(c, fd, k, want, flags);
 	switch (e->tx_path) {
@@ -161,8 +169,8 @@ static ssize_t send_once(struct conn *c, int fd, const struct cursor *k, size_t 
 	return n;
 }
 
-static ssize_t send_plainly(const struct cursor *k, int fd, const struct msghdr *whole, size_t done, size_t want,
-			    int flags)
+static ssize_t send_plainly(struct conn *c, int fd, const struct cursor *k, const struct msghdr *whole, size_t done,
+			    size_t want, int flags)
 {
 	struct iovec iov[IOV_STACK];
 	struct cursor rest = *k;
@@ -173,6 +181,8 @@ static ssize_t send_plainly(const struct cursor *k, int fd, const struct msghdr 
 		struct msghdr m = { 0 };
 		bool all;
 
+		if (io_error_waits(c, fd, POLLOUT))
+			return (ssize_t)done;
 		io_parts(&rest, want - done, want - done, iov, &m, &all);
 		ssize_t n = REAL(sendmsg)(fd, &m, flags);
 
@@ -185,17 +195,47 @@ static ssize_t send_plainly(const struct cursor *k, int fd, const struct msghdr 
 	}
 }
 
+/* As the kernel does it: raise() would say that somebody has sent it to this thread. */
+static void raise_sigpipe(void)
+{
+	siginfo_t info = { .si_signo = SIGPIPE, .si_code = SI_USER };
+	pid_t me = (pid_t)syscall(SYS_getpid);
+
+	info.si_pid = me;
+	info.si_uid = getuid();
+	if (syscall(SYS_rt_tgsigqueueinfo, me, syscall(SYS_gettid), SIGPIPE, &info))
+		raise(SIGPIPE);
+}
+
 /* The end of a call that failed, or came short. */
 static ssize_t broken(struct conn *c, struct waiting *w, size_t done, ssize_t n, int flags)
 {
+	if (done && n < 0)
+		io_put_back(c, errno);
 	n = io_finish(c, done, n);
 	if (n >= 0 || errno != EPIPE || (flags & MSG_NOSIGNAL))
 		return n;
 	wait_end(w);
 	w->c = NULL;
-	raise(SIGPIPE);
+	raise_sigpipe();
 	errno = EPIPE;
 	return n;
+}
+
+/* Sends no bytes, but fails as others do. */
+static ssize_t send_nothing(struct conn *c, int fd, const struct msghdr *m, int flags)
+{
+	struct waiting none = { 0 };
+	bool bad = false;
+
+	if (conn_progress(c, fd) && conn_state(c) == HUT_END_CHANNEL && lock_tx(c->end)) {
+		bad = failed(c);
+		int saved = errno;
+
+		unlock_tx(c->end);
+		errno = saved;
+	}
+	return bad ? broken(c, &none, 0, -1, flags) : REAL(sendmsg)(fd, m, flags);
 }
 
 ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
@@ -205,13 +245,15 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 	uint64_t deadline = NS_FOREVER;
 	struct waiting w WAITING = { 0 };
 	bool timed = false;
+	bool blocks = io_blocks(c, flags); /* asked once, as the kernel does: later changes are for later calls */
 
 	signals_clear();
-	if ((flags & ~SEND_FLAGS) || !want || want > SSIZE_MAX || m->msg_controllen) {
-		if (want || m->msg_controllen)
-			conn_never(fd, HUT_R_OPTION);
+	if ((flags & ~SEND_FLAGS) || want > SSIZE_MAX || m->msg_controllen) {
+		conn_never(fd, HUT_R_OPTION);
 		return REAL(sendmsg)(fd, m, flags);
 	}
+	if (!want)
+		return send_nothing(c, fd, m, flags);
 	if (want > IO_MOST)
 		want = IO_MOST;
 	if (io_bad_address(m)) {
@@ -222,7 +264,9 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return send_plainly(&k, fd, m, done, want, flags);
+			return send_plainly(c, fd, &k, m, done, want, flags);
+		if (done && io_error_waits(c, fd, POLLOUT))
+			return io_finish(c, done, -1);
 		ssize_t n = send_once(c, fd, &k, want - done, flags);
 
 		if (n == IO_AGAIN)
@@ -237,7 +281,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 		if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
 			return broken(c, &w, done, n, flags);
 		atomic_fetch_add(&c->tx_short, 1);
-		if (!io_blocks(c, flags))
+		if (!blocks)
 			return io_finish(c, done, -1);
 		if (!timed) {
 			deadline = io_deadline(conn_timeo(c, fd, true));

@@ -3,11 +3,11 @@
  * shim.h - what the parts of libhutong.so know of each other.
  *
  * Files: real.c (libc underneath), ring.c, copy.c, pages.c (the byte rings), bell.c (doorbells), table.c (descriptors
- * -> connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a connection),
- * offer.c (its way to a channel), switch.c (to the ring), stop.c (and back), remote.c (between hosts), ready.c (what it is ready for), io.c, recv.c,
- * send.c (moving bytes), wait.c (sleeping on one socket), poll.c, epset.c, eptell.c, epwait.c (epoll), life.c (dup, close,
- * exec), fork.c (fork, begin and end of the process), signals.c (restarts), uring.c (who is declined), hooks_*.c (the
- * interposed symbols).
+ * -> connections), control.c (the agent), members.c (its table), policy.c (the environment's), conn.c (life of a
+ * connection), offer.c (its way to a channel), switch.c (to the ring), stop.c (and back), remote.c (between hosts),
+ * ready.c (what it is ready for), io.c, recv.c, recv_odd.c, send.c (moving bytes), wait.c (sleeping on one socket),
+ * poll.c, epset.c, eptell.c, epwait.c (epoll), life.c (dup, close, exec), fork.c (fork, begin and end of the process),
+ * signals.c (restarts), uring.c (who is declined), hooks_*.c (the interposed symbols).
  *
  * Locking order: epset.lock, then end.rx_lock, then end.tx_lock, then table/control locks.  No lock is held in a wait.
  * Rule numbers are those of switching.md.
@@ -114,10 +114,11 @@ struct epset;
 struct epreg {
 	struct epset *set;
 	struct conn *conn;
-	int fd;
+	int fd;            /* in the kernel's registration */
+	int number;        /* the program's name for it; the same but for `kept` */
 	uint32_t events;   /* as the program gave them */
 	uint64_t data;
-	bool kept;         /* `fd` is a number of ours: the program's has been closed, another of the connection stays */
+	bool kept;         /* `fd` is a number of ours: `number` has been closed, another of the connection stays */
 	bool hidden;       /* the kernel's registration of the socket carries our tag */
 	bool oneshot;      /* the kernel's registration is the program's but for the data: we must know when it has fired */
 	bool bell;         /* the doorbell is in the set */
@@ -365,7 +366,7 @@ bool wait_by_others(const struct conn *c);
 /* *began, unless NULL: when it began to wait, 0 if there was nothing to wait for. */
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, uint64_t *began);
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n);
-bool wait_may_skip_kernel(const void *set, size_t n);
+bool wait_may_skip_kernel(const void *set, size_t n, bool foreign); /* foreign: others than accelerated ones are in it */
 void wait_kernel_told(void);
 #define SPIN_MOST 8 /* connections that one spin watches */
 bool spin_for(struct conn *const *c, const short *want, int n);
@@ -388,15 +389,18 @@ void epset_alias(int fd, struct epset *s);
 void epset_nest(struct epset *inner, struct epset *outer); /* outer NULL: a set that we do not know */
 void epset_watch_inner(struct epset *outer);       /* somebody is going to wait for `outer` */
 void epset_watch(struct epset *s);                  /* something waits on the set itself: its connections go to TCP */
+void epset_foreign(struct epset *s);                /* it gets a descriptor that is none of ours */
 void epset_fork(bool before);                      /* holds the lock over fork() */
 
 /* ---- life.c, real.c ------------------------------------------------------------------------- */
 
 extern pid_t *hut_pid_word; /* on a page that is zero in a child that no fork() of libc made (rule 18) */
 #define hut_pid (*hut_pid_word)
-int life_close(int fd);
+int life_close(int fd, bool cancellable);
 void life_replaced(int fd);                         /* dup2 is about to put something else at fd */
 void life_duplicated(int from, int to);
+void life_copied(int from, int to);                 /* the same, at a number that the kernel chose */
+#define LAST_STDIO 2 /* stdio's own calls on these cannot be seen (rule 8) */
 void life_given(int fd);                            /* a copy is made for another image where nothing is tracked */
 void life_forgotten(int fd);                        /* the number has got another meaning behind our back */
 void life_before_exec(void);
@@ -404,14 +408,28 @@ void life_exec_failed(void);
 void life_before_spawn(void);
 void life_last_close(struct conn *c, int fd);
 void life_unkeep(struct conn *c);                   /* the last waiter is gone: the close that was put off */
+void life_unkeep_child(struct conn *c, void *arg);
 bool life_in_vfork_child(void);
 void fork_late_child(void);                         /* a child made by _Fork() or clone(): notices itself here */
+void stdio_flush(void);                             /* FILEs whose calls are ours, before the end */
 void fork_child_exits(void);                        /* _exit(): the library's part of what exit() does */
 /* Calls that may make some descriptor ready: after one the kernel is always asked. */
 extern _Atomic uint32_t hut_stirs;
 static inline void stir(void)
 {
 	atomic_fetch_add_explicit(&hut_stirs, 1, memory_order_relaxed);
+}
+/*
+ * What has come from a ring may follow from what somebody did to another descriptor before: the kernel is asked once for
+ * those.  Each question has a number; here the number of the last one is noted, and written only when it is a new one.
+ */
+extern _Atomic uint32_t hut_asked, hut_heard;
+static inline void heard(void)
+{
+	uint32_t asked = atomic_load_explicit(&hut_asked, memory_order_relaxed);
+
+	if (UNLIKELY(atomic_load_explicit(&hut_heard, memory_order_relaxed) != asked))
+		atomic_store_explicit(&hut_heard, asked, memory_order_relaxed);
 }
 pid_t hut_tid(void);
 void hut_log_init(bool on);

@@ -108,6 +108,8 @@ HUT_EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction 
 	return 0;
 }
 
+HUT_EXPORT int __sigaction(int sig, const struct sigaction *act, struct sigaction *old) __THROW __attribute__((alias("sigaction")));
+
 /* ---- the older calls, which libc builds on its own sigaction() without asking us ---- */
 
 static _Atomic uint64_t interrupting; /* siginterrupt(sig, 1), a bit a signal */

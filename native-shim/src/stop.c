@@ -69,7 +69,7 @@ void conn_tx_stopped(struct conn *c, int fd)
 static bool pay(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
-	uint8_t buf[16384];
+	uint8_t buf[2048]; /* the stack may be small */
 
 	while (e->tx_head < e->tx_tail) {
 		size_t n = e->tx_tail - e->tx_head;
@@ -247,6 +247,13 @@ void conn_rx_leave(struct conn *c)
 	conn_changed(c);
 }
 
+/* The peer's tail, if it is one that can be: not before `from`, and no more than the areas hold. */
+static bool tail_from(const struct conn *c, uint64_t from, uint64_t *tail)
+{
+	*tail = LOAD_ACQ(&c->rx.dir->tail);
+	return *tail >= from && *tail - from <= (uint64_t)c->rx.small_size + c->rx.over_size;
+}
+
 /* The peer's writer ends its ring at `end`: we drain it and go on with TCP. */
 void conn_rx_ended(struct conn *c, int fd)
 {
@@ -259,8 +266,7 @@ void conn_rx_ended(struct conn *c, int fd)
 	if ((e->rx_path == HUT_PATH_RING || e->rx_path == HUT_PATH_SWITCH) && e->rx_end == HUT_NO_SPLIT &&
 	    HUT_TURN_STATE(turn) == HUT_STATE(e->rx_round, HUT_TURN_ENDED)) {
 		end = conn_turn_offset(turn, e->rx_head);
-		tail = LOAD_ACQ(&c->rx.dir->tail);
-		if (end < e->rx_head || end > tail) {
+		if (!tail_from(c, e->rx_head, &tail) || end < e->rx_head || end > tail) {
 			unlock_rx(e);
 			conn_poison(c, fd);
 			return;
@@ -272,13 +278,6 @@ void conn_rx_ended(struct conn *c, int fd)
 	if (e->rx_path != HUT_PATH_TCP && e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	unlock_rx(e);
-}
-
-/* The peer's tail, if it is one that can be: not before `from`, and no more than the areas hold. */
-static bool tail_from(const struct conn *c, uint64_t from, uint64_t *tail)
-{
-	*tail = LOAD_ACQ(&c->rx.dir->tail);
-	return *tail >= from && *tail - from <= (uint64_t)c->rx.small_size + c->rx.over_size;
 }
 
 /* The ring's bytes are next, or only such that the kernel has come before them. */
@@ -513,6 +512,7 @@ void conn_never(int fd, uint32_t reason)
 		return;
 	if (conn_state(c) == HUT_END_CHANNEL) {
 		conn_leave(c, fd, reason);
+		conn_progress(c, fd); /* plain at once, where that can be: the next call may be one for the kernel alone */
 	} else {
 		uint32_t was = HUT_END_FREE;
 

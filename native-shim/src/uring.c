@@ -19,7 +19,7 @@ struct entry {
 static bool any_in(int dir)
 {
 	static const char target[] = "anon_inode:[io_uring]";
-	_Alignas(8) char buf[8192];
+	_Alignas(8) char buf[2048];
 	char link[sizeof(target)];
 	long n;
 

@@ -132,13 +132,15 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 }
 
 _Atomic uint32_t hut_stirs;
+_Atomic uint32_t hut_asked, hut_heard;
 
 #define FRESH_NS 50000ull /* twenty times what the question costs on a slow machine */
 
 /*
  * Busy pollers (MPI polls with timeout 0 all the time) are answered from memory as far as accelerated connections go.
  * What the kernel knows of the other descriptors in the set may then be as old as FRESH_NS, but never older than this
- * process's last call that could have made one of them ready.  `n` says what is asked for, beside the address.
+ * process's last call that could have made one of them ready, nor than the last bytes that it took from a ring: they may
+ * have been sent because of it.  `n` says what is asked for, beside the address.
  *
  * The age is taken from the processor's counter, which costs a fourth of the clock.  How many ticks FRESH_NS is, is
  * measured against the clock from one question to the next; until that is known, and when it is used up, the clock says.
@@ -152,6 +154,7 @@ static __thread struct {
 	uint64_t asked_ticks;
 	uint64_t fresh_ticks;
 	uint32_t stirs;
+	uint32_t asked;
 } last __attribute__((tls_model("initial-exec")));
 
 static void measure_ticks(uint64_t ticks, uint64_t ns)
@@ -162,11 +165,12 @@ static void measure_ticks(uint64_t ticks, uint64_t ns)
 	last.fresh_ticks = ticks < TICKS_A_NS_MOST * FRESH_NS ? ticks : 0;
 }
 
-bool wait_may_skip_kernel(const void *set, size_t n)
+bool wait_may_skip_kernel(const void *set, size_t n, bool foreign)
 {
 	uint64_t ticks = now_ticks(), now;
 	uint32_t stirs = atomic_load(&hut_stirs);
-	bool same = last.set == set && last.n == n && last.stirs == stirs;
+	bool news = foreign && (int32_t)(atomic_load_explicit(&hut_heard, memory_order_relaxed) - last.asked) >= 0;
+	bool same = last.set == set && last.n == n && last.stirs == stirs && !news;
 
 	if (LIKELY(same && ticks - last.asked_ticks < last.fresh_ticks))
 		return true;
@@ -177,6 +181,7 @@ bool wait_may_skip_kernel(const void *set, size_t n)
 	last.set = set;
 	last.n = n;
 	last.stirs = stirs;
+	last.asked = atomic_fetch_add(&hut_asked, 1) + 1;
 	last.asked_ns = now;
 	last.asked_ticks = ticks;
 	return false;

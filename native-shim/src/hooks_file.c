@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hooks_file.c - interposed: files and sockets together, and calls that libc makes inside, past us. */
+#include <aio.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "real.h"
+#include "io.h"
+
+#define FILE_CHUNK 65536
+#define FILE_FEW 2048 /* the stack may be small */
+
+/* Memory of its own for what is more than a few bytes. */
+struct room {
+	char few[FILE_FEW];
+	char *buf;
+	size_t size;
+};
+
+static void room_get(struct room *r, size_t want)
+{
+	r->buf = r->few;
+	r->size = FILE_FEW;
+	if (want <= FILE_FEW)
+		return;
+	void *m = mmap(NULL, FILE_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (m == MAP_FAILED)
+		return;
+	r->buf = m;
+	r->size = FILE_CHUNK;
+}
+
+/* Also when the thread is cancelled. */
+static void room_end(struct room *r)
+{
+	int saved = errno;
+
+	if (r->buf != r->few)
+		munmap(r->buf, r->size);
+	errno = saved;
+}
+
+/* Reads and sends; *at goes on with what was sent. */
+static ssize_t send_from(struct conn *c, int out, int in, off_t *at, size_t count)
+{
+	struct room r __attribute__((cleanup(room_end)));
+	ssize_t total = 0;
+
+	room_get(&r, count);
+	for (int flags = 0; count;) {
+		ssize_t n = pread(in, r.buf, count < r.size ? count : r.size, *at);
+
+		if (n <= 0)
+			return total ? total : n;
+		struct msghdr m = { .msg_iov = &(struct iovec){ r.buf, (size_t)n }, .msg_iovlen = 1 };
+
+		ssize_t sent = io_send(c, out, &m, flags);
+
+		if (sent < 0) /* the kernel forgets this error too, if something was sent before */
+			return total ? total : sent;
+		*at += sent;
+		total += sent;
+		count -= (size_t)sent;
+		if (sent < n)
+			flags = MSG_DONTWAIT; /* why it came short: the kernel asks as well */
+	}
+	return total;
+}
+
+/* The kernel's own would go past us: read and send, with the same account of the file's offset. */
+HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
+{
+	struct conn *c PINNED = tracked(out);
+	struct stat st;
+
+	if (UNLIKELY(table_peek(in) != NULL))
+		conn_never(in, HUT_R_OPTION);
+	if (LIKELY(!c)) {
+		stir();
+		return REAL(sendfile)(out, in, offset, count);
+	}
+	int mode = REAL(fcntl)(in, F_GETFL);
+
+	if (count > SSIZE_MAX || mode < 0 || (mode & (O_PATH | O_ACCMODE)) == (O_PATH | O_RDONLY) || fstat(in, &st) ||
+	    !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+		conn_never(out, HUT_R_OPTION); /* whatever the kernel makes of it */
+		return REAL(sendfile)(out, in, offset, count);
+	}
+	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
+	ssize_t total = send_from(c, out, in, &at, count);
+
+	if (offset)
+		*offset = at;
+	else if (total > 0)
+		lseek(in, at, SEEK_SET);
+	return total;
+}
+
+HUT_EXPORT ssize_t sendfile64(int out, int in, off_t *offset, size_t count) __attribute__((alias("sendfile")));
+
+HUT_EXPORT ssize_t splice(int in, off64_t *inoff, int out, off64_t *outoff, size_t len, unsigned int flags)
+{
+	stir();
+	if (table_peek(in))
+		conn_never(in, HUT_R_OPTION);
+	if (table_peek(out))
+		conn_never(out, HUT_R_OPTION);
+	return REAL(splice)(in, inoff, out, outoff, len, flags);
+}
+
+/* ---- calls whose own system calls are made inside libc, past us ---- */
+
+HUT_EXPORT int eventfd_write(int fd, eventfd_t value)
+{
+	return write(fd, &value, sizeof(value)) == (ssize_t)sizeof(value) ? 0 : -1;
+}
+
+HUT_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	if (table_peek(fd) && offset == -1 && !flags)
+		return readv(fd, iov, n);
+	if (table_peek(fd) && offset == -1)
+		conn_never(fd, HUT_R_OPTION);
+	return REAL(preadv2)(fd, iov, n, offset, flags);
+}
+
+HUT_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+	__attribute__((alias("preadv2")));
+
+HUT_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	stir();
+	if (table_peek(fd) && offset == -1 && !flags)
+		return writev(fd, iov, n);
+	if (table_peek(fd) && offset == -1)
+		conn_never(fd, HUT_R_OPTION);
+	return REAL(pwritev2)(fd, iov, n, offset, flags);
+}
+
+HUT_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+	__attribute__((alias("pwritev2")));
+
+HUT_EXPORT int vdprintf(int fd, const char *format, va_list ap)
+{
+	char *text = NULL;
+	int len, done = 0;
+
+	stir();
+	if (!table_peek(fd))
+		return REAL(vdprintf)(fd, format, ap);
+	len = vasprintf(&text, format, ap);
+	while (len > 0 && done < len) {
+		ssize_t n = write(fd, text + done, (size_t)(len - done));
+
+		if (n < 0) {
+			len = -1;
+			break;
+		}
+		done += (int)n;
+	}
+	int saved = errno;
+
+	free(text);
+	errno = saved;
+	return len;
+}
+
+HUT_EXPORT int dprintf(int fd, const char *format, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = vdprintf(fd, format, ap);
+	va_end(ap);
+	return n;
+}
+
+HUT_EXPORT int __vdprintf_chk(int fd, int flag, const char *format, va_list ap)
+{
+	if (!table_peek(fd)) {
+		stir();
+		return REAL(__vdprintf_chk)(fd, flag, format, ap);
+	}
+	return vdprintf(fd, format, ap);
+}
+
+HUT_EXPORT int __dprintf_chk(int fd, int flag, const char *format, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = __vdprintf_chk(fd, flag, format, ap);
+	va_end(ap);
+	return n;
+}
+
+/* ---- POSIX asynchronous I/O, which libc does with threads of its own ---- */
+
+static void asynchronous(const struct aiocb *cb)
+{
+	if (!cb)
+		return;
+	stir();
+	conn_never(cb->aio_fildes, HUT_R_OPTION);
+}
+
+HUT_EXPORT int aio_read(struct aiocb *cb)
+{
+	asynchronous(cb);
+	return NEXT(aio_read)(cb);
+}
+
+HUT_EXPORT int aio_write(struct aiocb *cb)
+{
+	asynchronous(cb);
+	return NEXT(aio_write)(cb);
+}
+
+HUT_EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *ev)
+{
+	for (int i = 0; list && i < n; i++)
+		asynchronous(list[i]);
+	return NEXT(lio_listio)(mode, list, n, ev);
+}
+
+/* The same on machines whose off_t has 64 bits, and all others are 32-bit ones. */
+HUT_EXPORT int aio_read64(struct aiocb64 *cb) __attribute__((alias("aio_read")));
+HUT_EXPORT int aio_write64(struct aiocb64 *cb) __attribute__((alias("aio_write")));
+HUT_EXPORT int lio_listio64(int mode, struct aiocb64 *const list[], int n, struct sigevent *ev)
+	__attribute__((alias("lio_listio")));

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hooks_seccomp.c - interposed: the end of all calls but read(), write() and the exit of a thread (rule 8); and syscall().
+ *
+ * In strict mode every other call kills: the connections must be plain before, with nothing left for us to do.
+ */
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "conn.h"
+#include "real.h"
+
+static void make_plain(int fd, struct conn *c, void *arg)
+{
+	(void)arg;
+	conn_never(fd, HUT_R_OPTION);
+	if (table_peek(fd) == c)
+		conn_forget(c);
+}
+
+static void before_strict(void)
+{
+	int saved = errno;
+
+	table_each(make_plain, NULL);
+	errno = saved;
+}
+
+#undef syscall
+
+HUT_EXPORT int prctl(int option, ...)
+{
+	va_list ap;
+	unsigned long a[4];
+
+	va_start(ap, option);
+	for (int i = 0; i < 4; i++)
+		a[i] = va_arg(ap, unsigned long);
+	va_end(ap);
+	if (UNLIKELY(option == PR_SET_SECCOMP && a[0] == SECCOMP_MODE_STRICT))
+		before_strict();
+	return NEXT(prctl)(option, a[0], a[1], a[2], a[3]);
+}
+
+static bool ours(int fd)
+{
+	return table_peek(fd) || epset_get(fd) || table_is_hidden(fd);
+}
+
+/* libuv closes in this way, so that a signal cannot cancel it. */
+HUT_EXPORT long syscall(long number, ...)
+{
+	va_list ap;
+	long a[6];
+
+	va_start(ap, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(ap, long); /* as the kernel does, which takes six whatever the caller gave */
+	va_end(ap);
+	if (UNLIKELY(number == SYS_close) && ours((int)a[0]))
+		return life_close((int)a[0], false);
+	if (UNLIKELY(number == SYS_close_range && REAL(close_range)))
+		return close_range((unsigned int)a[0], (unsigned int)a[1], (int)a[2]);
+	if (UNLIKELY((number == SYS_seccomp && a[0] == SECCOMP_SET_MODE_STRICT) ||
+		     (number == SYS_prctl && a[0] == PR_SET_SECCOMP && a[1] == SECCOMP_MODE_STRICT)))
+		before_strict();
+	return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* recv_odd.c - receiving that is not copying: of nothing, of bytes that are dropped, and of the rest by libc; see recv.c. */
+#include "real.h"
+#include "io.h"
+
+/* The connection has become plain TCP: libc does the rest.  *kernels: all of it. */
+ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
+		     int flags, bool *kernels)
+{
+	struct iovec iov[IOV_STACK];
+	struct msghdr rest = { 0 };
+	bool all;
+	ssize_t n;
+
+	*kernels = !done;
+	if (!done)
+		return REAL(recvmsg)(fd, whole, flags);
+	if (io_error_waits(c, fd, POLLIN))
+		return (ssize_t)done;
+	if (!(flags & MSG_WAITALL))
+		flags |= MSG_DONTWAIT;
+	io_parts(k, want - done, want - done, iov, &rest, &all);
+	n = REAL(recvmsg)(fd, &rest, flags);
+	return n < 0 ? (ssize_t)done : n + (ssize_t)done;
+}
+
+/* read(2) and readv(2) of nothing end at once; recv(2) waits for something to be there, as the kernel does. */
+ssize_t recv_nothing(struct conn *c, int fd, bool blocks)
+{
+	struct waiting w WAITING = { 0 };
+
+	while (conn_progress(c, fd) && !conn_ready(c, fd, POLLIN)) {
+		if (!blocks) {
+			errno = EAGAIN;
+			return -1;
+		}
+		wait_begin(&w, c, POLLIN);
+		int r = wait_conn(c, fd, POLLIN, io_deadline(conn_timeo(c, fd, false)), false);
+
+		if (r == 0)
+			errno = EAGAIN;
+		if (r <= 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Where bytes go that nobody wants.  Not on the stack, which may be small; many may write here, and nobody reads. */
+static char bin[BIN_SIZE];
+
+/* Places for `len` bytes, one over the other; returns how many.  There are BINS of them at most. */
+size_t io_bins(struct iovec *iov, size_t len)
+{
+	size_t n = 0;
+
+	for (; len && n < BINS; len -= iov[n++].iov_len)
+		iov[n] = (struct iovec){ bin, len < sizeof(bin) ? len : sizeof(bin) };
+	return n;
+}
+
+/* MSG_TRUNC: the bytes are dropped, and only counted (tcp(7)). */
+ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags)
+{
+	struct iovec iov[BINS];
+	ssize_t total = 0;
+
+	flags &= ~MSG_TRUNC;
+	while ((size_t)total < want) {
+		struct msghdr m = { .msg_iov = iov };
+		bool more = total && !(flags & MSG_WAITALL);
+
+		if (total && io_error_waits(c, fd, POLLIN))
+			break;
+		m.msg_iovlen = io_bins(iov, want - (size_t)total);
+		size_t asked = io_total(&m);
+		ssize_t n = io_recv(c, fd, &m, flags | (more ? MSG_DONTWAIT : 0));
+
+		if (n < 0 && total)
+			io_put_back(c, errno);
+		if (n <= 0)
+			return total ? total : n;
+		total += n;
+		if ((size_t)n < asked || (flags & MSG_PEEK))
+			break;
+	}
+	return total;
+}
