@@ -332,6 +332,7 @@ enum hut_reason {
 	HUT_R_XEN_PRIV = 26,      /* Xen devices need root (decision 14) */
 	HUT_R_MEMORY = 27,        /* no memory for the segment */
 	HUT_R_STATE = 28,         /* the socket is not an established TCP connection */
+	HUT_R_PATH = 29,          /* between hosts: TCP is no slower for what is sent */
 };
 
 #if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L

@@ -89,7 +89,7 @@ class PathTest(ClusterTest):
         self.stays_on_tcp(VM1, ("NOT_MEMBER",), ("exec", "PC1"), ("run", "VM1"), PC1.ipv4)
 
     def test_a_vm_of_another_host(self):
-        self.stays_on_tcp(VM1, ("INTER_HOST",), ("run", "VM3"), ("run", "VM1"), VM3.ipv4)
+        self.stays_on_tcp(VM1, ("PATH",), ("run", "VM3"), ("run", "VM1"), VM3.ipv4)
 
     def test_within_one_vm(self):
         transfer(self, ("run", "VM1"), ("run", "VM1"), VM1.ipv4)

@@ -302,7 +302,7 @@ class WhyTest(PolicyCase):
     def test_connections_on_tcp(self):
         for sender, receiver, address, reason, env in (
                 ("run", ("exec", "VM2"), VM2.ipv4, 6, {}), ("exec", ("run", "VM2"), VM2.ipv4, 13, {}),
-                ("run", ("run", "VM3"), VM3.ipv4, 3, {}), ("run", ("exec", "PC1"), PC1.ipv4, 2, {}),
+                ("run", ("run", "VM3"), VM3.ipv4, 29, {}), ("run", ("exec", "PC1"), PC1.ipv4, 2, {}),
                 ("run", ("run", "VM1"), VM1.ipv4, 4, {}), ("run", ("run", "VM2"), VM2.ipv4, 1, {"HUTONG_OFF": "1"}),
                 ("run", ("run", "VM2"), VM2.ipv4, 12, {"HUTONG_EXCLUDE": "net=10.77.0.0/24,port=1-65535"})):
             with self.subTest(reason):
@@ -362,11 +362,16 @@ class CheckTest(PolicyCase):
         self.on_ring()
 
     def test_who_is_no_neighbour(self):
-        for words, reason in ((("VM3",), 3), ((PC1.ipv4,), 2), (("192.0.2.1",), 2), (("VM1", "--from", "VM1"), 4),
-                              (("VM1", "--from", "VM3"), 3)):
+        for words, reason in (((PC1.ipv4,), 2), (("192.0.2.1",), 2), (("VM1", "--from", "VM1"), 4)):
             with self.subTest(words):
                 info = self.answer(*words, status=1)
                 self.assertEqual(info["views"][info["from"]]["reason"], reason)
+
+    def test_on_another_host(self):
+        for words in (("VM3",), (VM3.ipv6,), ("VM1", "--from", "VM3")):
+            with self.subTest(words):
+                self.answer(*words, status=0)
+        self.assertIn("light protocol", json.dumps(self.answer("VM3", status=0)))
 
     def test_policy_and_switch_of_either_end(self):
         shell(VM2, "hutong:policy deny net=" + VM1.ipv4)

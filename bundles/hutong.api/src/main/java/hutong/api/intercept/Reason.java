@@ -63,7 +63,9 @@ public enum Reason {
   /** No memory for the segment. */
   MEMORY(27, "no memory for the segment"),
   /** The socket is not an established TCP connection. */
-  STATE(28, "the socket is not an established TCP connection");
+  STATE(28, "the socket is not an established TCP connection"),
+  /** Between hosts: TCP is no slower for what is sent. */
+  PATH(29, "between hosts TCP is no slower for what is sent");
 
   private static final Reason[] BY_NUMBER = values();
 

@@ -13,7 +13,7 @@ final class Advice {
       case NONE -> "Nothing is needed: a direction moves when what was sent before has arrived.";
       case OFF -> "Switch it on: hutong:on, hutong.enabled, no HUTONG_OFF in the environment.";
       case NOT_MEMBER -> "Only the VMs of the cluster (hutong:vms) can be reached by a ring.";
-      case INTER_HOST -> "Both VMs must be on the same host.";
+      case INTER_HOST -> "Both agents must carry connections between hosts: hutong.inter.";
       case SAME_VM -> "Nothing can be done: within one VM it stays on TCP.";
       case AGENT_DOWN -> "The agent must run when the connection is made: make a new one.";
       case PEER_SILENT ->
@@ -40,6 +40,7 @@ final class Advice {
       case XEN_PRIV -> "The program must run as root.";
       case MEMORY -> "The VM needs more free memory.";
       case STATE -> "Only an established connection can move.";
+      case PATH -> "Bulk moves when it pays; hutong.inter=light forces it.";
     };
   }
 }

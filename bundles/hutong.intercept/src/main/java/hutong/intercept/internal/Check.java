@@ -28,6 +28,9 @@ final class Check {
     /** How far the acquaintance with another VM's agent goes. */
     Peer.State peer(int domid);
 
+    /** Whether connections to other hosts may leave TCP. */
+    boolean far();
+
     /** Whether the route to an address leaves by a tunnel. */
     boolean tunnelled(Address address);
 
@@ -59,14 +62,26 @@ final class Check {
     member(members, member);
     if (member != null && !member.self()) {
       boolean near = member.coResident();
+      boolean far = !near && world.far();
       step(
           "host",
-          near,
+          near || far,
           Reason.INTER_HOST,
-          near ? "on this host" : "on another host, " + member.hostId());
+          near
+              ? "on this host"
+              : "on another host, "
+                  + member.hostId()
+                  + (far ? ": bulk goes by the light protocol where it pays" : ""));
       version(members, member);
       if (near) {
         link(member);
+      } else if (far) {
+        boolean keyed = !member.key().isEmpty();
+        step(
+            "link",
+            keyed,
+            Reason.PEER_AGENT,
+            keyed ? "its agent is linked when it is needed" : "its agent has no key in the list");
       }
       policy(addresses);
       route(addresses);

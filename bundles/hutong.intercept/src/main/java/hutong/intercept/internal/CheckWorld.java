@@ -38,6 +38,11 @@ record CheckWorld(
   }
 
   @Override
+  public boolean far() {
+    return intercept.far().ready();
+  }
+
+  @Override
   public boolean tunnelled(Address address) {
     return routes.tunnelled(address);
   }

@@ -177,7 +177,7 @@ final class ConnectionList implements Connections {
       return slot.reason();
     }
     return switch (slot.state()) {
-      case Abi.END_CHANNEL -> Reason.NONE; // on its way
+      case Abi.END_CHANNEL -> slot.remote() ? Reason.PATH : Reason.NONE; // or on its way
       case Abi.END_CANDIDATE -> Reason.YOUNG;
       default ->
           end.registered != null

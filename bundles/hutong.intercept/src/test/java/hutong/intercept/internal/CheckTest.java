@@ -29,6 +29,7 @@ class CheckTest {
     private final LivePolicy policy = new LivePolicy(new AgentConfig(k -> null), null, e -> {});
     private MemberView members = view("1", "1");
     private boolean linked = true;
+    private boolean far;
     private Peer.State peer = Peer.State.UP;
     private final Set<Address> tunnelled = new HashSet<>();
     private Usage usage = new Usage(1, 4, 1 << 20, 16 << 20);
@@ -53,6 +54,11 @@ class CheckTest {
     public Peer.State peer(int domid) {
       assertThat(domid).isEqualTo(2);
       return peer;
+    }
+
+    @Override
+    public boolean far() {
+      return far;
     }
 
     @Override
@@ -135,6 +141,12 @@ class CheckTest {
     assertThat(check("10.77.0.9").vm()).isNull();
     world.members = MemberView.EMPTY;
     assertTcp("VM2", Reason.NOT_OWNER, "member");
+  }
+
+  @Test
+  void betweenHosts() {
+    world.far = true;
+    assertTcp("VM3", Reason.PEER_AGENT, "link"); // its host lists no key
   }
 
   @Test
