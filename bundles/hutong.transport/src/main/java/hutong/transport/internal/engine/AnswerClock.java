@@ -72,6 +72,11 @@ final class AnswerClock {
     askedAgain = false;
   }
 
+  /** How many silences there were in a row. */
+  int silences() {
+    return silences;
+  }
+
   boolean askDue(long now) {
     return !askedAgain && now - quietSince >= roundTrip.askAfterNs(silences);
   }

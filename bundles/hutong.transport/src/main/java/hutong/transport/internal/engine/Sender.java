@@ -186,10 +186,16 @@ final class Sender {
   void onTime(long now) {
     if (stopped() && clock.lostDue(now)) {
       clock.silent(now);
-      congestion.onSilence(order);
+      boolean first = settings.adaptive() && clock.silences() == 1;
+      if (!first) {
+        congestion.onSilence(order);
+      }
       for (long s = outstanding.first(); s < outstanding.next(); s++) {
         if (outstanding.isInFlight(s)) {
           outstanding.setLost(s);
+          if (first) {
+            break; // a peer that had no processor for some milliseconds has all the others
+          }
         }
       }
     }

@@ -573,6 +573,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     trouble.add("transport.data.bytes.out", of.dataBytesOut);
     trouble.add("transport.data.bytes.in", of.dataBytesIn);
     trouble.add("transport.resent", of.resent);
+    trouble.add("transport.silences", of.silences);
+    trouble.add("transport.losses", of.lossEvents);
     for (DropCause cause : DropCause.values()) {
       if (of.drops(cause) != 0) {
         trouble.add(dropped(cause), of.drops(cause));
