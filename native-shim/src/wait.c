@@ -43,7 +43,8 @@ static bool stirred(const struct conn *c, short want)
 
 static bool can_spin(const struct conn *c, short want)
 {
-	return conn_state(c) == HUT_END_CHANNEL && (want & (POLLIN | POLLOUT)) &&
+	/* Between hosts an answer takes longer than any spin, and the agents need the cores. */
+	return conn_state(c) == HUT_END_CHANNEL && !conn_is_remote(c) && (want & (POLLIN | POLLOUT)) &&
 	       !((want & POLLIN) && LOAD(&c->end->rx_path) != HUT_PATH_RING) &&
 	       !((want & POLLOUT) && (LOAD(&c->end->tx_path) != HUT_PATH_RING || conn_tx_unread(c)));
 }
