@@ -39,11 +39,14 @@ def digest(path):
 
 
 class Way:
-    """One run: plain or accelerated, by IPv4 or by IPv6, with a folder of its own. Keeps what programs said."""
+    """
+    One run: plain or accelerated, by IPv4 or by IPv6, from VM1 to the peer, with a folder of its own. Keeps what
+    programs said.
+    """
 
-    def __init__(self, version, accelerated):
-        self.version, self.accelerated = version, accelerated
-        self.address = VM2.ipv4 if version == 4 else VM2.ipv6
+    def __init__(self, version, accelerated, peer=VM2):
+        self.version, self.accelerated, self.peer = version, accelerated, peer
+        self.address = peer.ipv4 if version == 4 else peer.ipv6
         #: The address as it stands in a URL.
         self.host = self.address if version == 4 else "[%s]" % self.address
         self.preload = deps.shim_for_programs() if accelerated else None
@@ -111,7 +114,9 @@ class Way:
 
 
 class PairTest(ClusterTest):
-    """A test whose programs run on TCP and accelerated."""
+    """A test whose programs run on TCP and accelerated, from VM1 to the peer."""
+
+    peer = VM2
 
     def twice(self, run, *on_ring, versions=(4, 6)):
         """
@@ -122,7 +127,7 @@ class PairTest(ClusterTest):
             with self.subTest("IPv%d" % version):
                 found = {}
                 for accelerated in (False, True):
-                    with Way(version, accelerated) as way:
+                    with Way(version, accelerated, self.peer) as way:
                         try:
                             found[accelerated] = (run(way), way.errors)
                         except (ProgramError, AssertionError) as e:
