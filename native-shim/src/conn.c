@@ -283,6 +283,8 @@ static void obey(struct conn *c, int fd)
 		/* all of it has been done */
 	} else if (!conn_is_owner(c)) {
 		conn_stop(c, fd, HUT_R_SHARED);
+	} else if (asked == HUT_R_POISONED) {
+		conn_poison(c, fd); /* between hosts: bytes are lost */
 	} else if (asked) {
 		conn_stop(c, fd, asked);
 	} else if (off && !paused) {

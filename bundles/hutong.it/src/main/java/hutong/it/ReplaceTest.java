@@ -32,7 +32,11 @@ class ReplaceTest {
    * Who cannot work without a bundle, and goes and comes with it; everybody else must not notice.
    */
   private static final Map<String, Set<String>> DEPENDENTS =
-      Map.of("channel", Set.of("intercept"), "telemetry", Set.of("link", "channel", "intercept"));
+      Map.of(
+          "channel",
+          Set.of("intercept", "transport"),
+          "telemetry",
+          Set.of("link", "channel", "intercept", "transport"));
 
   private static final VmAgent AGENT = new VmAgent();
   private static HostAgent host;
@@ -54,7 +58,16 @@ class ReplaceTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"discovery", "channel", "link", "intercept", "xenstore", "telemetry", "shell"})
+      strings = {
+        "discovery",
+        "channel",
+        "link",
+        "intercept",
+        "transport",
+        "xenstore",
+        "telemetry",
+        "shell"
+      })
   void shouldStopAndStart(String name) throws Exception {
     Map<String, Object> others = servicesOfOthers(name);
     AGENT.bundle(name).stop();
@@ -71,7 +84,16 @@ class ReplaceTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"discovery", "channel", "link", "intercept", "xenstore", "telemetry", "shell"})
+      strings = {
+        "discovery",
+        "channel",
+        "link",
+        "intercept",
+        "transport",
+        "xenstore",
+        "telemetry",
+        "shell"
+      })
   void shouldUpdateInPlace(String name) throws Exception {
     Bundle bundle = AGENT.bundle(name);
     long id = bundle.getBundleId();

@@ -37,6 +37,7 @@ final class VmAgent {
                   "hutong.api.intercept.Connections",
                   "hutong.api.intercept.PolicyControl",
                   "hutong.api.intercept.Diagnosis"),
+          "transport", List.of("hutong.api.transport.LightTransport"),
           "xenstore", List.of("hutong.xenstore.XenStore"),
           "telemetry", List.of("hutong.api.telemetry.Counters", "hutong.api.telemetry.EventLog"),
           "shell",
@@ -45,7 +46,7 @@ final class VmAgent {
 
   /** The commands of the shell. */
   static final List<String> COMMANDS =
-      List.of("vms", "channels", "conns", "reasons", "stats", "log", "policy");
+      List.of("vms", "channels", "conns", "lines", "reasons", "stats", "log", "policy");
 
   private final BundleContext context = FrameworkUtil.getBundle(VmAgent.class).getBundleContext();
 

@@ -32,6 +32,20 @@ public interface Memory {
   /** The seals of a descriptor; {@link OsException#EINVAL} when it cannot be sealed. */
   int seals(Fd fd) throws OsException;
 
+  /** The file's inode number, by which it is the same file wherever it turns up. */
+  long inode(Fd fd) throws OsException;
+
+  /**
+   * A descriptor of a file that another process has mapped and perhaps not open any more (proc(5),
+   * map_files).
+   *
+   * @param pid the process
+   * @param inode the file's inode number
+   * @param name what its name in /proc/PID/maps begins with
+   * @return the descriptor, or null if that process maps no such file
+   */
+  Fd openMapped(int pid, long inode, String name) throws OsException;
+
   /** The file's size in bytes. */
   long size(Fd fd) throws OsException;
 

@@ -21,6 +21,23 @@ public interface LightTransport {
    */
   Line open(LineSpec spec, Fd programBell) throws IOException;
 
+  /**
+   * Goes on with a line that was left behind: the program has its segment still. Harmless when it
+   * is carried already.
+   *
+   * @param owner who speaks for it now
+   * @return the line
+   * @throws IOException when it cannot be: nothing is known of it, or it is not what it was; then
+   *     its bytes are lost, and the connection must be reset
+   */
+  Line resume(LineOwner owner) throws IOException;
+
+  /**
+   * All who speak for lines of before have done so: what is left of the others belongs to programs
+   * that are gone, and their peers are told.
+   */
+  void allOwnersKnown();
+
   /** Whether connections between hosts are to be carried at all, as configured. */
   boolean enabled();
 

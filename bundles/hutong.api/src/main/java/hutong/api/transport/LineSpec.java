@@ -3,8 +3,8 @@ package hutong.api.transport;
 
 import hutong.api.link.PeerId;
 import java.util.Objects;
-import java.util.function.BooleanSupplier;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 
 /**
  * What the agents know of a connection when both ends are registered.
@@ -15,8 +15,9 @@ import java.util.function.LongSupplier;
  * @param peerMac the MAC address of the peer's VM, 48 bits in the low end
  * @param localAddress IP address of this end, 4 or 16 bytes
  * @param peerAddress IP address of the other end, 4 or 16 bytes
- * @param finSent whether the kernel has sent this end's FIN, or knows the socket no more: nobody
- *     can write any more (rule 17); called on the transport's thread, must return soon
+ * @param cookie the socket's cookie
+ * @param socket what the kernel says of the socket (rule 17); called on the transport's thread,
+ *     must return soon
  * @param sentByTcp bytes that the program has sent by TCP; called on the transport's thread
  */
 public record LineSpec(
@@ -26,12 +27,13 @@ public record LineSpec(
     long peerMac,
     byte[] localAddress,
     byte[] peerAddress,
-    BooleanSupplier finSent,
+    long cookie,
+    Supplier<Holding> socket,
     LongSupplier sentByTcp) {
   /** Copies the addresses. */
   public LineSpec {
     Objects.requireNonNull(peer);
-    Objects.requireNonNull(finSent);
+    Objects.requireNonNull(socket);
     Objects.requireNonNull(sentByTcp);
     localAddress = localAddress.clone();
     peerAddress = peerAddress.clone();

@@ -9,7 +9,6 @@ import hutong.platform.abi.Abi;
 import hutong.platform.abi.EndLayout;
 import hutong.platform.abi.PoolLayout;
 import java.io.IOException;
-import java.util.function.LongSupplier;
 
 /**
  * A process' end pool, mapped. What stands in it is what the process says: good for display,
@@ -131,16 +130,38 @@ final class EndPool implements AutoCloseable {
         (map.getInt(at + EndLayout.FLAGS) & Abi.ENDF_REMOTE) != 0);
   }
 
-  /** Bytes sent by TCP, for any thread; 0 once the pool is closed. */
-  LongSupplier sentByTcp(int index) {
-    long at = (long) PoolLayout.slot(index) + EndLayout.TCP_OUT;
-    return () -> {
-      try {
-        return map.getLong(at);
-      } catch (IllegalStateException e) {
-        return 0;
+  /** One end, for who must know more of it than is displayed. */
+  ProgramEnd end(int index) {
+    int at = PoolLayout.slot(index);
+    return new ProgramEnd() {
+      @Override
+      public int pid() {
+        return (int) read(at + EndLayout.OWNER_PID, false);
+      }
+
+      @Override
+      public int bell() {
+        return (int) read(at + EndLayout.BELL_FD, false);
+      }
+
+      @Override
+      public int peerBell() {
+        return (int) read(at + EndLayout.PEER_BELL_FD, false);
+      }
+
+      @Override
+      public long sentByTcp() {
+        return read(at + EndLayout.TCP_OUT, true);
       }
     };
+  }
+
+  private long read(int at, boolean wide) {
+    try {
+      return wide ? map.getLong(at) : map.getInt(at);
+    } catch (IllegalStateException e) {
+      return 0;
+    }
   }
 
   /** Tells the program that a control message waits. */

@@ -7,8 +7,10 @@ import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LightTransport;
 import hutong.api.transport.Line;
+import hutong.api.transport.LineOwner;
 import hutong.api.transport.LineSpec;
 import hutong.intercept.internal.PeerMessage.Type;
 import java.io.IOException;
@@ -17,7 +19,6 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.LongSupplier;
 
 /**
  * Matches the two ends of connections between hosts by their address pair (D1), and exchanges the
@@ -54,8 +55,8 @@ final class FarMatcher {
     /** Another descriptor of a doorbell. */
     Fd duplicate(Fd doorbell) throws IOException;
 
-    /** Whether the kernel has sent a socket's FIN, or knows it no more. */
-    boolean finSent(AddressPair pair, long cookie);
+    /** What has become of a program's socket. */
+    Holding holding(AddressPair pair, long cookie);
 
     /** Milliseconds of a clock that only goes forward. */
     long nowMs();
@@ -91,7 +92,7 @@ final class FarMatcher {
   /**
    * Registers one end; see {@link Matcher#register}.
    *
-   * @param sentByTcp bytes that the program has sent by TCP; for any thread
+   * @param end what the program's pool says
    * @return the registration, or null if there is no channel number left
    */
   Registration register(
@@ -99,7 +100,7 @@ final class FarMatcher {
       long cookie,
       int uid,
       PeerId peer,
-      LongSupplier sentByTcp,
+      ProgramEnd end,
       Fd doorbell,
       Registration.Owner owner) {
     Channel channel = world.table().reserve(uid, 0).orElse(null);
@@ -109,7 +110,7 @@ final class FarMatcher {
     Registration registration =
         new Registration(pair, cookie, uid, channel, doorbell, owner, world.nowMs());
     registration.far = peer;
-    registration.sentByTcp = sentByTcp;
+    registration.end = end;
     byCookie.put(cookie, registration);
     byPair.put(pair, registration);
     world.meter().count("intercept.far.registrations");
@@ -256,8 +257,9 @@ final class FarMatcher {
                   world.mac(registration.far),
                   pair.local().raw(),
                   pair.remote().raw(),
-                  () -> world.finSent(pair, registration.cookie),
-                  registration.sentByTcp),
+                  registration.cookie,
+                  () -> world.holding(pair, registration.cookie),
+                  registration.end::sentByTcp),
               world.duplicate(registration.doorbell));
       registration.line = line;
       registration.ringSize = transport.ringSize();
@@ -271,6 +273,33 @@ final class FarMatcher {
       refuse(registration, Reason.MEMORY);
       return false;
     }
+  }
+
+  /** Another transport carries connections now: it goes on with what stands. */
+  void transportIs(LightTransport transport) {
+    for (Registration registration : List.copyOf(byCookie.values())) {
+      if (registration.in(Channel.State.OPEN)) {
+        try {
+          registration.line = transport.resume(owner(registration));
+        } catch (IOException e) {
+          world.meter().count("intercept.far.lost");
+          registration.owner.onLost(registration);
+        }
+      }
+    }
+  }
+
+  private LineOwner owner(Registration registration) {
+    AddressPair pair = registration.pair;
+    ProgramEnd end = registration.end;
+    return new LineOwner(
+        registration.channel.number(),
+        registration.cookie,
+        end.pid(),
+        end.bell(),
+        end.peerBell(),
+        () -> world.holding(pair, registration.cookie),
+        end::sentByTcp);
   }
 
   private void onClosed(PeerId from, PeerMessage message) {

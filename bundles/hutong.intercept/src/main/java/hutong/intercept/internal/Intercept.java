@@ -14,6 +14,7 @@ import hutong.api.link.PeerLinkListener;
 import hutong.api.os.Fd;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LightTransport;
 import hutong.platform.EventLoop;
 import hutong.platform.Events;
@@ -88,6 +89,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private volatile LightTransport transport;
   private volatile MemberView members = MemberView.EMPTY;
   private volatile boolean listening;
+  private boolean scanned;
   private Inspector inspector;
   private Fd listener;
 
@@ -124,6 +126,16 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     this.far = new FarMatcher(new FarWorld());
   }
 
+  /** What has become of a program's socket; for any thread. */
+  Holding holding(AddressPair pair, long cookie) {
+    try {
+      return SockDiag.holding(pair, cookie);
+    } catch (IOException e) {
+      failed("state of a connection", e);
+      return Holding.OPEN; // it is asked again
+    }
+  }
+
   /** What the matching of connections between hosts works with. */
   private final class FarWorld implements FarMatcher.World {
     private final LoopTimers timers = new LoopTimers(loop);
@@ -154,13 +166,8 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     }
 
     @Override
-    public boolean finSent(AddressPair pair, long cookie) {
-      try {
-        return SockDiag.finSent(pair, cookie);
-      } catch (IOException e) {
-        failed("state of a connection", e);
-        return false;
-      }
+    public Holding holding(AddressPair pair, long cookie) {
+      return Intercept.this.holding(pair, cookie);
     }
 
     @Override
@@ -183,7 +190,9 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     loop.execute(
         () -> {
           survivors.scan();
+          scanned = true;
           survivors.apply(config.policy.now());
+          resumeLines();
           listen(whenListening);
         });
   }
@@ -281,6 +290,11 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
 
   Matcher matcher() {
     return matcher;
+  }
+
+  /** What carries connections between hosts, or null. */
+  LightTransport transport() {
+    return transport;
   }
 
   FarMatcher far() {
@@ -463,7 +477,22 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   /** What carries connections between hosts, or null; any thread. */
   void transport(LightTransport newTransport) {
     transport = newTransport;
-    table.remote(newTransport != null && newTransport.enabled());
+    boolean on = newTransport != null && newTransport.enabled();
+    later(
+        () -> {
+          table.remote(on);
+          resumeLines();
+        });
+  }
+
+  /** What stands between hosts goes on with the transport that there is now. */
+  private void resumeLines() {
+    LightTransport now = transport;
+    if (now != null && scanned) {
+      far.transportIs(now);
+      survivors.transportIs(now);
+      now.allOwnersKnown();
+    }
   }
 
   @Override
@@ -588,9 +617,9 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   public void close() {
     loop.close();
     closeListener();
+    far.close(); // before the sessions, whose programs have not gone
     List.copyOf(sessions).forEach(ShimSession::close);
     matcher.close();
-    far.close();
     survivors.close();
     table.close();
   }

@@ -6,7 +6,6 @@ import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.os.Fd;
 import hutong.api.transport.Line;
-import java.util.function.LongSupplier;
 
 /**
  * One end of a connection that a program registered, until the program withdraws it; then, where a
@@ -29,6 +28,9 @@ final class Registration {
     /** The peer's end of the channel is registered no more; the registration goes on. */
     void onPeerGone(Registration registration);
 
+    /** The bytes of a connection between hosts are lost: it must be reset. */
+    void onLost(Registration registration);
+
     /** There will be no channel. The registration is over already. */
     void onDeclined(Registration registration, Reason reason);
   }
@@ -49,8 +51,8 @@ final class Registration {
   /** The peer's VM if it is on another host, else null. */
   PeerId far;
 
-  /** Bytes that the program has sent by TCP, as its pool says; for any thread. */
-  LongSupplier sentByTcp = () -> 0;
+  /** What the program's pool says; null for a peer on this host. */
+  ProgramEnd end;
 
   /** What carries a connection between hosts, once there is a channel. */
   Line line;

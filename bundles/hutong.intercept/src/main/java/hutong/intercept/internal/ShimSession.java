@@ -242,7 +242,7 @@ final class ShimSession implements Registration.Owner {
                     cookie,
                     cred.uid(),
                     new PeerId(peer.hostId(), peer.domid()),
-                    pool.sentByTcp(end.slot),
+                    pool.end(end.slot),
                     end.doorbell,
                     this);
     if (end.registration == null) {
@@ -329,6 +329,15 @@ final class ShimSession implements Registration.Owner {
     End end = byRegistration.get(registration);
     if (end != null && !closed) {
       pool.peerGone(end.slot, registration.cookie);
+      intercept.ring(end.doorbell);
+    }
+  }
+
+  @Override
+  public void onLost(Registration registration) {
+    End end = byRegistration.get(registration);
+    if (end != null && !closed) {
+      pool.stop(end.slot, registration.cookie, Reason.POISONED);
       intercept.ring(end.doorbell);
     }
   }

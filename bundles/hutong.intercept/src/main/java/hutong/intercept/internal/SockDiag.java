@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.transport.Holding;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -49,11 +50,11 @@ final class SockDiag {
   }
 
   /**
-   * Whether a socket can send no more: the kernel has sent its FIN, or knows it no more.
+   * What has become of a socket.
    *
    * @param cookie the socket that is meant: the pair may be another's by now
    */
-  static boolean finSent(AddressPair pair, long cookie) throws IOException {
+  static Holding holding(AddressPair pair, long cookie) throws IOException {
     boolean v4 = pair.local().v4() && pair.remote().v4();
     ByteBuffer request = Native.buffer(HEADER + REQUEST);
     request
@@ -75,10 +76,13 @@ final class SockDiag {
       netlink.receive(answer);
     }
     if (answer.limit() < HEADER + 4 || answer.getShort(4) == NLMSG_ERROR) {
-      return true; // ENOENT, or ESTALE: another socket
+      return Holding.GONE; // ENOENT, or ESTALE: another socket
     }
     int state = answer.get(HEADER + 1);
-    return state != ESTABLISHED && state != CLOSE_WAIT;
+    if (answer.limit() < HEADER + ANSWER || answer.getInt(HEADER + 68) == 0) {
+      return Holding.GONE; // without an inode: an orphan
+    }
+    return state == ESTABLISHED || state == CLOSE_WAIT ? Holding.OPEN : Holding.SHUT;
   }
 
   private static void bigEndian(ByteBuffer out, int port) {

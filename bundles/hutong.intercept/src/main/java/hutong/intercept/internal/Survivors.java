@@ -5,6 +5,9 @@ import hutong.api.channel.Channel;
 import hutong.api.discovery.Member;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
+import hutong.api.transport.LightTransport;
+import hutong.api.transport.Line;
+import hutong.api.transport.LineOwner;
 import hutong.intercept.internal.Intercept.PoolView;
 import hutong.platform.abi.Abi;
 import java.io.IOException;
@@ -46,14 +49,27 @@ final class Survivors implements AutoCloseable {
   }
 
   /**
-   * A channel of before.
-   *
-   * @param slot its slot
-   * @param cookie its socket
-   * @param entry its entry in the table; null if its number is in use again, or nobody's
+   * A channel of before: its slot, its socket, its entry in the table (null if its number is in use
+   * again, or nobody's), and its connection if the peer is on another host.
    */
-  private record Old(int slot, long cookie, Channel entry) {
+  private static final class Old {
+    private final int slot;
+    private final long cookie;
+    private final Channel entry;
+    private final SockDiag.Socket far;
+    private Line line;
+
+    private Old(int slot, long cookie, Channel entry, SockDiag.Socket far) {
+      this.slot = slot;
+      this.cookie = cookie;
+      this.entry = entry;
+      this.far = far;
+    }
+
     private void release() {
+      if (line != null) {
+        line.programGone();
+      }
       if (entry != null) {
         entry.release();
       }
@@ -68,7 +84,7 @@ final class Survivors implements AutoCloseable {
   /** Looks through the processes of this network namespace once. */
   void scan() {
     String own = proc.networkNamespace("self");
-    Map<Long, Integer> sockets = sockets();
+    Map<Long, SockDiag.Socket> sockets = sockets();
     for (int pid : proc.pids()) {
       if (own == null || !own.equals(proc.networkNamespace(Integer.toString(pid)))) {
         continue;
@@ -82,18 +98,18 @@ final class Survivors implements AutoCloseable {
     look();
   }
 
-  /** The users of the connections that there are, by cookie. */
-  private Map<Long, Integer> sockets() {
-    Map<Long, Integer> out = new HashMap<>();
+  /** The connections that there are, by cookie. */
+  private Map<Long, SockDiag.Socket> sockets() {
+    Map<Long, SockDiag.Socket> out = new HashMap<>();
     try {
-      SockDiag.connections().forEach(socket -> out.put(socket.cookie(), socket.uid()));
+      SockDiag.connections().forEach(socket -> out.put(socket.cookie(), socket));
     } catch (IOException e) {
       intercept.failed("list of connections", e);
     }
     return out;
   }
 
-  private void found(ProcFs.Descriptor descriptor, Map<Long, Integer> sockets) {
+  private void found(ProcFs.Descriptor descriptor, Map<Long, SockDiag.Socket> sockets) {
     long inode = proc.inode(descriptor);
     Found known = byInode.get(inode);
     if (known == null && inode > 0) {
@@ -107,7 +123,7 @@ final class Survivors implements AutoCloseable {
     }
   }
 
-  private Found open(ProcFs.Descriptor descriptor, Map<Long, Integer> sockets) {
+  private Found open(ProcFs.Descriptor descriptor, Map<Long, SockDiag.Socket> sockets) {
     int pid = descriptor.pid();
     try (Fd process = services.processes().pidfdOpen(pid);
         Fd copy = services.processes().pidfdGetfd(process, descriptor.fd())) {
@@ -116,8 +132,10 @@ final class Survivors implements AutoCloseable {
       for (int i = 0; i < used; i++) {
         EndPool.Slot slot = found.pool.slot(i);
         if (slot.state() == Abi.END_CHANNEL) {
-          Channel entry = owns(found, slot, sockets) ? adopt(found, slot) : null;
-          found.channels.add(new Old(i, slot.cookie(), entry));
+          SockDiag.Socket socket = owned(found, slot, sockets);
+          Channel entry = socket != null ? adopt(found, slot) : null;
+          SockDiag.Socket far = slot.remote() ? socket : null;
+          found.channels.add(new Old(i, slot.cookie(), entry, far));
         }
       }
       return found;
@@ -130,18 +148,20 @@ final class Survivors implements AutoCloseable {
    * A pool can say what it wants: one number for each connection that there is, and for no other
    * user's, or a program could take all of them.
    */
-  private static boolean owns(Found found, EndPool.Slot slot, Map<Long, Integer> sockets) {
-    Integer uid = sockets.get(slot.cookie());
-    if (uid == null || (found.uid != 0 && found.uid != uid)) {
-      return false;
+  private static SockDiag.Socket owned(
+      Found found, EndPool.Slot slot, Map<Long, SockDiag.Socket> sockets) {
+    SockDiag.Socket socket = sockets.get(slot.cookie());
+    if (socket == null || (found.uid != 0 && found.uid != socket.uid())) {
+      return null;
     }
     sockets.remove(slot.cookie());
-    return true;
+    return socket;
   }
 
   private Channel adopt(Found found, EndPool.Slot slot) {
-    int ring = services.segments().ringSize();
-    int over = services.segments().overSize();
+    LightTransport far = slot.remote() ? intercept.transport() : null;
+    int ring = far != null ? far.ringSize() : services.segments().ringSize();
+    int over = far != null ? far.overSize() : services.segments().overSize();
     Channel channel = services.table().adopt(slot.channel(), found.uid, ring, over).orElse(null);
     if (channel != null) {
       channel.use(new SlotUse(found.pool, slot.index(), found.pid));
@@ -178,6 +198,46 @@ final class Survivors implements AutoCloseable {
       }
     }
     return told;
+  }
+
+  /** Connections between hosts go on with this transport. */
+  void transportIs(LightTransport transport) {
+    for (Found found : byInode.values()) {
+      for (Old old : found.channels) {
+        if (old.far != null) {
+          resume(transport, found, old);
+        }
+      }
+    }
+  }
+
+  private void resume(LightTransport transport, Found found, Old old) {
+    ProgramEnd end = found.pool.end(old.slot);
+    AddressPair pair = old.far.pair();
+    try {
+      old.line =
+          transport.resume(
+              new LineOwner(
+                  found.pool.slot(old.slot).channel(),
+                  old.cookie,
+                  end.pid(),
+                  end.bell(),
+                  end.peerBell(),
+                  () -> intercept.holding(pair, old.cookie),
+                  end::sentByTcp));
+    } catch (IOException e) {
+      intercept.meter().count("intercept.far.lost");
+      intercept.failed("a connection between hosts is lost", e);
+      found.pool.stop(old.slot, old.cookie, Reason.POISONED);
+      try (Fd process = services.processes().pidfdOpen(end.pid());
+          Fd bell = services.processes().pidfdGetfd(process, end.bell())) {
+        if (services.events().isEventfd(bell)) {
+          intercept.ring(bell);
+        }
+      } catch (IOException gone) {
+        intercept.failed("its program", gone);
+      }
+    }
   }
 
   /** Drops what has ended. */

@@ -214,6 +214,11 @@ final class Sim {
     }
 
     @Override
+    public void onLost(Registration lost) {
+      throw new AssertionError("there are no far connections here");
+    }
+
+    @Override
     public void onDeclined(Registration r, Reason reason) {
       assertThat(declined).isNull();
       declined = reason;

@@ -5,6 +5,11 @@ import hutong.api.os.Fd;
 import hutong.platform.Mapping;
 import hutong.platform.Memory;
 import hutong.platform.OsException;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import jnr.ffi.Pointer;
 import org.osgi.service.component.annotations.Component;
 
@@ -15,6 +20,9 @@ public final class LinuxMemory implements Memory {
   private static final int STATX_SIZE = 0x200;
   private static final int SIZEOF_STATX = 256;
   private static final int STX_SIZE = 40;
+  private static final int STATX_INO = 0x100;
+  private static final int STX_INO = 32;
+  private static final int O_RDWR = 2;
   private static final int PROT_READ = 1;
   private static final int PROT_WRITE = 2;
   private static final int MAP_SHARED = 1;
@@ -44,10 +52,42 @@ public final class LinuxMemory implements Memory {
 
   @Override
   public long size(Fd fd) throws OsException {
+    return statx(fd, STATX_SIZE, STX_SIZE);
+  }
+
+  private static long statx(Fd fd, int mask, int offset) throws OsException {
     Pointer p = Scratch.get(SIZEOF_STATX);
     byte[] self = {0};
-    LibC.check("statx", LibC.INSTANCE.statx(fd.number(), self, AT_EMPTY_PATH, STATX_SIZE, p));
-    return p.getLong(STX_SIZE);
+    LibC.check("statx", LibC.INSTANCE.statx(fd.number(), self, AT_EMPTY_PATH, mask, p));
+    return p.getLong(offset);
+  }
+
+  @Override
+  public long inode(Fd fd) throws OsException {
+    return statx(fd, STATX_INO, STX_INO);
+  }
+
+  @Override
+  public Fd openMapped(int pid, long inode, String name) throws OsException {
+    String range = null;
+    try (var lines = Files.lines(Path.of("/proc/" + pid + "/maps"), StandardCharsets.ISO_8859_1)) {
+      // from-to permissions offset device inode name
+      range =
+          lines
+              .map(line -> line.split(" +", 6))
+              .filter(f -> f.length == 6 && f[5].startsWith(name))
+              .filter(f -> f[4].equals(Long.toString(inode)))
+              .map(f -> f[0])
+              .findFirst()
+              .orElse(null);
+    } catch (IOException | UncheckedIOException e) {
+      return null; // the process is gone
+    }
+    if (range == null) {
+      return null;
+    }
+    byte[] path = LibC.cstring("/proc/" + pid + "/map_files/" + range);
+    return new OwnedFd(LibC.check("open", LibC.INSTANCE.open(path, O_RDWR | LibC.O_CLOEXEC, 0)));
   }
 
   @Override

@@ -28,10 +28,8 @@ final class Epoch {
   private final RandomGenerator random;
   private int number;
   private int localChannel;
-  private int previousChannel;
   private int peerChannel;
   private int firstSequence;
-  private boolean confirmed = true;
   private boolean announcing;
   private boolean answerDue;
   private int sent;
@@ -42,7 +40,6 @@ final class Epoch {
     this.random = random;
     number = start.epoch();
     localChannel = start.localChannel();
-    previousChannel = localChannel;
     peerChannel = start.peerChannel();
     firstSequence = start.firstSendSequence();
   }
@@ -57,15 +54,10 @@ final class Epoch {
   }
 
   private void renew() {
-    if (confirmed) {
-      previousChannel = localChannel;
-      confirmed = false;
-    }
     int generation;
     do {
       generation = random.nextInt() & 0xffff;
-    } while (generation == Header.generation(localChannel)
-        || generation == Header.generation(previousChannel));
+    } while (generation == Header.generation(localChannel));
     localChannel = Header.channel(Header.index(localChannel), generation);
     firstSequence = random.nextInt();
   }
@@ -117,21 +109,22 @@ final class Epoch {
     answerDue |= !control.resumeAnswer();
   }
 
-  /** Whether that H-chan may be listened to, and for announcements alone. */
+  /**
+   * Whether that H-chan may be listened to. An announcement may come with any generation: an end
+   * that was restarted more than once knows of none that holds, and neither may its peer. What it
+   * says is judged by its epoch.
+   */
   DropCause check(int channel, boolean announcement) {
-    if (channel == localChannel) {
-      if (announcing && !announcement) {
-        return DropCause.NOT_RESUMED;
-      }
-      confirmed = true;
+    if (Header.index(channel) != Header.index(localChannel)) {
+      return DropCause.NO_CHANNEL;
+    }
+    if (announcement) {
       return DropCause.NONE;
     }
-    if (channel == previousChannel && announcement) {
-      return DropCause.NONE; // the peer cannot know the new generation yet
+    if (channel != localChannel) {
+      return DropCause.WRONG_GENERATION;
     }
-    return Header.index(channel) == Header.index(localChannel)
-        ? DropCause.WRONG_GENERATION
-        : DropCause.NO_CHANNEL;
+    return announcing ? DropCause.NOT_RESUMED : DropCause.NONE;
   }
 
   boolean due(long now) {

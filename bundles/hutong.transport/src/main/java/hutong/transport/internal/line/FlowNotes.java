@@ -9,6 +9,7 @@ final class FlowNotes implements FlowListener {
   boolean ended;
   long endedAt;
   WireFailure failure;
+  boolean resumed;
 
   @Override
   public void probed() {
@@ -31,7 +32,9 @@ final class FlowNotes implements FlowListener {
   public void receivingLeft(long offset) {}
 
   @Override
-  public void resumed(int epoch, int localChannel, int peerChannel) {}
+  public void resumed(int epoch, int localChannel, int peerChannel) {
+    resumed = true;
+  }
 
   @Override
   public void wireFailed(WireFailure why) {

@@ -64,6 +64,33 @@ final class InRing implements ReceiveBuffer {
     bell.ring();
   }
 
+  /** Stands where an earlier agent stood in that round, which was announced. */
+  void resume(int round, long s) {
+    start = s;
+    long at = Words.getLong(memory, DIR + DirLayout.HEAD);
+    long end = Words.getLong(memory, DIR + DirLayout.TAIL);
+    if (end < s || at > end || end - Math.max(at, s) > ringSize) {
+      throw new Hostile("a head of " + at + " and a tail of " + end + " after " + s);
+    }
+    head = Math.max(at, s);
+    tail = end;
+    ready = end;
+    frozen = left(round) >= 0;
+  }
+
+  /** Where an agent has left the ring in that round; -1 if none has. */
+  long left(int round) {
+    long turn = Words.getLong(memory, DIR + DirLayout.TURN);
+    return Turn.is(turn, round, Abi.TURN_OWED) || Turn.is(turn, round, Abi.TURN_ENDED)
+        ? Turn.offset(turn, Words.getLong(memory, DIR + DirLayout.TAIL))
+        : -1;
+  }
+
+  /** Whether an agent has said that the round is over. */
+  boolean isDone(int round) {
+    return Words.getInt(memory, DIR + DirLayout.PROD_DONE) == round;
+  }
+
   /** Whether the program has stopped in that round, and nobody has accepted it. */
   boolean stopped(int round) {
     return Turn.is(Words.getLong(memory, DIR + DirLayout.TURN), round, Abi.TURN_STOPPED);
@@ -106,8 +133,7 @@ final class InRing implements ReceiveBuffer {
       if (end < start || end > tail) {
         throw new Hostile("a stop at " + end + ", not in " + start + " to " + tail);
       }
-      if (Words.compareAndSet(
-          memory, DIR + DirLayout.TURN, turn, Turn.of(round, how, how == 3 ? turn : end))) {
+      if (Words.compareAndSet(memory, DIR + DirLayout.TURN, turn, Turn.of(round, how, end))) {
         bell.ring();
         return end;
       }
@@ -153,6 +179,11 @@ final class InRing implements ReceiveBuffer {
     if ((Words.getAndOr(memory, DIR + DirLayout.PROD_MARK, marks) & marks) != marks) {
       bell.ring();
     }
+  }
+
+  /** Whether the program was told where the stream ends. */
+  boolean told() {
+    return (Words.getInt(memory, DIR + DirLayout.PROD_MARK) & Abi.MARK_END) != 0;
   }
 
   /** Says whether the program may arm; it is woken to do so. */

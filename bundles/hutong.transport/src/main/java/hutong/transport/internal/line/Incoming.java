@@ -5,6 +5,7 @@ import hutong.platform.abi.Abi;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowSettings;
 import hutong.transport.internal.engine.FlowStart;
+import java.nio.ByteBuffer;
 
 /**
  * The direction that this host's program receives, round by round: the agent is the producer of the
@@ -40,14 +41,19 @@ final class Incoming {
   private int channel;
   private int sequence;
   private boolean announced;
+  private int peerSequence;
+  private int peerWindow;
+  private int peerRoom;
   private long start;
   private WireKind wire = WireKind.NONE;
+  private int most;
   private Flow flow;
   private LineWorld.FlowRoute route;
   private int opened;
   private int stopped;
   private long stoppedAt;
   private int marks;
+  private boolean gone;
   private boolean ask;
   private long askedAt;
   private long askedReceived;
@@ -85,6 +91,7 @@ final class Incoming {
     }
     if (current && said.ended() && phase == Phase.LEFT) {
       ring.unfreeze();
+      unpark();
     }
     tellEnd();
   }
@@ -99,12 +106,15 @@ final class Incoming {
       throw new Hostile("a far round that starts at " + peer.start());
     }
     wire = WireKind.of(peer.wire());
-    int most = world.datagramBytes(wire, line.spec().localAddress());
+    most = world.datagramBytes(wire, line.spec().localAddress());
     if (most < FlowSettings.LEAST_DATAGRAM) {
       refuse();
       return;
     }
     start = peer.start();
+    peerSequence = peer.sequence();
+    peerWindow = peer.window();
+    peerRoom = peer.room();
     ring.announce(round, start);
     announced = true;
     notes = new FlowNotes();
@@ -116,9 +126,9 @@ final class Incoming {
                 channel,
                 peer.channel(),
                 sequence,
-                peer.sequence(),
-                peer.window(),
-                peer.room(),
+                peerSequence,
+                peerWindow,
+                peerRoom,
                 0,
                 0,
                 start),
@@ -136,6 +146,97 @@ final class Incoming {
     line.changed();
   }
 
+  // ---------------------------------------------------------------- after a restart
+
+  /** Writes what cannot be read from the segment. */
+  void save(ByteBuffer out) {
+    out.putInt(phase.ordinal()).putInt(round).putLong(start).putInt(announced ? 1 : 0);
+    out.putInt(flow == null ? channel : flow.localChannel());
+    out.putInt(sequence);
+    out.putInt(flow == null ? 0 : flow.peerChannel());
+    out.putInt(peerSequence)
+        .putInt(peerWindow)
+        .putInt(peerRoom)
+        .putInt(wire.ordinal())
+        .putInt(most);
+    out.putInt(flow == null ? 0 : 1).putInt(flow == null ? 0 : flow.epochNumber());
+    out.putInt(opened).putInt(stopped).putLong(stoppedAt).putInt(told ? 1 : 0);
+    out.putInt(gone ? 1 : 0);
+  }
+
+  /** Goes on where an earlier agent stood. */
+  void restore(ByteBuffer in) {
+    phase = Phase.values()[in.getInt()];
+    round = in.getInt();
+    start = in.getLong();
+    announced = in.getInt() != 0;
+    channel = in.getInt();
+    sequence = in.getInt();
+    final int peerChannel = in.getInt();
+    peerSequence = in.getInt();
+    peerWindow = in.getInt();
+    peerRoom = in.getInt();
+    wire = WireKind.of(in.getInt());
+    most = in.getInt();
+    final boolean flowed = in.getInt() != 0;
+    final int epoch = in.getInt();
+    opened = in.getInt();
+    stopped = in.getInt();
+    stoppedAt = in.getLong();
+    told = in.getInt() != 0 || ring.told();
+    gone = in.getInt() != 0;
+    if (channel != 0) {
+      world.reserve(channel);
+    }
+    if (announced) {
+      ring.resume(round, start);
+    }
+    if (flowed) {
+      resume(epoch, peerChannel);
+    }
+    if (round != 0 && phase != Phase.TCP && ring.isDone(round)) {
+      closeFlow();
+      phase = Phase.TCP;
+    } else if (phase == Phase.LIGHT && ring.left(round) >= 0) {
+      stopped = round; // by an earlier agent, who could not say so any more
+      stoppedAt = ring.left(round);
+      phase = Phase.LEFT;
+    }
+    if (phase == Phase.LEFT && ring.left(round) >= 0) {
+      park();
+    }
+  }
+
+  private void resume(int epoch, int peerChannel) {
+    if (most < FlowSettings.LEAST_DATAGRAM) {
+      throw new Hostile("a page with datagrams of " + most);
+    }
+    notes = new FlowNotes();
+    flow =
+        Flow.resume(
+            line.settings(most).withoutProbes(),
+            new FlowStart(
+                epoch,
+                channel,
+                peerChannel,
+                sequence,
+                peerSequence,
+                peerWindow,
+                peerRoom,
+                0,
+                0,
+                ring.tail()),
+            Nothing.HERE,
+            ring,
+            notes,
+            line.seal(),
+            world.random(),
+            world.now());
+    route = world.attach(wire, line, flow);
+  }
+
+  // ---------------------------------------------------------------- back to TCP
+
   /** The wire went away between the two agents' messages: nothing was taken, TCP brings all. */
   private void refuse() {
     if (phase == Phase.LEFT) {
@@ -149,6 +250,7 @@ final class Incoming {
   /** Agrees an offset from which on TCP goes on (D5). */
   private void leave() {
     stoppedAt = ring.leave(round);
+    park(); // what came from now on would be acknowledged, and not shown
     stopped = round;
     phase = Phase.LEFT;
     line.changed();
@@ -163,9 +265,24 @@ final class Incoming {
     line.ringProgram();
   }
 
-  private void closeFlow() {
-    if (flow != null) {
+  /** Takes the flow off the wire; it may be wanted again. */
+  private void park() {
+    if (route != null) {
       route.detach(flow);
+      route = null;
+    }
+  }
+
+  private void unpark() {
+    if (flow != null && route == null) {
+      route = world.attach(wire, line, flow);
+    }
+  }
+
+  private void closeFlow() {
+    park();
+    if (flow != null) {
+      world.account(flow.counters());
       flow = null;
     }
     if (channel != 0) {
@@ -223,7 +340,7 @@ final class Incoming {
       phase = Phase.LEFT;
       line.changed();
     }
-    int now = ring.marks();
+    int now = ring.marks() | (gone ? Abi.MARK_GONE : 0);
     if ((now & (Abi.MARK_GONE | Abi.MARK_LEFT)) != marks) {
       marks = now & (Abi.MARK_GONE | Abi.MARK_LEFT);
       line.changed();
@@ -238,9 +355,14 @@ final class Incoming {
 
   /** Nobody reads any more: the program's end is gone. */
   void readerGone() {
-    if ((marks & Abi.MARK_GONE) == 0) {
-      marks |= Abi.MARK_GONE;
-      line.changed();
+    gone = true;
+    look();
+  }
+
+  /** The peer's agent knows nothing of the line any more. */
+  void peerOver() {
+    if (!told && round != 0 && (phase != Phase.TCP || ask)) {
+      cut();
     }
   }
 
@@ -265,7 +387,7 @@ final class Incoming {
 
   /** Shows what came, and answers. */
   void produce(long now) {
-    if (flow == null) {
+    if (route == null) {
       return;
     }
     route.produce(flow, now);
@@ -282,9 +404,16 @@ final class Incoming {
     }
   }
 
+  /** Whether the flow has got other numbers since the last time, which belong into the page. */
+  boolean takeResumed() {
+    boolean resumed = notes.resumed;
+    notes.resumed = false;
+    return resumed;
+  }
+
   /** When there is something to do again. */
   long deadline(long now) {
-    long deadline = flow == null ? Long.MAX_VALUE : flow.nextDeadline(now);
+    long deadline = route == null ? Long.MAX_VALUE : flow.nextDeadline(now);
     return ask && !told ? Math.min(deadline, askedAt + world.endPatienceNs()) : deadline;
   }
 

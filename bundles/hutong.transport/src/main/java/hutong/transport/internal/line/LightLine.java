@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.transport.Holding;
 import hutong.api.transport.LineInfo;
 import hutong.api.transport.LineSpec;
 import hutong.transport.internal.datagram.Seal;
@@ -20,15 +21,19 @@ final class LightLine {
   /** How long a line whose program is gone waits for a sign of the peer's agent. */
   private static final long LINGER_NS = 60_000_000_000L;
 
-  private final LineSpec spec;
+  private LineSpec spec;
   private final LineWorld world;
   private final Bell bell;
-  private final Seal seal = new Seal(null, null);
+  private Key key;
+  private Key peerKey = Key.NONE;
+  private boolean authenticate;
+  private Seal seal;
   private final Outgoing out;
   private final Incoming in;
   private boolean changed = true;
   private boolean heard;
   private boolean answer;
+  private boolean leaving;
   private boolean gone;
   private boolean peerGone;
   private boolean rang;
@@ -48,6 +53,8 @@ final class LightLine {
     this.spec = spec;
     this.world = world;
     this.bell = bell;
+    this.key = Key.random(world.random());
+    this.authenticate = world.authenticate();
     this.out =
         new Outgoing(this, world, new OutRing(memory, ringSize, overSize, this::ringProgram));
     this.in = new Incoming(this, world, new InRing(memory, ringSize, this::ringProgram));
@@ -57,8 +64,33 @@ final class LightLine {
     return spec;
   }
 
+  /** Another owner speaks for the same connection. */
+  void spec(LineSpec newSpec) {
+    spec = newSpec;
+  }
+
+  /**
+   * What closes and checks the datagrams of this line: with MACs where one of the two agents wants
+   * them (D6). Not before the peer's agent was heard.
+   */
   Seal seal() {
+    if (seal == null) {
+      if (authenticate && peerKey.equals(Key.NONE)) {
+        throw new Hostile("no key for what is to be authenticated");
+      }
+      seal =
+          authenticate
+              ? new Seal(key.authenticator(), peerKey.authenticator())
+              : new Seal(null, null);
+    }
     return seal;
+  }
+
+  private void onKey(LineMessage message) {
+    if (seal == null) {
+      peerKey = message.key();
+      authenticate |= message.authenticate();
+    }
   }
 
   FlowSettings settings(int maxDatagram) {
@@ -66,7 +98,7 @@ final class LightLine {
   }
 
   boolean finSent() {
-    return spec.finSent().getAsBoolean();
+    return spec.socket().get() != Holding.OPEN;
   }
 
   /** Something is to be told to the peer's agent. */
@@ -79,6 +111,39 @@ final class LightLine {
     rang = true;
   }
 
+  // ---------------------------------------------------------------- after a restart
+
+  /** Writes what a later agent must know, beside what is in the segment. */
+  void save(ByteBuffer to) {
+    to.putLong(key.hi()).putLong(key.lo()).putLong(peerKey.hi()).putLong(peerKey.lo());
+    to.putInt((authenticate ? 1 : 0) | (seal != null ? 2 : 0));
+    out.save(to);
+    in.save(to);
+  }
+
+  /**
+   * Goes on where an earlier agent stood.
+   *
+   * @param from what {@link #save} wrote
+   */
+  void restore(ByteBuffer from) {
+    key = new Key(from.getLong(), from.getLong());
+    peerKey = new Key(from.getLong(), from.getLong());
+    int sealed = from.getInt();
+    authenticate = (sealed & 1) != 0;
+    if ((sealed & 2) != 0) {
+      seal();
+    }
+    out.restore(from);
+    in.restore(from);
+    changed = true;
+  }
+
+  /** Whether the page has to be written before anything else is done. */
+  boolean pageDue() {
+    return out.takeResumed() | in.takeResumed() | changed;
+  }
+
   // ---------------------------------------------------------------- input
 
   /** The program has rung. */
@@ -89,7 +154,7 @@ final class LightLine {
   private void look() {
     in.look();
     out.look();
-    if (!out.ended() && retryAt == Long.MAX_VALUE && (gone || out.shut())) {
+    if (!out.ended() && retryAt == Long.MAX_VALUE && (leaving || out.shut())) {
       retryAt = world.now() + retryNs;
     }
   }
@@ -104,8 +169,10 @@ final class LightLine {
     if (message.bye()) {
       peerGone = true;
       look();
+      in.peerOver();
       return; // it may be an answer that knows of nothing else
     }
+    onKey(message);
     look();
     out.onPeer(message.receiving());
     in.onPeer(message.sending());
@@ -118,10 +185,15 @@ final class LightLine {
     unheard = false;
   }
 
-  /** The program's end is registered no more. */
+  /** Somebody speaks for the program again. */
+  void onOwner() {
+    leaving = false;
+  }
+
+  /** The program's end is registered no more: as soon as nobody holds the socket it is gone. */
   void onProgramGone() {
     if (!gone) {
-      gone = true;
+      leaving = true;
       sign();
       look();
       onTime(world.now());
@@ -134,13 +206,18 @@ final class LightLine {
 
   /** Something that was put off is due. */
   void onTime(long now) {
-    if (gone || now - retryAt >= 0) {
+    if (leaving || now - retryAt >= 0) {
       retryAt = Long.MAX_VALUE;
-      out.checkEnd();
-      if (out.ended() && gone) {
+      Holding socket = spec.socket().get();
+      if (socket != Holding.OPEN) {
+        out.checkEnd();
+      }
+      if (leaving && socket == Holding.GONE && !gone) {
+        gone = true;
+        sign();
         in.readerGone();
       }
-      if (!out.ended()) {
+      if (!out.ended() || leaving && !gone) {
         retryNs = Math.min(2 * retryNs, LONGEST_RETRY_NS);
         retryAt = now + retryNs;
       }
@@ -199,7 +276,14 @@ final class LightLine {
     changed = false;
     answer = false;
     return new LineMessage(
-        spec.number(), spec.peerNumber(), !heard, over(), in.state(), out.state());
+        spec.number(),
+        spec.peerNumber(),
+        !heard,
+        over(),
+        authenticate,
+        key,
+        in.state(),
+        out.state());
   }
 
   /** When there is something to do without an event. */

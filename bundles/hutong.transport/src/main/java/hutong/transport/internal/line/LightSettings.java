@@ -16,6 +16,7 @@ import java.util.Locale;
  * @param window W (M1.3)
  * @param ringSize bytes of a ring of a line
  * @param overSize bytes of an overflow
+ * @param authenticate whether datagrams must carry a MAC (D6)
  * @param endPatienceNs how long a FIN waits for the end of its stream (rule 17)
  */
 record LightSettings(
@@ -27,6 +28,7 @@ record LightSettings(
     int window,
     int ringSize,
     int overSize,
+    boolean authenticate,
     long endPatienceNs) {
   /** Which connections between hosts leave TCP. */
   enum Inter {
@@ -55,6 +57,7 @@ record LightSettings(
                 "hutong.window", 128, FlowSettings.LEAST_WINDOW, FlowSettings.MOST_WINDOW),
         (int) config.number("hutong.inter.ring.size", 1 << 20, 4096, 1 << 26),
         (int) config.number("hutong.inter.overflow.size", 4 << 20, 4096, 1 << 26),
+        config.flag("hutong.authenticate", false),
         1_000_000 * config.number("hutong.end.ms", 10_000, 100, 3_600_000));
   }
 

@@ -8,7 +8,7 @@ import java.nio.ByteBuffer;
  * earlier one, or comes after a lost one, means the same. Big-endian.
  *
  * <pre>
- *   0  u8 version (1)   u8 flags: 1 fresh, 2 bye   u16 zero
+ *   0  u8 version (1)   u8 flags: 1 fresh, 2 bye, 4 authenticate   u16 zero
  *   4  number           sender's channel number
  *   8  peer number      receiver's channel number
  *      The direction that the sender receives:
@@ -23,18 +23,29 @@ import java.nio.ByteBuffer;
  *  84  u16 window  u8 wire  u8 marks         88 bytes of its ring
  *  92  leave round      96 agreed round     100 done round
  * 104  u8 1: ended, 2: wish    u8[3] zero     108 u64 end, all ones: nothing is in the ring
- * 116
+ * 116  16 bytes: key of the datagrams that the sender sends (D6)
+ * 132
  * </pre>
  *
  * @param fresh the sender has not heard of the receiver's end yet: an answer is wanted
+ * @param authenticate the sender takes and sends authenticated datagrams only (D6)
+ * @param key of what it sends
  * @param bye the sender's end is over, and all that it had to deliver is delivered
  */
 record LineMessage(
-    int number, int peerNumber, boolean fresh, boolean bye, Receiving receiving, Sending sending) {
-  static final int BYTES = 116;
+    int number,
+    int peerNumber,
+    boolean fresh,
+    boolean bye,
+    boolean authenticate,
+    Key key,
+    Receiving receiving,
+    Sending sending) {
+  static final int BYTES = 132;
   static final int VERSION = 1;
   private static final int FRESH = 1;
   private static final int BYE = 2;
+  private static final int AUTHENTICATE = 4;
 
   /**
    * The direction that the sender of the message receives.
@@ -105,19 +116,22 @@ record LineMessage(
       long end) {}
 
   /** The answer to one who speaks of a line that is over here. */
-  static LineMessage goodbye(LineMessage to) {
+  static LineMessage goodbye(int number, int peerNumber) {
     return new LineMessage(
-        to.peerNumber,
-        to.number,
+        number,
+        peerNumber,
         false,
         true,
+        false,
+        Key.NONE,
         new Receiving(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, 0),
         new Sending(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, -1));
   }
 
   byte[] encode() {
     ByteBuffer out = ByteBuffer.allocate(BYTES);
-    out.put((byte) VERSION).put((byte) ((fresh ? FRESH : 0) | (bye ? BYE : 0))).putShort((short) 0);
+    int flags = (fresh ? FRESH : 0) | (bye ? BYE : 0) | (authenticate ? AUTHENTICATE : 0);
+    out.put((byte) VERSION).put((byte) flags).putShort((short) 0);
     out.putInt(number).putInt(peerNumber);
     Receiving r = receiving;
     out.putInt(r.armed).putInt(r.channel).putInt(r.sequence);
@@ -134,6 +148,7 @@ record LineMessage(
     out.putInt(s.leave).putInt(s.agreed).putInt(s.done);
     out.put((byte) ((s.ended ? 1 : 0) | (s.wish ? 2 : 0)));
     out.put((byte) 0).putShort((short) 0).putLong(s.end);
+    out.putLong(key.hi()).putLong(key.lo());
     return out.array();
   }
 
@@ -212,6 +227,13 @@ record LineMessage(
             (more & 2) != 0,
             in.getLong());
     return new LineMessage(
-        number, peerNumber, (flags & FRESH) != 0, (flags & BYE) != 0, receiving, sending);
+        number,
+        peerNumber,
+        (flags & FRESH) != 0,
+        (flags & BYE) != 0,
+        (flags & AUTHENTICATE) != 0,
+        new Key(in.getLong(), in.getLong()),
+        receiving,
+        sending);
   }
 }

@@ -2,6 +2,7 @@
 package hutong.transport.internal.line;
 
 import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowCounters;
 import java.util.random.RandomGenerator;
 
 /** What a line works with. */
@@ -18,6 +19,15 @@ interface LineWorld {
    * @return an H-chan, never 0; 0 if there is none left
    */
   int reserve();
+
+  /** Takes an entry that an earlier agent had reserved. */
+  void reserve(int channel);
+
+  /**
+   * Writes what a later agent must know of a line; done before a step that cannot be told from the
+   * segment, or undone.
+   */
+  void save(LightLine line);
 
   /** Gives an entry back. */
   void release(int channel);
@@ -43,8 +53,14 @@ interface LineWorld {
   /** A wire does not answer. */
   void noteFailed(WireKind kind, LightLine line);
 
+  /** A flow is over: what it has counted. */
+  void account(FlowCounters counters);
+
   /** W of this end. */
   int window();
+
+  /** Whether datagrams must be authenticated (D6). */
+  boolean authenticate();
 
   /** How long a FIN waits for the end of its stream. */
   long endPatienceNs();

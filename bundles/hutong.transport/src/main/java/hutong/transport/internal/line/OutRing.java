@@ -101,14 +101,37 @@ final class OutRing implements SendBuffer {
         Turn.is(turn, round, Abi.TURN_OPEN)
             && Words.compareAndSet(
                 memory, DIR + DirLayout.TURN, turn, Turn.of(round, Abi.TURN_STOPPED, offset));
-    if (stopped) {
-      limit = offset;
+    if (stopped || turnIs(round, Abi.TURN_STOPPED) || turnIs(round, Abi.TURN_OWED)) {
+      limit = offset; // also one that was stopped by an earlier agent
+      return true;
     }
-    return stopped || turnIs(round, Abi.TURN_STOPPED) || turnIs(round, Abi.TURN_OWED);
+    return false;
+  }
+
+  /** Stands where an earlier agent stood in that round; see {@link #takeUp}. */
+  void resume(long s) {
+    start = s;
+    long at = Words.getLong(memory, DIR + DirLayout.HEAD);
+    long end = Words.getLong(memory, DIR + DirLayout.TAIL);
+    if (at < s || end < at || end - at > (long) ringSize + overSize) {
+      throw new Hostile("a head of " + at + " and a tail of " + end + " after " + s);
+    }
+    head = at;
+    tail = end;
+  }
+
+  /** Whether that round is armed, or a later one. */
+  boolean armed(int round) {
+    return Words.getInt(memory, DIR + DirLayout.CONS_ROUND) == round;
   }
 
   boolean turnIs(int round, int how) {
     return Turn.is(Words.getLong(memory, DIR + DirLayout.TURN), round, how);
+  }
+
+  /** Nothing more is sent until a {@link #stop} says how far. */
+  void hold() {
+    limit = head;
   }
 
   /** After all: what the program left in the ring when it went away is to be delivered. */

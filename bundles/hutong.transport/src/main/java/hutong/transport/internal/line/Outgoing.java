@@ -5,6 +5,7 @@ import hutong.platform.abi.Abi;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowSettings;
 import hutong.transport.internal.engine.FlowStart;
+import java.nio.ByteBuffer;
 
 /**
  * The direction that this host's program sends, round by round: the agent is the consumer of the
@@ -46,7 +47,10 @@ final class Outgoing {
   private int sequence;
   private int peerChannel;
   private int peerSequence;
+  private int peerWindow;
+  private int peerRoom;
   private WireKind wire = WireKind.NONE;
+  private int most;
   private Flow flow;
   private LineWorld.FlowRoute route;
   private int started;
@@ -126,7 +130,10 @@ final class Outgoing {
     sequence = world.random().nextInt();
     peerChannel = peer.channel();
     peerSequence = peer.sequence();
+    peerWindow = peer.window();
+    peerRoom = peer.room();
     phase = Phase.ARMED;
+    world.save(line); // what is armed, an agent after us must not arm again
     ring.arm(round);
     ring.armWait();
     look();
@@ -134,7 +141,7 @@ final class Outgoing {
 
   private void open() {
     notes = new FlowNotes();
-    int most = world.datagramBytes(wire, line.spec().localAddress());
+    most = world.datagramBytes(wire, line.spec().localAddress());
     int theirs = wire == WireKind.ETHERNET ? peer.ethernetBytes() : peer.udpBytes();
     most = Math.min(most, theirs);
     if (most < FlowSettings.LEAST_DATAGRAM) {
@@ -152,10 +159,10 @@ final class Outgoing {
                 peerChannel,
                 sequence,
                 peerSequence,
-                peer.window(),
+                peerWindow,
                 1,
                 start,
-                start + peer.room(),
+                start + peerRoom,
                 0),
             ring,
             Nothing.HERE,
@@ -167,6 +174,7 @@ final class Outgoing {
     if (phase == Phase.STARTED) {
       phase = Phase.LIGHT;
     }
+    world.save(line); // an agent after us must not open it anew
     if (choice != null) {
       choice.onLight(stream, start, world.now());
     }
@@ -175,8 +183,101 @@ final class Outgoing {
     }
   }
 
+  // ---------------------------------------------------------------- after a restart
+
+  /** Writes what cannot be read from the segment. */
+  void save(ByteBuffer out) {
+    out.putInt(phase.ordinal()).putInt(round).putInt(started).putLong(start);
+    out.putInt(flow == null ? channel : flow.localChannel());
+    out.putInt(sequence);
+    out.putInt(flow == null ? peerChannel : flow.peerChannel());
+    out.putInt(peerSequence)
+        .putInt(peerWindow)
+        .putInt(peerRoom)
+        .putInt(wire.ordinal())
+        .putInt(most);
+    out.putInt(flow == null ? 0 : 1).putInt(flow == null ? 0 : flow.epochNumber());
+    out.putInt(leave).putInt(agreed).putInt(done).putInt(ended ? 1 : 0).putLong(end);
+  }
+
+  /** Goes on where an earlier agent stood. */
+  void restore(ByteBuffer in) {
+    phase = Phase.values()[in.getInt()];
+    round = in.getInt();
+    started = in.getInt();
+    start = in.getLong();
+    channel = in.getInt();
+    sequence = in.getInt();
+    peerChannel = in.getInt();
+    peerSequence = in.getInt();
+    peerWindow = in.getInt();
+    peerRoom = in.getInt();
+    wire = WireKind.of(in.getInt());
+    most = in.getInt();
+    boolean flowed = in.getInt() != 0;
+    int epoch = in.getInt();
+    leave = in.getInt();
+    agreed = in.getInt();
+    done = in.getInt();
+    ended = in.getInt() != 0;
+    end = in.getLong();
+    if (channel != 0) {
+      world.reserve(channel);
+    }
+    if (phase == Phase.ARMED && !ring.armed(round)) {
+      ring.arm(round);
+    }
+    if (started == round && isStarted()) {
+      ring.resume(start);
+    }
+    if (flowed) {
+      resume(epoch);
+    }
+    if (agreed == round && round != 0 && !ended) {
+      agreed = 0; // the peer says the offset again; until then nothing more is sent
+      ring.hold();
+      park();
+    }
+  }
+
+  private void resume(int epoch) {
+    if (most < FlowSettings.LEAST_DATAGRAM) {
+      throw new Hostile("a page with datagrams of " + most);
+    }
+    notes = new FlowNotes();
+    flow =
+        Flow.resume(
+            line.settings(most).withoutProbes(),
+            new FlowStart(
+                epoch,
+                channel,
+                peerChannel,
+                sequence,
+                peerSequence,
+                peerWindow,
+                1,
+                ring.head(),
+                ring.head(),
+                0),
+            ring,
+            Nothing.HERE,
+            notes,
+            line.seal(),
+            world.random(),
+            world.now());
+    route = world.attach(wire, line, flow);
+    if (choice != null) {
+      choice.onLight(stream, ring.head(), world.now());
+    }
+    if (ended && end >= 0) {
+      flow.end(end, world.now());
+    }
+  }
+
+  // ---------------------------------------------------------------- back to TCP
+
   private void stop(long offset) {
-    if (phase == Phase.STOPPED || agreed == round) {
+    if (agreed == round) {
       return;
     }
     if (ended || !ring.stop(round, Math.max(offset, start))) {
@@ -184,6 +285,7 @@ final class Outgoing {
     }
     agreed = round;
     phase = Phase.STOPPED;
+    park();
     line.ringProgram();
     line.changed();
   }
@@ -247,9 +349,24 @@ final class Outgoing {
     arm();
   }
 
-  private void closeFlow() {
-    if (flow != null) {
+  /** Takes the flow off the wire; it may be wanted again. */
+  private void park() {
+    if (route != null) {
       route.detach(flow);
+      route = null;
+    }
+  }
+
+  private void unpark() {
+    if (flow != null && route == null) {
+      route = world.attach(wire, line, flow);
+    }
+  }
+
+  private void closeFlow() {
+    park();
+    if (flow != null) {
+      world.account(flow.counters());
       flow = null;
     }
     if (channel != 0) {
@@ -274,6 +391,7 @@ final class Outgoing {
     // A round that the program has ended is over for it at once, but its bytes are in the ring.
     if (started == round && (ring.turnIs(round, Abi.TURN_ENDED) || !ring.done(round))) {
       ring.unlimited(); // also what it owed to TCP
+      unpark();
       end = ring.tail();
       if (flow != null) {
         flow.end(end, world.now());
@@ -286,7 +404,7 @@ final class Outgoing {
 
   /** Sends what there is, and notes what the flow has told. */
   void produce(long now) {
-    if (flow == null) {
+    if (route == null) {
       return;
     }
     ring.look();
@@ -311,9 +429,16 @@ final class Outgoing {
     }
   }
 
+  /** Whether the flow has got other numbers since the last time, which belong into the page. */
+  boolean takeResumed() {
+    boolean resumed = notes.resumed;
+    notes.resumed = false;
+    return resumed;
+  }
+
   /** When there is something to do again. */
   long deadline(long now) {
-    if (flow == null) {
+    if (route == null) {
       return Long.MAX_VALUE;
     }
     long deadline = flow.nextDeadline(now);

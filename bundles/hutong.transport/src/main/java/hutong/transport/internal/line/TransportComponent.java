@@ -13,6 +13,7 @@ import hutong.api.telemetry.EventLog;
 import hutong.api.transport.LightTransport;
 import hutong.api.transport.Line;
 import hutong.api.transport.LineInfo;
+import hutong.api.transport.LineOwner;
 import hutong.api.transport.LineSpec;
 import hutong.platform.BatchSockets;
 import hutong.platform.Events;
@@ -23,12 +24,14 @@ import hutong.platform.OsException;
 import hutong.platform.Processes;
 import java.io.IOException;
 import java.security.SecureRandom;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Supplier;
 import org.osgi.framework.BundleContext;
 import org.osgi.service.component.annotations.Activate;
 import org.osgi.service.component.annotations.Component;
@@ -45,6 +48,9 @@ import org.osgi.service.component.annotations.ReferencePolicyOption;
     property = ReadyProbe.NAME + "=transport")
 public final class TransportComponent implements LightTransport, PeerLinkListener, ReadyProbe {
   private static final int ANSWER_SECONDS = 5;
+
+  /** What a mapped segment is called in /proc. */
+  private static final String SEGMENT = "/memfd:hutong-segment";
 
   private final Segments segments;
   private final Memory memory;
@@ -96,11 +102,23 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
               }
 
               @Override
-              public void count(String name) {
-                counters.counter(name).increment();
+              public void add(String name, long n) {
+                counters.counter(name).add(n);
               }
             },
-            () -> link);
+            () -> link,
+            new Pages(
+                config.run().resolve("lines"),
+                settings.ringSize(),
+                settings.overSize(),
+                text -> log.error("transport", text)));
+  }
+
+  @Override
+  public void allOwnersKnown() {
+    if (loop != null) {
+      loop.forgetOthers();
+    }
   }
 
   @Override
@@ -120,28 +138,66 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
 
   @Override
   public Line open(LineSpec spec, Fd programBell) throws IOException {
-    Fd segment = null;
-    Fd bell = null;
-    Mapping mapping = null;
+    List<Fd> own = new ArrayList<>(List.of(programBell));
     try {
       if (loop == null) {
         throw new IOException("a host's agent carries no connections");
       }
-      segment = segments.allocate(settings.ringSize(), settings.overSize());
-      mapping = memory.map(segment, Segments.bytes(settings.ringSize(), settings.overSize()), true);
-      bell = events.eventfd();
+      Fd segment = segments.allocate(settings.ringSize(), settings.overSize());
+      own.add(segment);
+      Fd bell = events.eventfd();
+      own.add(bell);
       Fd forProgram = processes.duplicate(bell);
-      LightLine line = loop.open(spec, mapping, bell, programBell);
+      own.add(forProgram);
+      LightLine line =
+          loop.open(
+              spec, held(segment, settings.ringSize(), settings.overSize(), bell, programBell));
       return new OpenLine(line, segment, forProgram);
     } catch (IOException | RuntimeException e) {
-      if (mapping != null) {
-        mapping.close();
+      own.forEach(Fd::close);
+      throw e;
+    }
+  }
+
+  private TransportLoop.Held held(Fd segment, int ring, int over, Fd bell, Fd programBell)
+      throws OsException {
+    long inode = memory.inode(segment);
+    Mapping mapping = memory.map(segment, Segments.bytes(ring, over), true);
+    return new TransportLoop.Held(mapping, inode, bell, programBell);
+  }
+
+  @Override
+  public Line resume(LineOwner owner) throws IOException {
+    if (loop == null) {
+      throw new IOException("a host's agent carries no connections");
+    }
+    LightLine carried = ask(() -> loop.claim(owner));
+    if (carried != null) {
+      return new OpenLine(carried, null, null);
+    }
+    Pages.Page page = loop.page(owner);
+    if (page == null || page.spec().cookie() != owner.cookie()) {
+      throw new IOException("nothing is known of line " + Integer.toHexString(owner.number()));
+    }
+    List<Fd> own = new ArrayList<>();
+    try (Fd process = processes.pidfdOpen(owner.pid());
+        Fd segment = memory.openMapped(owner.pid(), page.inode(), SEGMENT)) {
+      if (segment == null) {
+        throw new IOException("process " + owner.pid() + " has no such segment");
       }
-      for (Fd fd : new Fd[] {segment, bell, programBell}) {
-        if (fd != null) {
-          fd.close();
+      segments.verify(segment, page.ringSize(), page.overSize());
+      for (int number : new int[] {owner.peerBell(), owner.bell()}) {
+        Fd bell = processes.pidfdGetfd(process, number);
+        own.add(bell);
+        if (!events.isEventfd(bell)) {
+          throw new IOException("descriptor " + number + " of the program is no doorbell");
         }
       }
+      TransportLoop.Held held =
+          held(segment, page.ringSize(), page.overSize(), own.get(0), own.get(1));
+      return new OpenLine(loop.resume(page, held), null, null);
+    } catch (IOException | RuntimeException e) {
+      own.forEach(Fd::close);
       throw e;
     }
   }
@@ -179,9 +235,13 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
     if (loop == null) {
       return List.of();
     }
-    CompletableFuture<List<LineInfo>> answer = new CompletableFuture<>();
+    return ask(loop::infos);
+  }
+
+  private <T> T ask(Supplier<T> question) {
+    CompletableFuture<T> answer = new CompletableFuture<>();
     try {
-      loop.loop().execute(() -> answer.complete(loop.infos()));
+      loop.loop().execute(() -> answer.complete(question.get()));
       return answer.get(ANSWER_SECONDS, TimeUnit.SECONDS);
     } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
       throw new IllegalStateException("the transport does not answer", e);

@@ -4,7 +4,9 @@ package hutong.transport.internal.line;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LineInfo;
+import hutong.api.transport.LineOwner;
 import hutong.api.transport.LineSpec;
 import hutong.platform.BatchSockets;
 import hutong.platform.EventLoop;
@@ -13,20 +15,20 @@ import hutong.platform.Mapping;
 import hutong.platform.NanoClock;
 import hutong.platform.OsException;
 import hutong.platform.Poller;
+import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.Flow;
-import hutong.transport.internal.wire.Wire;
+import hutong.transport.internal.engine.FlowCounters;
 import java.io.IOException;
-import java.net.NetworkInterface;
-import java.net.SocketException;
+import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.BitSet;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Supplier;
@@ -43,24 +45,39 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private static final int MOST_CHANNELS = 1 << 16;
   private static final long AGAIN_NS = 50_000_000;
 
-  /** How long a wire that did not answer is left alone. */
-  private static final long FAILED_NS = 30_000_000_000L;
-
   private static final Duration SOON = Duration.ofMillis(1);
 
-  /** A line and what it holds of the operating system. */
+  /**
+   * What a line holds of the operating system.
+   *
+   * @param memory its segment
+   * @param inode of the segment
+   * @param bell the agent's doorbell, which the program rings
+   * @param programBell the program's
+   */
+  record Held(Mapping memory, long inode, Fd bell, Fd programBell) implements AutoCloseable {
+    @Override
+    public void close() {
+      bell.close();
+      programBell.close();
+      memory.close();
+    }
+  }
+
+  /** A line and what it holds. */
   private static final class Entry {
     private final LightLine line;
-    private final Mapping memory;
-    private final Fd bell;
-    private final Fd programBell;
+    private final Held held;
     private boolean touched;
 
-    Entry(LightLine line, Mapping memory, Fd bell, Fd programBell) {
+    Entry(LightLine line, Held held) {
       this.line = line;
-      this.memory = memory;
-      this.bell = bell;
-      this.programBell = programBell;
+      this.held = held;
+    }
+
+    void close() {
+      line.close();
+      held.close();
     }
   }
 
@@ -69,13 +86,17 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     /** Something that should not be. */
     void warn(String text);
 
+    /** Adds to a counter. */
+    void add(String name, long n);
+
     /** Adds one to a counter. */
-    void count(String name);
+    default void count(String name) {
+      add(name, 1);
+    }
   }
 
   private final LightSettings settings;
   private final Events events;
-  private final BatchSockets sockets;
   private final NanoClock clock;
   private final RandomGenerator random;
   private final Trouble trouble;
@@ -84,12 +105,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final Map<Integer, Entry> byNumber = new HashMap<>();
   private final Map<LightLine, Entry> byLine = new HashMap<>();
   private final List<Entry> touched = new ArrayList<>();
+  private final List<LineSpec> orphans = new ArrayList<>();
   private final BitSet channels = new BitSet();
-  private final Map<String, Long> failed = new HashMap<>();
-  private final Map<String, Boolean> probedBefore = new HashMap<>();
-  private final Map<String, WirePort> udp = new HashMap<>();
   private final PathChoice pathChoice = new PathChoice();
-  private final WirePort ethernet;
+  private final Wires wires;
+  private final Pages pages;
   private EventLoop.Scheduled timer;
   private long timerAt = Long.MAX_VALUE;
 
@@ -100,51 +120,148 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       NanoClock clock,
       RandomGenerator random,
       Trouble trouble,
-      Supplier<PeerLink> link)
+      Supplier<PeerLink> link,
+      Pages pages)
       throws OsException {
     this.settings = settings;
     this.events = events;
-    this.sockets = sockets;
     this.clock = clock;
     this.random = random;
     this.trouble = trouble;
     this.link = link;
+    this.pages = pages;
     this.loop =
         new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
-    this.ethernet = port(this::openEthernet);
+    this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch);
   }
 
   // ---------------------------------------------------------------- lines
 
   /** Opens a line; on any thread. All that is given becomes the loop's. */
-  LightLine open(LineSpec spec, Mapping memory, Fd bell, Fd programBell) {
-    ByteBuffer bytes = memory.buffer();
-    LightLine line =
-        new LightLine(
-            spec, bytes, settings.ringSize(), settings.overSize(), () -> ring(programBell), this);
-    Entry entry = new Entry(line, memory, bell, programBell);
+  LightLine open(LineSpec spec, Held held) {
+    LightLine line = line(spec, settings.ringSize(), settings.overSize(), held);
+    Entry entry = new Entry(line, held);
     loop.execute(() -> begin(entry));
     return line;
   }
 
+  private LightLine line(LineSpec spec, int ringSize, int overSize, Held held) {
+    ByteBuffer bytes = held.memory.buffer();
+    return new LightLine(spec, bytes, ringSize, overSize, () -> ring(held.programBell), this);
+  }
+
+  /** The page of a line that an earlier agent left; on any thread. */
+  Pages.Page page(LineOwner owner) {
+    return pages.load(owner.number(), owner.socket(), owner.sentByTcp());
+  }
+
+  /**
+   * Goes on with a line that an earlier agent left; on any thread. All that is given becomes the
+   * loop's.
+   */
+  LightLine resume(Pages.Page page, Held held) {
+    LightLine line = line(page.spec(), page.ringSize(), page.overSize(), held);
+    Entry entry = new Entry(line, held);
+    loop.execute(
+        () -> {
+          try {
+            line.restore(page.state());
+          } catch (Hostile | BufferUnderflowException | IndexOutOfBoundsException e) {
+            trouble.count("transport.hostile");
+            trouble.warn("a line cannot go on: " + e.getMessage());
+            line.cut();
+            entry.close();
+            return;
+          }
+          trouble.count("transport.lines.resumed");
+          begin(entry);
+        });
+    return line;
+  }
+
+  /** Pages that nobody has spoken for are of programs that are gone; any thread. */
+  void forgetOthers() {
+    later(
+        () -> {
+          for (int number : pages.numbers()) {
+            Pages.Page page = pages.load(number, () -> Holding.GONE, () -> 0);
+            if (page != null && !byNumber.containsKey(number)) {
+              orphans.add(page.spec());
+            } else if (page == null) {
+              pages.remove(number);
+            }
+          }
+          orphans.forEach(spec -> want(spec.peer()));
+          bury();
+        });
+  }
+
+  private void want(PeerId peer) {
+    PeerLink now = link.get();
+    if (now != null) {
+      now.want(peer);
+    }
+  }
+
+  /** Tells the peers of such lines, as far as they can be reached now. */
+  private void bury() {
+    for (LineSpec spec : List.copyOf(orphans)) {
+      if (byNumber.containsKey(spec.number())
+          || farewell(spec.peer(), LineMessage.goodbye(spec.number(), spec.peerNumber()))) {
+        orphans.remove(spec);
+        if (!byNumber.containsKey(spec.number())) {
+          pages.remove(spec.number());
+        }
+      }
+    }
+  }
+
+  /** The line of that number if it is carried, with a new owner; on the loop. */
+  LightLine claim(LineOwner owner) {
+    Entry entry = byNumber.get(owner.number());
+    if (entry == null || entry.line.spec().cookie() != owner.cookie()) {
+      return null;
+    }
+    LineSpec spec = entry.line.spec();
+    entry.line.spec(
+        new LineSpec(
+            spec.peer(),
+            spec.number(),
+            spec.peerNumber(),
+            spec.peerMac(),
+            spec.localAddress(),
+            spec.peerAddress(),
+            spec.cookie(),
+            owner.socket(),
+            owner.sentByTcp()));
+    entry.line.onOwner();
+    return entry.line;
+  }
+
   private void begin(Entry entry) {
-    Entry old = byNumber.put(entry.line.spec().number(), entry);
+    Entry old = byNumber.get(entry.line.spec().number());
     if (old != null) {
       remove(old);
     }
+    byNumber.put(entry.line.spec().number(), entry);
     byLine.put(entry.line, entry);
+    pages.save(entry.line, entry.held.inode);
     try {
-      loop.add(entry.bell, Poller.IN | Poller.EDGE, bits -> onBell(entry));
+      loop.add(entry.held.bell, Poller.IN | Poller.EDGE, bits -> onBell(entry));
     } catch (OsException e) {
       trouble.warn("a line cannot be watched: " + e.getMessage());
       remove(entry);
       return;
     }
-    PeerLink now = link.get();
-    if (now != null) {
-      now.want(entry.line.spec().peer());
-    }
-    step(entry, entry.line::onBell);
+    want(entry.line.spec().peer());
+    step(
+        entry,
+        () -> {
+          entry.line.onBell();
+          if (settings.inter() == LightSettings.Inter.TCP) {
+            entry.line.leaveWire(); // a line of before, that is not wanted any more
+          }
+        });
     flush();
   }
 
@@ -172,8 +289,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     }
     try {
       what.run();
+      saveIfDue(entry); // before anything goes out that depends on it
       long now = now();
       entry.line.produce(now);
+      saveIfDue(entry);
       tell(entry);
       now = now();
       if (entry.line.finished(now)) {
@@ -187,6 +306,12 @@ final class TransportLoop implements LineWorld, AutoCloseable {
           "line " + Integer.toHexString(entry.line.spec().number()) + " is cut: " + e.getMessage());
       entry.line.cut();
       remove(entry);
+    }
+  }
+
+  private void saveIfDue(Entry entry) {
+    if (entry.line.pageDue()) {
+      pages.save(entry.line, entry.held.inode);
     }
   }
 
@@ -213,13 +338,15 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   private void remove(Entry entry) {
-    entry.line.close();
+    drop(entry);
+    pages.remove(entry.line.spec().number());
+  }
+
+  private void drop(Entry entry) {
     byLine.remove(entry.line);
     byNumber.remove(entry.line.spec().number(), entry);
-    loop.remove(entry.bell);
-    entry.bell.close();
-    entry.programBell.close();
-    entry.memory.close();
+    loop.remove(entry.held.bell);
+    entry.close();
   }
 
   private void ring(Fd bell) {
@@ -247,7 +374,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
               || entry.line.spec().peerNumber() != message.number()) {
             trouble.count("transport.message.unknown");
             if (!message.fresh() && !message.bye()) {
-              farewell(from, message);
+              farewell(from, LineMessage.goodbye(message.peerNumber(), message.number()));
             }
             return;
           }
@@ -256,22 +383,25 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         });
   }
 
-  /** It has heard of a line here, so there was one. */
-  private void farewell(PeerId peer, LineMessage message) {
+  /** Says that a line is over here; false if the peer cannot be reached now. */
+  private boolean farewell(PeerId peer, LineMessage message) {
     PeerLink now = link.get();
     try {
-      if (now != null) {
-        now.send(peer, TOPIC, LineMessage.goodbye(message).encode());
+      if (now != null && now.up(peer)) {
+        now.send(peer, TOPIC, message.encode());
+        return true;
       }
     } catch (IOException e) {
       trouble.count("transport.message.unsent"); // it will ask again
     }
+    return false;
   }
 
   /** The link to a peer's agent is there; any thread. */
   void onLinkUp(PeerId peer) {
     later(
         () -> {
+          bury();
           for (Entry entry : List.copyOf(byLine.values())) {
             if (entry.line.spec().peer().equals(peer)) {
               step(entry, entry.line::onLink);
@@ -320,40 +450,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   // ---------------------------------------------------------------- wires
 
-  private WirePort port(WirePort.Opener opener) {
-    WirePort[] self = new WirePort[1];
-    self[0] = new WirePort(loop, opener, bits -> onInput(self[0]), this::touch);
-    return self[0];
-  }
-
-  private Wire openEthernet() throws OsException {
-    return Wire.ethernet(sockets, settings.interfaceName(), settings.etherType(), mtu());
-  }
-
-  private int mtu() {
-    try {
-      NetworkInterface found = NetworkInterface.getByName(settings.interfaceName());
-      return found == null ? 1500 : Math.min(found.getMTU(), 65_507);
-    } catch (SocketException e) {
-      return 1500;
-    }
-  }
-
-  private WirePort port(WireKind kind, byte[] local) {
-    boolean wanted = settings.wire() == WireKind.NONE || settings.wire() == kind;
-    if (!wanted || kind == WireKind.NONE) {
-      return null;
-    }
-    if (kind == WireKind.ETHERNET) {
-      return ethernet;
-    }
-    return udp.computeIfAbsent(
-        Arrays.toString(local),
-        key -> port(() -> Wire.udp(sockets, local, settings.udpPort(), mtu())));
-  }
-
   private void onInput(WirePort port) {
     port.receive(now());
+    port.report(trouble);
     for (int i = 0; i < touched.size(); i++) {
       Entry entry = touched.get(i);
       entry.touched = false;
@@ -372,10 +471,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   private void flush() {
-    ethernet.flush();
-    for (WirePort port : udp.values()) {
-      port.flush();
-    }
+    wires.flush();
   }
 
   // ---------------------------------------------------------------- LineWorld
@@ -401,48 +497,38 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   @Override
+  public void reserve(int channel) {
+    channels.set(Header.index(channel));
+  }
+
+  @Override
+  public void save(LightLine line) {
+    Entry entry = byLine.get(line);
+    if (entry != null) {
+      pages.save(entry.line, entry.held.inode);
+    }
+  }
+
+  @Override
   public void release(int channel) {
     channels.clear(Header.index(channel));
   }
 
   @Override
   public int datagramBytes(WireKind kind, byte[] localAddress) {
-    WirePort port = port(kind, localAddress);
-    return port == null ? 0 : port.datagramBytes();
+    return wires.datagramBytes(kind, localAddress);
   }
 
   @Override
   public FlowRoute attach(WireKind kind, LightLine line, Flow flow) {
-    LineSpec spec = line.spec();
-    WirePort port = port(kind, spec.localAddress());
-    if (kind == WireKind.UDP) {
-      return port.attach(line, flow, spec.peerAddress(), settings.udpPort());
-    }
-    byte[] mac = new byte[6];
-    for (int i = 0; i < mac.length; i++) {
-      mac[i] = (byte) (spec.peerMac() >>> (40 - 8 * i));
-    }
-    return port.attach(line, flow, mac, 0);
+    return wires.attach(kind, line, flow);
   }
 
   @Override
   public WireKind choose(LightLine line, int peerEthernetBytes, int peerUdpBytes) {
-    if (settings.inter() == LightSettings.Inter.TCP) {
-      return WireKind.NONE;
-    }
-    byte[] here = line.spec().localAddress();
-    for (WireKind kind : new WireKind[] {WireKind.ETHERNET, WireKind.UDP}) {
-      int theirs = kind == WireKind.ETHERNET ? peerEthernetBytes : peerUdpBytes;
-      Long until = failed.get(key(kind, line));
-      if (theirs > 0 && datagramBytes(kind, here) > 0 && (until == null || until - now() <= 0)) {
-        return kind;
-      }
-    }
-    return WireKind.NONE;
-  }
-
-  private static String key(WireKind kind, LightLine line) {
-    return kind + " " + line.spec().peer();
+    return settings.inter() == LightSettings.Inter.TCP
+        ? WireKind.NONE
+        : wires.choose(line.spec(), peerEthernetBytes, peerUdpBytes, now());
   }
 
   @Override
@@ -452,22 +538,20 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   @Override
   public boolean probed(WireKind kind, LightLine line) {
-    return probedBefore.containsKey(key(kind, line));
+    return wires.probed(kind, line.spec().peer());
   }
 
   @Override
   public void noteProbed(WireKind kind, LightLine line) {
-    probedBefore.put(key(kind, line), true);
-    failed.remove(key(kind, line));
+    wires.noteProbed(kind, line.spec().peer());
   }
 
   @Override
   public void noteFailed(WireKind kind, LightLine line) {
     trouble.count("transport.wire.failed");
     trouble.warn("no answer by " + kind.text() + " from " + line.spec().peer());
-    probedBefore.remove(key(kind, line));
-    failed.put(key(kind, line), now() + FAILED_NS);
-    loop.schedule(Duration.ofNanos(FAILED_NS + AGAIN_NS), this::reconsider);
+    wires.noteFailed(kind, line.spec().peer(), now());
+    loop.schedule(Duration.ofNanos(Wires.FAILED_NS + AGAIN_NS), this::reconsider);
   }
 
   private void reconsider() {
@@ -477,9 +561,33 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     flush();
   }
 
+  /** The counter of datagrams that were dropped for a cause. */
+  static String dropped(DropCause cause) {
+    return "transport.dropped." + cause.name().toLowerCase(Locale.ROOT);
+  }
+
+  @Override
+  public void account(FlowCounters of) {
+    trouble.add("transport.datagrams.out", of.datagramsOut);
+    trouble.add("transport.datagrams.in", of.datagramsIn);
+    trouble.add("transport.data.bytes.out", of.dataBytesOut);
+    trouble.add("transport.data.bytes.in", of.dataBytesIn);
+    trouble.add("transport.resent", of.resent);
+    for (DropCause cause : DropCause.values()) {
+      if (of.drops(cause) != 0) {
+        trouble.add(dropped(cause), of.drops(cause));
+      }
+    }
+  }
+
   @Override
   public int window() {
     return settings.window();
+  }
+
+  @Override
+  public boolean authenticate() {
+    return settings.authenticate();
   }
 
   @Override
@@ -505,8 +613,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   @Override
   public void close() {
     loop.close();
-    List.copyOf(byLine.values()).forEach(this::remove);
-    ethernet.close();
-    udp.values().forEach(WirePort::close);
+    List.copyOf(byLine.values()).forEach(this::drop); // their pages stay, for the next one
+    wires.close();
   }
 }

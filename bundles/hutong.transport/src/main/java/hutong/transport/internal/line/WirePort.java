@@ -32,6 +32,10 @@ final class WirePort implements AutoCloseable {
     void touched(LightLine line);
   }
 
+  private static final DropCause[] BEFORE_FLOWS = {
+    DropCause.TOO_SHORT, DropCause.NO_CHANNEL, DropCause.WRONG_PEER
+  };
+
   /** Calls that take what has come, before others get their turn. */
   private static final int TURNS = 16;
 
@@ -41,6 +45,7 @@ final class WirePort implements AutoCloseable {
   private final Touched touched;
   private final FlowTable table = new FlowTable();
   private final Wire.Taker taker = this::take;
+  private final long[] reported = new long[BEFORE_FLOWS.length];
   private LightLine[] lines = new LightLine[64];
   private Wire wire;
   private int generation;
@@ -122,9 +127,15 @@ final class WirePort implements AutoCloseable {
     }
   }
 
-  /** Datagrams dropped before they reached a flow. */
-  long drops(DropCause cause) {
-    return table.drops(cause);
+  /** Counts the datagrams that were dropped, since the last time, before they reached a flow. */
+  void report(TransportLoop.Trouble trouble) {
+    for (int i = 0; i < BEFORE_FLOWS.length; i++) {
+      long now = table.drops(BEFORE_FLOWS[i]);
+      if (now != reported[i]) {
+        trouble.add(TransportLoop.dropped(BEFORE_FLOWS[i]), now - reported[i]);
+        reported[i] = now;
+      }
+    }
   }
 
   private void lose() {

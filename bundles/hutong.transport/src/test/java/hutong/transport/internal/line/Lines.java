@@ -2,10 +2,13 @@
 package hutong.transport.internal.line;
 
 import hutong.api.link.PeerId;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LineSpec;
+import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.DatagramBatch;
 import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowCounters;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -31,9 +34,14 @@ final class Lines {
   /** One end: program, agent, and what the agent works with. */
   final class End implements LineWorld {
     final Program program;
-    final LightLine line;
+    LightLine line;
     final int number;
     private final Program.Tcp out;
+    private final LineSpec spec;
+    private final ByteBuffer page = ByteBuffer.allocate(1024);
+    private boolean down;
+    private boolean goneMeanwhile;
+    int restarts;
     private final Map<Integer, Flow> flows = new HashMap<>();
     private final DatagramBatch batch = new DatagramBatch(64, MTU);
     private int channels = 1;
@@ -47,34 +55,94 @@ final class Lines {
       this.number = number;
       this.out = out;
       this.program = new Program(RING, OVER, number, 3 - number, out, in, this::ringAgent);
-      this.line =
-          new LightLine(
-              new LineSpec(
-                  new PeerId("host" + (3 - number), 1),
-                  number,
-                  3 - number,
-                  0,
-                  new byte[4],
-                  new byte[4],
-                  out::finSent,
-                  () -> 0),
-              program.memory,
-              RING,
-              OVER,
-              () -> {},
-              this);
+      this.spec =
+          new LineSpec(
+              new PeerId("host" + (3 - number), 1),
+              number,
+              3 - number,
+              0,
+              new byte[4],
+              new byte[4],
+              number,
+              () -> goneMeanwhile ? Holding.GONE : out.finSent() ? Holding.SHUT : Holding.OPEN,
+              () -> 0);
+      this.line = newLine();
+      save(line);
+    }
+
+    private LightLine newLine() {
+      return new LightLine(spec, program.memory, RING, OVER, () -> {}, this);
+    }
+
+    @Override
+    public void save(LightLine of) {
+      page.clear();
+      of.save(page);
+      page.flip();
+    }
+
+    @Override
+    public void reserve(int channel) {}
+
+    /** The agent is killed; another one takes over after a while. */
+    void restart(long forNs) {
+      if (down || removed) {
+        return;
+      }
+      down = true;
+      flows.clear();
+      after(
+          forNs,
+          () -> {
+            down = false;
+            restarts++;
+            line = newLine();
+            line.restore(page.duplicate());
+            save(line);
+            step(line::onBell);
+            if (goneMeanwhile) {
+              step(line::onProgramGone);
+            }
+          });
+    }
+
+    /** What the flows dropped, for people. */
+    String drops() {
+      StringBuilder out = new StringBuilder("\n" + number + ":");
+      for (Flow flow : flows.values()) {
+        for (DropCause cause : DropCause.values()) {
+          if (flow.counters().drops(cause) > 0) {
+            out.append(' ').append(cause).append(' ').append(flow.counters().drops(cause));
+          }
+        }
+        out.append(" epoch ").append(flow.epochNumber()).append(" acknowledged ");
+        out.append(flow.acknowledged()).append(" sent ").append(flow.sent());
+        out.append(" received ").append(flow.received());
+      }
+      return out.toString();
+    }
+
+    void programGone() {
+      goneMeanwhile = true;
+      step(line::onProgramGone);
     }
 
     private void ringAgent() {
-      after(random.nextInt(50_000), () -> step(line::onBell));
+      after(random.nextInt(50_000), () -> step(() -> line.onBell()));
     }
 
     void step(Runnable what) {
-      if (removed) {
+      if (removed || down) {
         return;
       }
       what.run();
+      if (line.pageDue()) {
+        save(line);
+      }
       line.produce(now);
+      if (line.pageDue()) {
+        save(line);
+      }
       LineMessage message = line.message();
       if (message != null) {
         if (linkUp) {
@@ -85,7 +153,7 @@ final class Lines {
               messageAt,
               () -> {
                 if (linkLife == life && peer.removed && !sent.fresh() && !sent.bye()) {
-                  step(() -> line.onMessage(LineMessage.goodbye(sent)));
+                  step(() -> line.onMessage(LineMessage.goodbye(sent.peerNumber(), sent.number())));
                 } else if (linkLife == life) {
                   peer.step(() -> peer.line.onMessage(sent));
                 }
@@ -211,6 +279,14 @@ final class Lines {
     }
 
     @Override
+    public void account(FlowCounters counters) {}
+
+    @Override
+    public boolean authenticate() {
+      return authenticated && number == 1; // one that wants it is enough
+    }
+
+    @Override
     public long endPatienceNs() {
       return 10_000_000_000L;
     }
@@ -224,13 +300,15 @@ final class Lines {
   final End a;
   final End b;
   double loss;
+  private final boolean authenticated;
   long now = 1;
   private final PriorityQueue<Event> events = new PriorityQueue<>();
   private long serial;
   private boolean linkUp = true;
   private int linkLife;
 
-  Lines(long seed) {
+  Lines(long seed, boolean authenticated) {
+    this.authenticated = authenticated;
     random = new Random(seed);
     Program.Tcp forth = new Program.Tcp();
     Program.Tcp back = new Program.Tcp();
@@ -264,7 +342,7 @@ final class Lines {
           linkUp = true;
           for (End end : Arrays.asList(a, b)) {
             end.messageAt = now;
-            end.step(end.line::onLink);
+            end.step(() -> end.line.onLink());
           }
         });
   }

@@ -12,7 +12,12 @@ class LinesTest {
 
   /** What a random run is like. */
   private record Mix(
-      double loss, boolean pauses, boolean leaves, boolean linkCuts, boolean kills) {}
+      double loss,
+      boolean pauses,
+      boolean leaves,
+      boolean linkCuts,
+      boolean kills,
+      boolean restarts) {}
 
   /** One program's behaviour: writes so much, reads till the end, then closes. */
   private static final class Driver {
@@ -57,6 +62,9 @@ class LinesTest {
       if (mix.linkCuts && random.nextInt(300) == 0) {
         lines.cutLink(random.nextInt(5_000_000));
       }
+      if (mix.restarts && random.nextInt(150) == 0) {
+        end.restart(1 + random.nextInt(3_000_000));
+      }
       program.progressTx();
       program.pay(random.nextInt(4000));
       if (program.written < toWrite) {
@@ -77,7 +85,7 @@ class LinesTest {
       }
       if (ended && program.isShut()) {
         gone = true;
-        end.step(end.line::onProgramGone);
+        end.programGone();
         return;
       }
       schedule();
@@ -85,7 +93,7 @@ class LinesTest {
   }
 
   private static String run(long seed, Mix mix, long[] byRing) {
-    Lines lines = new Lines(seed);
+    Lines lines = new Lines(seed, seed % 8 == 0);
     lines.loss = mix.loss;
     Random random = new Random(seed ^ 0x5eed);
     Driver a = new Driver(lines, lines.a, mix, random);
@@ -129,7 +137,13 @@ class LinesTest {
             + lines.b.program
             + " "
             + lines.b.line.info()
-            + lines.b.removed;
+            + lines.b.removed
+            + " restarts "
+            + lines.a.restarts
+            + " "
+            + lines.b.restarts
+            + lines.a.drops()
+            + lines.b.drops();
   }
 
   private static void many(Mix mix, int times) {
@@ -145,31 +159,44 @@ class LinesTest {
 
   @Test
   void shouldCarryAllBytesAndTheEnd() {
-    many(new Mix(0, false, false, false, false), 300);
+    many(new Mix(0, false, false, false, false, false), 300);
   }
 
   @Test
   void shouldSurviveABadWire() {
-    many(new Mix(0.05, false, false, false, false), 200);
+    many(new Mix(0.05, false, false, false, false, false), 200);
   }
 
   @Test
   void shouldGoBackAndForthAsProgramsWish() {
-    many(new Mix(0.01, true, false, false, false), 1000);
+    many(new Mix(0.01, true, false, false, false, false), 1000);
   }
 
   @Test
   void shouldGoBackAndForthAsAgentsWish() {
-    many(new Mix(0.01, false, true, false, false), 1000);
+    many(new Mix(0.01, false, true, false, false, false), 1000);
   }
 
   @Test
   void shouldSurviveALinkThatFails() {
-    many(new Mix(0.01, true, true, true, false), 1000);
+    many(new Mix(0.01, true, true, true, false, false), 1000);
+  }
+
+  @Test
+  void shouldGoOnAfterAnAgentsRestart() {
+    many(new Mix(0.01, false, false, false, false, true), 500);
+  }
+
+  @Test
+  void shouldGoOnAfterRestartsInTheMiddleOfAnything() {
+    many(
+        new Mix(0.01, true, true, true, true, true), Integer.getInteger("hutong.lines.runs", 2000));
   }
 
   @Test
   void shouldDeliverWhatAKilledProgramHasWritten() {
-    many(new Mix(0.02, true, true, true, true), Integer.getInteger("hutong.lines.runs", 2000));
+    many(
+        new Mix(0.02, true, true, true, true, false),
+        Integer.getInteger("hutong.lines.runs", 2000));
   }
 }

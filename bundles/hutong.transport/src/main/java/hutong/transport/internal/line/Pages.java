@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.api.link.PeerId;
+import hutong.api.transport.Holding;
+import hutong.api.transport.LineSpec;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.LongSupplier;
+import java.util.function.Supplier;
+import java.util.zip.CRC32C;
+
+/**
+ * The agent page (memory 3 of the switching rules): what a later agent must know of each line
+ * beside the segment. One small file each in a directory that only root may enter, on tmpfs;
+ * written by one system call, so that an agent killed meanwhile leaves the old one or the new one.
+ *
+ * <pre>
+ *   0 u32 magic "HUTA"  4 u32 version (1)  8 u32 length of all  12 u32 CRC32C of what follows
+ *  16 number, peer number, u64 cookie, u64 inode of the segment, u32 ring, u32 overflow
+ *  48 u64 MAC, domain id, u8 n + local address, u8 n + peer address, u8 n + host id
+ *   n state of both directions
+ * </pre>
+ */
+final class Pages {
+  private static final int MAGIC = 0x41545548;
+  private static final int VERSION = 1;
+  private static final int HEADER = 16;
+  private static final int MOST = 1024;
+
+  /**
+   * A page as it was read.
+   *
+   * @param spec the connection, with nobody who speaks for it
+   * @param inode of the segment
+   * @param ringSize bytes of a ring
+   * @param overSize bytes of an overflow
+   * @param state for {@link LightLine#restore}
+   */
+  record Page(LineSpec spec, long inode, int ringSize, int overSize, ByteBuffer state) {}
+
+  /** Told of what cannot be written. */
+  @FunctionalInterface
+  interface Complaint {
+    /** It cannot be written. */
+    void failed(String what);
+  }
+
+  private final Path directory;
+  private final int ringSize;
+  private final int overSize;
+  private final Complaint complaint;
+  private final ByteBuffer buffer = ByteBuffer.allocate(MOST);
+
+  /**
+   * Pages below a directory, which is made when it is needed.
+   *
+   * @param ringSize of the lines that are made now
+   * @param overSize of the lines that are made now
+   */
+  Pages(Path directory, int ringSize, int overSize, Complaint complaint) {
+    this.directory = directory;
+    this.ringSize = ringSize;
+    this.overSize = overSize;
+    this.complaint = complaint;
+  }
+
+  private Path file(int number) {
+    return directory.resolve(String.format("%08x", number));
+  }
+
+  /** Writes a line's page. */
+  void save(LightLine line, long inode) {
+    LineSpec spec = line.spec();
+    buffer.clear();
+    buffer.putInt(MAGIC).putInt(VERSION).putInt(0).putInt(0);
+    buffer.putInt(spec.number()).putInt(spec.peerNumber()).putLong(spec.cookie()).putLong(inode);
+    buffer.putInt(ringSize).putInt(overSize).putLong(spec.peerMac()).putInt(spec.peer().domid());
+    put(spec.localAddress());
+    put(spec.peerAddress());
+    put(spec.peer().hostId().getBytes(StandardCharsets.UTF_8));
+    line.save(buffer);
+    buffer.putInt(8, buffer.position());
+    buffer.putInt(12, sum(buffer.array(), buffer.position()));
+    buffer.flip();
+    try {
+      if (!Files.isDirectory(directory)) {
+        Files.createDirectories(
+            directory,
+            PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+      }
+      try (var channel =
+          Files.newByteChannel(
+              file(spec.number()), StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+        channel.write(buffer);
+      }
+    } catch (IOException e) {
+      complaint.failed("the page of a line cannot be written: " + e);
+    }
+  }
+
+  private void put(byte[] bytes) {
+    buffer.put((byte) bytes.length).put(bytes);
+  }
+
+  private static int sum(byte[] bytes, int length) {
+    CRC32C crc = new CRC32C();
+    crc.update(bytes, HEADER, length - HEADER);
+    return (int) crc.getValue();
+  }
+
+  /**
+   * Reads a page.
+   *
+   * @param socket of the new owner
+   * @param sentByTcp of the new owner
+   * @return null if there is none, or if it is not whole
+   */
+  Page load(int number, Supplier<Holding> socket, LongSupplier sentByTcp) {
+    byte[] bytes;
+    try {
+      bytes = Files.readAllBytes(file(number));
+    } catch (IOException e) {
+      return null;
+    }
+    if (bytes.length < HEADER) {
+      return null;
+    }
+    ByteBuffer in = ByteBuffer.wrap(bytes);
+    int length = in.getInt(8);
+    if (in.getInt(0) != MAGIC
+        || in.getInt(4) != VERSION
+        || length < HEADER
+        || length > bytes.length
+        || in.getInt(12) != sum(bytes, length)) {
+      return null;
+    }
+    in.position(HEADER).limit(length);
+    int own = in.getInt();
+    int peerNumber = in.getInt();
+    long cookie = in.getLong();
+    long inode = in.getLong();
+    int ring = in.getInt();
+    int over = in.getInt();
+    long mac = in.getLong();
+    int domid = in.getInt();
+    byte[] local = take(in);
+    byte[] remote = take(in);
+    String host = new String(take(in), StandardCharsets.UTF_8);
+    LineSpec spec =
+        new LineSpec(
+            new PeerId(host, domid),
+            own,
+            peerNumber,
+            mac,
+            local,
+            remote,
+            cookie,
+            socket,
+            sentByTcp);
+    return own == number ? new Page(spec, inode, ring, over, in.slice()) : null;
+  }
+
+  private static byte[] take(ByteBuffer in) {
+    byte[] out = new byte[in.get()];
+    in.get(out);
+    return out;
+  }
+
+  /** The numbers of all lines that have a page. */
+  List<Integer> numbers() {
+    List<Integer> out = new ArrayList<>();
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
+      for (Path file : files) {
+        out.add(Integer.parseUnsignedInt(file.getFileName().toString(), 16));
+      }
+    } catch (IOException | NumberFormatException e) {
+      return out; // none, or a file that is none of ours
+    }
+    return out;
+  }
+
+  /** Forgets a line. */
+  void remove(int number) {
+    try {
+      Files.deleteIfExists(file(number));
+    } catch (IOException e) {
+      complaint.failed("the page of a line cannot be removed: " + e);
+    }
+  }
+}

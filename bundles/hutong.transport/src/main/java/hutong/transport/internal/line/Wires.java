@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.api.link.PeerId;
+import hutong.api.transport.LineSpec;
+import hutong.platform.BatchSockets;
+import hutong.platform.EventLoop;
+import hutong.platform.OsException;
+import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.wire.Wire;
+import java.net.NetworkInterface;
+import java.net.SocketException;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.Consumer;
+
+/**
+ * The wires of an agent: one packet socket, and a UDP socket for each address of the VM that is
+ * used; and what is known of them towards each peer (D5). One thread.
+ */
+final class Wires implements AutoCloseable {
+  /** How long a wire that did not answer is left alone. */
+  static final long FAILED_NS = 30_000_000_000L;
+
+  private static final int USUAL_MTU = 1500;
+  private static final int MOST_BYTES = 65_507;
+  private static final WireKind[] IN_ORDER = {WireKind.ETHERNET, WireKind.UDP};
+
+  /** A wire towards a peer. */
+  private record Way(WireKind kind, PeerId peer) {}
+
+  private final EventLoop loop;
+  private final BatchSockets sockets;
+  private final LightSettings settings;
+  private final Consumer<WirePort> onInput;
+  private final WirePort.Touched touched;
+  private final WirePort ethernet;
+  private final Map<String, WirePort> udp = new HashMap<>();
+  private final Map<Way, Long> failedUntil = new HashMap<>();
+  private final Set<Way> probed = new HashSet<>();
+
+  /**
+   * Wires that are opened when they are first asked for.
+   *
+   * @param onInput told which of them has input
+   * @param touched told of lines that input was for
+   */
+  Wires(
+      EventLoop loop,
+      BatchSockets sockets,
+      LightSettings settings,
+      Consumer<WirePort> onInput,
+      WirePort.Touched touched) {
+    this.loop = loop;
+    this.sockets = sockets;
+    this.settings = settings;
+    this.onInput = onInput;
+    this.touched = touched;
+    this.ethernet = port(this::openEthernet);
+  }
+
+  private WirePort port(WirePort.Opener opener) {
+    WirePort[] self = new WirePort[1];
+    self[0] = new WirePort(loop, opener, bits -> onInput.accept(self[0]), touched);
+    return self[0];
+  }
+
+  private Wire openEthernet() throws OsException {
+    return Wire.ethernet(sockets, settings.interfaceName(), settings.etherType(), mtu());
+  }
+
+  private int mtu() {
+    try {
+      NetworkInterface found = NetworkInterface.getByName(settings.interfaceName());
+      return found == null ? USUAL_MTU : Math.min(found.getMTU(), MOST_BYTES);
+    } catch (SocketException e) {
+      return USUAL_MTU;
+    }
+  }
+
+  /** The wire of that kind, or null if it is not configured. */
+  private WirePort port(WireKind kind, byte[] local) {
+    boolean wanted = settings.wire() == WireKind.NONE || settings.wire() == kind;
+    if (!wanted || kind == WireKind.NONE) {
+      return null;
+    }
+    if (kind == WireKind.ETHERNET) {
+      return ethernet;
+    }
+    return udp.computeIfAbsent(
+        Arrays.toString(local),
+        key -> port(() -> Wire.udp(sockets, local, settings.udpPort(), mtu())));
+  }
+
+  /** See {@link LineWorld#datagramBytes}. */
+  int datagramBytes(WireKind kind, byte[] local) {
+    WirePort port = port(kind, local);
+    return port == null ? 0 : port.datagramBytes();
+  }
+
+  /** See {@link LineWorld#attach}. */
+  LineWorld.FlowRoute attach(WireKind kind, LightLine line, Flow flow) {
+    LineSpec spec = line.spec();
+    WirePort port = port(kind, spec.localAddress());
+    if (port == null) {
+      throw new Hostile("a wire that is not configured: " + kind.text());
+    }
+    if (kind == WireKind.UDP) {
+      return port.attach(line, flow, spec.peerAddress(), settings.udpPort());
+    }
+    byte[] mac = new byte[6];
+    for (int i = 0; i < mac.length; i++) {
+      mac[i] = (byte) (spec.peerMac() >>> (40 - 8 * i));
+    }
+    return port.attach(line, flow, mac, 0);
+  }
+
+  /** The first wire that both ends have and that has not failed lately. */
+  WireKind choose(LineSpec spec, int peerEthernetBytes, int peerUdpBytes, long now) {
+    for (WireKind kind : IN_ORDER) {
+      int theirs = kind == WireKind.ETHERNET ? peerEthernetBytes : peerUdpBytes;
+      Long until = failedUntil.get(new Way(kind, spec.peer()));
+      boolean failed = until != null && until - now > 0;
+      if (theirs > 0 && !failed && datagramBytes(kind, spec.localAddress()) > 0) {
+        return kind;
+      }
+    }
+    return WireKind.NONE;
+  }
+
+  boolean probed(WireKind kind, PeerId peer) {
+    return probed.contains(new Way(kind, peer));
+  }
+
+  void noteProbed(WireKind kind, PeerId peer) {
+    Way way = new Way(kind, peer);
+    probed.add(way);
+    failedUntil.remove(way);
+  }
+
+  void noteFailed(WireKind kind, PeerId peer, long now) {
+    Way way = new Way(kind, peer);
+    probed.remove(way);
+    failedUntil.put(way, now + FAILED_NS);
+  }
+
+  /** Sends what was taken from the flows. */
+  void flush() {
+    ethernet.flush();
+    for (WirePort port : udp.values()) {
+      port.flush();
+    }
+  }
+
+  @Override
+  public void close() {
+    ethernet.close();
+    udp.values().forEach(WirePort::close);
+  }
+}
