@@ -117,6 +117,8 @@ class PairTest(ClusterTest):
     """A test whose programs run on TCP and accelerated, from VM1 to the peer."""
 
     peer = VM2
+    #: Accelerated runs, until one has used the ring: a short one may be over before the ends have found each other.
+    attempts = 1
 
     def twice(self, run, *on_ring, versions=(4, 6)):
         """
@@ -125,18 +127,24 @@ class PairTest(ClusterTest):
         """
         for version in versions:
             with self.subTest("IPv%d" % version):
-                found = {}
-                for accelerated in (False, True):
-                    with Way(version, accelerated, self.peer) as way:
-                        try:
-                            found[accelerated] = (run(way), way.errors)
-                        except (ProgramError, AssertionError) as e:
-                            raise AssertionError("%s: %s" % ("accelerated" if accelerated else "on TCP", e)) from e
-                        moved = {comm: way.ring_bytes(comm) for comm in on_ring} if accelerated else {}
-                self.maxDiff = 4000
-                self.assertEqual(found[True], found[False])
+                plain, _ = self._once(run, version, False, ())
+                for _ in range(self.attempts):
+                    fast, moved = self._once(run, version, True, on_ring)
+                    self.maxDiff = 4000
+                    self.assertEqual(fast, plain)
+                    if all(moved.values()):
+                        break
                 for comm, count in moved.items():
                     self.assertGreater(count, 0, "%s moved no byte through a ring" % comm)
+
+    def _once(self, run, version, accelerated, on_ring):
+        """((result, error outputs), bytes through rings by program) of one run."""
+        with Way(version, accelerated, self.peer) as way:
+            try:
+                found = run(way), way.errors
+            except (ProgramError, AssertionError) as e:
+                raise AssertionError("%s: %s" % ("accelerated" if accelerated else "on TCP", e)) from e
+            return found, {comm: way.ring_bytes(comm) for comm in on_ring}
 
     @staticmethod
     def port():
