@@ -237,8 +237,8 @@ uint64_t conn_stall_ns(struct conn *c)
 	   that nobody reads waits for TCP, but the mark that says so may come and go as the peer likes. */
 	if ((LOAD(&c->end->flags) & (HUT_ENDF_HALF | HUT_ENDF_RDSHUT)) || conn_tx_unread(c))
 		return now_ns() + HALF_CLOSED_NS / 4;
-	/* With the overflow full as well there is nothing to look for until the reader rings. */
-	if (overflow_room(c) < ring_worth(&c->tx))
+	/* With the overflow full as well (see ring_out_ready()) there is nothing to look for until the reader rings. */
+	if (overflow_room(c) < c->tx.small_size / 2)
 		return NS_FOREVER;
 	due = c->stall_ns + STALL_NS;
 	return due < c->full_ns + SLOW_NS ? due : c->full_ns + SLOW_NS;
@@ -295,8 +295,12 @@ static short ring_out_ready(struct conn *c, int fd)
 	if (!lock_tx(e))
 		return 0;
 	n = e->tx_path == HUT_PATH_RING ? conn_tx_room(c, c->tx.small_size) : 1 << 30;
-	/* Like TCP, not for a few bytes, unless no more will come: the reader rings when half of the ring is free. */
-	enough = n >= (ssize_t)(c->tx.small_size / 2) || (n > 0 && reader_slow(c));
+	/*
+	 * Like TCP, not for a few bytes: a blocking write after this must not wait for a reader that does the same.  Few
+	 * in the ring are enough when no more will come, since behind them is the overflow area; few there are not.
+	 */
+	enough = n >= (ssize_t)(c->tx.small_size / 2) ||
+		 (n > 0 && e->tx_split == HUT_NO_SPLIT && reader_slow(c));
 	unlock_tx(e);
 	if (n < 0) {
 		conn_poison(c, fd);

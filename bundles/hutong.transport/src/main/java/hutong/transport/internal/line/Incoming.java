@@ -291,13 +291,14 @@ final class Incoming {
     }
   }
 
-  /** Says where the stream ends, once all before that is shown. */
+  /** Says where the stream ends, once all before that is shown, or nobody is there to see it. */
   private void tellEnd() {
     if (told || peer == null || !peer.ended() && !notes.ended) {
       return;
     }
     if (peer.ended() && peer.end() >= 0 && peer.started() == round && peer.done() != round) {
-      if (!announced || ring.tail() < peer.end()) {
+      boolean shown = announced && ring.tail() >= peer.end();
+      if (!shown && (marks & Abi.MARK_GONE) == 0) {
         return;
       }
     } else if (!peer.ended()) {
@@ -344,6 +345,7 @@ final class Incoming {
     if ((now & (Abi.MARK_GONE | Abi.MARK_LEFT)) != marks) {
       marks = now & (Abi.MARK_GONE | Abi.MARK_LEFT);
       line.changed();
+      tellEnd();
     }
     if ((now & Abi.MARK_FIN) != 0 && !ask) {
       ask = true;
