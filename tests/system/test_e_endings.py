@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How connections end between hosts, and what stops them for a while: on the light protocol nothing else than on TCP."""
+"""How connections end between hosts, and what stops them for a while: on the light protocol as on TCP."""
 
 import os
 import time
@@ -44,6 +44,9 @@ class EndingTest(InterTest, PairTest):
 
     def test_an_answer_and_then_a_reset(self):
         self.case("answer_then_reset")
+
+    def test_a_reset_right_behind_an_answer(self):
+        self.case("reset_behind_answer")
 
     def test_reset_with_bytes_under_way(self):
         self.case("reset_under_way")
@@ -117,12 +120,25 @@ class LongPauseTest(PauseTest):
     SECONDS = 20
 
 
+#: What the ordinary run takes of the pauses.
+PAUSES = {
+    "ethernet": ("test_link_down", "test_receivers_agent_stands_still"),
+    "udp": ("test_link_down_at_the_end", "test_senders_agent_stands_still", "test_both_agents_stand_still_at_the_end"),
+}
+
+
 def load_tests(loader, _standard, _pattern):
     """All of it on each wire."""
     suite = unittest.TestSuite()
     for wire in ("ethernet", "udp"):
-        for base in (EndingTest, PauseTest) + ((LongPauseTest,) if LONG else ()) + (LeftTest,):
-            suite.addTests(loader.loadTestsFromTestCase(configured(__name__, base, wire.capitalize(), light(wire))))
+        name = wire.capitalize()
+        suite.addTests(loader.loadTestsFromTestCase(configured(__name__, EndingTest, name, light(wire))))
+        pauses = [configured(__name__, PauseTest, name, light(wire))(test) for test in PAUSES[wire]]
+        if LONG:
+            pauses = [loader.loadTestsFromTestCase(configured(__name__, base, name, light(wire)))
+                      for base in (PauseTest, LongPauseTest)]
+        suite.addTests(pauses)
+        suite.addTests(loader.loadTestsFromTestCase(configured(__name__, LeftTest, name, light(wire))))
     return suite
 
 

@@ -148,6 +148,16 @@ def answer_then_reset_server(end):
     end.reset()
 
 
+def reset_behind_answer_client(end):
+    answer_then_reset_client(end)
+
+
+def reset_behind_answer_server(end):
+    end.readable(1000)
+    print(end.receive(10), end.send(5))
+    end.reset()
+
+
 def reset_under_way_client(end):
     print(end.send(BULK))
     end.reset()
