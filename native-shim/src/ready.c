@@ -184,7 +184,8 @@ void conn_check_socket(struct conn *c, int fd)
 	if (n < 0 && (err == EAGAIN || err == EINTR))
 		return;
 	if (n < 0) {
-		saw_error(c, err);
+		if (!remote_late_error(c, err))
+			saw_error(c, err);
 	} else if (n == 0) {
 		saw_fin(c, fd);
 	} else if (LOAD(&e->rx_end) != HUT_NO_SPLIT || conn_turn_is(&c->rx, round, HUT_TURN_ENDED)) {
@@ -402,6 +403,8 @@ short conn_ready(struct conn *c, int fd, short want)
 		short told = poll_now(&p, 1) > 0 ? p.revents : 0;
 
 		raw_end(c);
+		if (early)
+			told &= (short)~(POLLRDHUP | POLLHUP | POLLERR);
 		if (conn_is_remote(c)) {
 			told = remote_hide_end(c, fd, told);
 			told &= (short)(want | POLLERR | POLLHUP);
@@ -446,7 +449,7 @@ short conn_sock_events(struct conn *c, short want)
 /* The kernel tells of a hang-up whatever is asked: a socket whose end has been seen too early is not asked at all. */
 int conn_sock_fd(const struct conn *c, int fd, short events)
 {
-	return !events && UNLIKELY(LOAD(&c->end->flags) & HUT_ENDF_EARLY) ? -1 : fd;
+	return (!events || c->late_err) && UNLIKELY(LOAD(&c->end->flags) & HUT_ENDF_EARLY) ? -1 : fd;
 }
 
 void conn_arm_waits(struct conn *c, short want)

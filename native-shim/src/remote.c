@@ -49,10 +49,24 @@ void remote_tcp_ended(struct conn *c)
 	}
 }
 
+/*
+ * A reset overtakes data as a FIN does: it is told when the agents have brought what was sent before it.  False: nothing
+ * is on its way.
+ */
+bool remote_late_error(struct conn *c, int err)
+{
+	if (!remote_end_open(c))
+		return false;
+	c->late_err = err;
+	remote_tcp_ended(c);
+	return true;
+}
+
 static void no_longer_early(struct conn *c, bool cut)
 {
-	if (cut) {
-		c->err = ECONNRESET;
+	if (cut || c->late_err) {
+		c->err = c->late_err ? c->late_err : ECONNRESET;
+		c->late_err = 0;
 		conn_set_flags(c->end, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	}
 	/* Release: whoever sees the flag gone sees the error too. */
@@ -88,12 +102,18 @@ uint64_t remote_due_ns(const struct conn *c)
 /* The kernel's answer about the socket, without an end that may not be the stream's. */
 short remote_hide_end(struct conn *c, int fd, short got)
 {
-	int queued = 0;
+	int queued = 0, err = 0;
+	socklen_t len = sizeof(err);
 
-	if (!(got & (POLLRDHUP | POLLHUP)) || !remote_end_open(c))
+	if (!(got & (POLLRDHUP | POLLHUP | POLLERR)) || !remote_end_open(c))
 		return got;
 	remote_ask_end(c);
-	got &= (short)~(POLLRDHUP | POLLHUP);
+	if ((got & POLLERR) && raw_begin(c, fd)) {
+		if (REAL(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err)
+			c->late_err = err;
+		raw_end(c);
+	}
+	got &= (short)~(POLLRDHUP | POLLHUP | POLLERR);
 	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) || !raw_begin(c, fd))
 		return got;
 	bool none = REAL(ioctl)(fd, SIOCINQ, &queued) == 0 && queued == 0;

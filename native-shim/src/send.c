@@ -108,6 +108,10 @@ static bool failed(struct conn *c)
 		c->err = 0;
 		return true;
 	}
+	if (UNLIKELY(c->late_err)) { /* to a writer a reset is told at once, whatever is still to be read */
+		errno = c->late_err;
+		return true;
+	}
 	if (UNLIKELY(c->end->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET)) && conn_state(c) == HUT_END_CHANNEL) {
 		/* Shut by us; the kernel is told when it has the bytes that are still owed. */
 		errno = EPIPE;

@@ -175,6 +175,7 @@ struct conn {
 	uint64_t told;       /* a stopped round's bytes before this offset were there to be seen: a read must find them */
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
+	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
@@ -329,6 +330,7 @@ enum remote_next { REMOTE_OVER, REMOTE_MORE, REMOTE_WAIT };
 bool remote_end_open(const struct conn *c);
 void remote_ask_end(struct conn *c);
 void remote_tcp_ended(struct conn *c);
+bool remote_late_error(struct conn *c, int err);
 bool remote_early(struct conn *c);
 uint64_t remote_due_ns(const struct conn *c);
 short remote_hide_end(struct conn *c, int fd, short got);

@@ -419,6 +419,11 @@ final class Incoming {
     return ask && !told ? Math.min(deadline, askedAt + world.endPatienceNs()) : deadline;
   }
 
+  /** Whether there ever was a round. */
+  boolean begun() {
+    return round != 0;
+  }
+
   Phase phase() {
     return phase;
   }

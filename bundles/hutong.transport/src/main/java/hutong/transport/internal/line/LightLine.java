@@ -21,6 +21,8 @@ final class LightLine {
   /** How long a line whose program is gone waits for a sign of the peer's agent. */
   private static final long LINGER_NS = 60_000_000_000L;
 
+  private static final long UNHEARD_NS = 5_000_000_000L;
+
   private LineSpec spec;
   private final LineWorld world;
   private final Bell bell;
@@ -289,7 +291,12 @@ final class LightLine {
   /** When there is something to do without an event. */
   long deadline(long now) {
     long deadline = Math.min(in.deadline(now), out.deadline(now));
-    return Math.min(deadline, gone ? Math.min(retryAt, signAt + LINGER_NS) : retryAt);
+    return Math.min(deadline, gone ? Math.min(retryAt, signAt + lingerNs()) : retryAt);
+  }
+
+  /** A peer that was never heard has most likely withdrawn its end before it knew of ours. */
+  private long lingerNs() {
+    return heard || out.begun() || in.begun() ? LINGER_NS : UNHEARD_NS;
   }
 
   private boolean over() {
@@ -298,7 +305,7 @@ final class LightLine {
 
   /** Whether the line may be closed: the last message has been taken. */
   boolean finished(long now) {
-    return !changed && !answer && (over() || gone && now - signAt >= LINGER_NS);
+    return !changed && !answer && (over() || gone && now - signAt >= lingerNs());
   }
 
   void close() {
