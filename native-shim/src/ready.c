@@ -132,6 +132,10 @@ static void saw_fin(struct conn *c, int fd)
 	bool shut = peer_shut(c, fd);
 	uint32_t bits = HUT_ENDF_FIN;
 
+	if (conn_is_remote(c) && remote_is_cut(c)) {
+		saw_error(c, ECONNRESET);
+		return;
+	}
 	if (remote_end_open(c)) {
 		if (shut)
 			remote_ask_end(c);
@@ -433,6 +437,8 @@ short conn_sock_events(struct conn *c, short want)
 			ev |= (short)(want & POLLIN); /* drained by another thread just now, TCP is next */
 	} else {
 		ev |= (short)(want & (POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP));
+		if (conn_is_remote(c) && (LOAD(&c->rx.dir->cons_mark) & HUT_MARK_FIN) && remote_end_open(c))
+			ev &= (short)~POLLRDHUP; /* seen, and of no meaning yet */
 	}
 	/* The end of TCP's bytes is news for a writer on the ring; not if our own SHUT_RD makes it look so. */
 	if ((LOAD(&e->rx_path) != HUT_PATH_RING || e->rx_end != HUT_NO_SPLIT) && LOAD(&e->tx_path) == HUT_PATH_RING &&

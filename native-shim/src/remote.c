@@ -74,6 +74,13 @@ static void no_longer_early(struct conn *c, bool cut)
 	conn_changed(c);
 }
 
+/* Has the agent given up what is missing, and have we not said so yet? */
+bool remote_is_cut(const struct conn *c)
+{
+	return c->seg && UNLIKELY(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_CUT) &&
+	       !(LOAD(&c->end->flags) & (HUT_ENDF_ERR | HUT_ENDF_POISONED));
+}
+
 /* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */
 bool remote_early(struct conn *c)
 {
@@ -146,10 +153,15 @@ enum remote_next remote_after_tcp(struct conn *c)
 		if (tail > e->rx_head && tail <= at && ring_take(&c->rx, e, tail - e->rx_head))
 			conn_ring_peer(c);
 	}
-	if (!remote_end_open(c))
-		return REMOTE_OVER;
-	remote_tcp_ended(c);
-	return REMOTE_WAIT;
+	if (remote_end_open(c)) {
+		remote_tcp_ended(c);
+		return REMOTE_WAIT;
+	}
+	if (remote_is_cut(c)) {
+		c->err = ECONNRESET;
+		conn_set_flags(e, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
+	}
+	return REMOTE_OVER;
 }
 
 /* Without a lock: would remote_after_tcp() find bytes? */

@@ -332,6 +332,7 @@ void remote_ask_end(struct conn *c);
 void remote_tcp_ended(struct conn *c);
 bool remote_late_error(struct conn *c, int err);
 bool remote_early(struct conn *c);
+bool remote_is_cut(const struct conn *c);
 uint64_t remote_due_ns(const struct conn *c);
 short remote_hide_end(struct conn *c, int fd, short got);
 enum remote_next remote_after_tcp(struct conn *c); /* rx_lock held */

@@ -58,6 +58,7 @@ final class Incoming {
   private long askedAt;
   private long askedReceived;
   private boolean told;
+  private boolean cut;
   private LineMessage.Sending peer;
   private long doneBytes;
 
@@ -313,6 +314,7 @@ final class Incoming {
   /** The rest will not come. */
   void cut() {
     told = true;
+    cut = true;
     ring.writerIs(Abi.MARK_SHUT | Abi.MARK_END | Abi.MARK_CUT);
     line.ringProgram();
   }
@@ -456,7 +458,7 @@ final class Incoming {
         stoppedAt,
         marks,
         ask,
-        told,
+        told && !cut,
         announced ? ring.consumed() : 0);
   }
 

@@ -96,7 +96,7 @@ final class LightLine {
   }
 
   FlowSettings settings(int maxDatagram) {
-    return FlowSettings.reference(maxDatagram);
+    return FlowSettings.reference(maxDatagram).withWindow(world.window());
   }
 
   boolean finSent() {
@@ -230,6 +230,7 @@ final class LightLine {
   /** The path may be another one now. */
   void reconsider() {
     changed = true; // what this end wishes may be another thing now
+    look();
     out.arm();
   }
 
@@ -305,7 +306,7 @@ final class LightLine {
 
   /** Whether the line may be closed: the last message has been taken. */
   boolean finished(long now) {
-    return !changed && !answer && (over() || gone && now - signAt >= lingerNs());
+    return gone && now - signAt >= lingerNs() || over() && !changed && !answer;
   }
 
   void close() {
