@@ -36,5 +36,6 @@ void far_gone(struct far_half *h); /* its registration is over */
 int far_fd(void);                  /* readable: far_run() has something to do */
 uint64_t far_due_ns(void);         /* CLOCK_MONOTONIC: so has it then */
 void far_run(void);
+void far_print(void);               /* all lines, to stderr */
 
 #endif

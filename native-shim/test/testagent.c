@@ -10,7 +10,7 @@
  * Connections whose own address is an ADDRESS are declined, as the real agent does for a policy or a tunnel.
  * Every MEMBER (IPv4 or IPv6 address) is listed as co-resident; with -f as on another host: what the agents tell each
  * other and what they carry comes up to DELAY_US late, or eight times that now and then, and they leave the wire every
- * LEAVE_US by themselves.  Prints "ready" when it listens; ends on SIGTERM.
+ * LEAVE_US by themselves; SIGUSR1 has the lines printed.  Prints "ready" when it listens; ends on SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -368,6 +368,13 @@ static struct timespec *far_wait(struct timespec *ts)
 	return ts;
 }
 
+static volatile sig_atomic_t asked;
+
+static void on_usr1(int sig)
+{
+	asked = sig;
+}
+
 int main(int argc, char **argv)
 {
 	const char *far = NULL;
@@ -392,8 +399,10 @@ int main(int argc, char **argv)
 		default: return 2;
 		}
 	}
-	if (far)
+	if (far) {
 		far_init(far, ring_size, over_size);
+		signal(SIGUSR1, on_usr1);
+	}
 	make_members(argc - optind, argv + optind, bytes, ms, spin);
 	for (int i = 0; i < MAX_SHIMS; i++)
 		shims[i].fd = -1;
@@ -413,7 +422,12 @@ int main(int argc, char **argv)
 		for (int i = 0; i < MAX_SHIMS; i++)
 			p[i + 1] = (struct pollfd){ .fd = shims[i].fd, .events = POLLIN };
 		p[MAX_SHIMS + 1] = (struct pollfd){ .fd = far_on ? far_fd() : -1, .events = POLLIN };
-		if (ppoll(p, MAX_SHIMS + 2, far_wait(&ts), NULL) < 0)
+		bool any = ppoll(p, MAX_SHIMS + 2, far_wait(&ts), NULL) >= 0;
+
+		if (asked)
+			far_print();
+		asked = 0;
+		if (!any)
 			continue;
 		if (far_on)
 			far_run();
