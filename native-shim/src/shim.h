@@ -262,6 +262,7 @@ void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int be
 void conn_on_declined(struct conn *c, uint32_t reason);
 uint64_t conn_young_ns(const struct conn *c);       /* when the next look at rule 6 is due, NS_FOREVER if never */
 void conn_stop(struct conn *c, int fd, uint32_t reason);
+void conn_stop_here(struct conn *c, int fd, uint32_t reason); /* before a wait that is not ours */
 void conn_never(int fd, uint32_t reason);           /* before a call that the shim cannot follow (rule 8) */
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);

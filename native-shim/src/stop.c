@@ -448,6 +448,14 @@ void conn_stop(struct conn *c, int fd, uint32_t reason)
 		conn_wake_self(c);
 }
 
+/* The same before a wait of which we may see nothing: nobody would notice later that the agent lets the writer go. */
+void conn_stop_here(struct conn *c, int fd, uint32_t reason)
+{
+	conn_stop(c, fd, reason);
+	if (conn_is_remote(c))
+		conn_settle_debt(c, fd);
+}
+
 /* Takes both directions back to TCP until conn_resume(). */
 void conn_pause(struct conn *c, int fd, uint32_t reason)
 {
