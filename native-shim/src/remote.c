@@ -60,13 +60,24 @@ static void no_longer_early(struct conn *c, bool cut)
 	conn_changed(c);
 }
 
+/* TCP told of an end together with bytes, and the end was hidden: now that it is known it is an edge of its own. */
+static void hidden_end_is_known(struct conn *c)
+{
+	if (LIKELY(!c->fin_ns) || atomic_load(&c->fin_told) || remote_end_open(c))
+		return;
+	if (!atomic_exchange(&c->fin_told, true))
+		atomic_fetch_add(&c->edges, 1);
+}
+
 /* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */
 bool remote_early(struct conn *c)
 {
 	uint32_t mark;
 
-	if (LIKELY(!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)))
+	if (LIKELY(!(LOAD(&c->end->flags) & HUT_ENDF_EARLY))) {
+		hidden_end_is_known(c);
 		return false;
+	}
 	mark = LOAD_ACQ(&c->rx.dir->prod_mark);
 	if (mark & HUT_MARK_CUT)
 		no_longer_early(c, true);

@@ -176,6 +176,7 @@ struct conn {
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
+	_Atomic bool fin_told; /* ... and that one, which is known since, has been an edge */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
 	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */

@@ -251,9 +251,12 @@ static void registered(int shim, const struct hut_msg *m, int bell)
 		getsockname(fd, (struct sockaddr *)&ss, &len);
 		flat(&ss, r->local);
 		len = sizeof(ss);
-		getpeername(fd, (struct sockaddr *)&ss, &len);
+		bool up = !getpeername(fd, (struct sockaddr *)&ss, &len);
+
 		flat(&ss, r->remote);
-		if (!same_socket(fd, m->cookie))
+		if (!up)
+			decline(r, HUT_R_STATE); /* over already: it would match itself */
+		else if (!same_socket(fd, m->cookie))
 			decline(r, HUT_R_NOT_OWNER);
 		else if (unwelcome(r))
 			decline(r, HUT_R_TUNNEL);
