@@ -27,6 +27,12 @@ bool remote_end_open(const struct conn *c)
 	       !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_END);
 }
 
+/* Nobody has said yet whether a FIN is a close or a half-close: that comes with END, also where all goes by TCP. */
+bool remote_end_unknown(const struct conn *c)
+{
+	return conn_is_remote(c) && c->seg && !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_END);
+}
+
 /* The FIN has come: the agent is to find out where the stream ends. */
 void remote_ask_end(struct conn *c)
 {
@@ -60,22 +66,29 @@ static void no_longer_early(struct conn *c, bool cut)
 	conn_changed(c);
 }
 
-/* TCP told of an end together with bytes, and the end was hidden: now that it is known it is an edge of its own. */
-static void hidden_end_is_known(struct conn *c)
+/*
+ * TCP told of an end together with bytes, and the end was hidden: when it is one after all it is an edge of its own.  And
+ * when the agent has said which sort of end it is, close or half-close, the writer has to hear of that.
+ */
+static void hidden_end_is_known(struct conn *c, int fd)
 {
-	if (LIKELY(!c->fin_ns) || atomic_load(&c->fin_told) || remote_end_open(c))
+	unsigned int told = atomic_load(&c->fin_told), none = 0;
+
+	if (LIKELY(!c->fin_ns) || told == 2 || remote_end_open(c))
 		return;
-	if (!atomic_exchange(&c->fin_told, true))
+	if (!told && atomic_compare_exchange_strong(&c->fin_told, &none, 1))
 		atomic_fetch_add(&c->edges, 1);
+	if (!remote_end_unknown(c) && atomic_exchange(&c->fin_told, 2) != 2)
+		conn_end_named(c, fd);
 }
 
 /* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */
-bool remote_early(struct conn *c)
+bool remote_early(struct conn *c, int fd)
 {
 	uint32_t mark;
 
 	if (LIKELY(!(LOAD(&c->end->flags) & HUT_ENDF_EARLY))) {
-		hidden_end_is_known(c);
+		hidden_end_is_known(c, fd);
 		return false;
 	}
 	mark = LOAD_ACQ(&c->rx.dir->prod_mark);

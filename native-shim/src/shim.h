@@ -176,7 +176,7 @@ struct conn {
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
-	_Atomic bool fin_told; /* ... and that one, which is known since, has been an edge */
+	_Atomic unsigned int fin_told; /* ... 1: it is one, and was an edge; 2: which sort of end is known, too */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
 	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */
@@ -331,7 +331,9 @@ enum remote_next { REMOTE_OVER, REMOTE_MORE, REMOTE_WAIT };
 bool remote_end_open(const struct conn *c);
 void remote_ask_end(struct conn *c);
 void remote_tcp_ended(struct conn *c);
-bool remote_early(struct conn *c);
+bool remote_end_unknown(const struct conn *c);
+bool remote_early(struct conn *c, int fd);
+void conn_end_named(struct conn *c, int fd);
 uint64_t remote_due_ns(const struct conn *c);
 short remote_hide_end(struct conn *c, int fd, short got);
 enum remote_next remote_after_tcp(struct conn *c); /* rx_lock held */
