@@ -109,13 +109,36 @@ uint64_t remote_due_ns(const struct conn *c)
 	return LOAD(&c->end->flags) & HUT_ENDF_EARLY ? c->fin_ns + END_PATIENCE_NS : NS_FOREVER;
 }
 
+/*
+ * The program is going to hear of TCP's end, unless a round is open; then none may be armed any more, though another
+ * thread may just have looked whether it may be.
+ */
+static bool end_stays_open(struct conn *c)
+{
+	bool open;
+
+	if (LOAD(&c->end_told) || !lock_rx(c->end))
+		return remote_end_open(c);
+	open = remote_end_open(c);
+	if (!open)
+		STORE(&c->end_told, true);
+	unlock_rx(c->end);
+	return open;
+}
+
 /* The kernel's answer about the socket, without an end that may not be the stream's. */
 short remote_hide_end(struct conn *c, int fd, short got)
 {
 	int queued = 0;
 
-	if (!(got & (POLLRDHUP | POLLHUP)) || !remote_end_open(c))
+	if (!(got & (POLLRDHUP | POLLHUP)))
 		return got;
+	if (!end_stays_open(c)) {
+		/* The agent may have named it since the ring was looked at: a read must find it, too. */
+		if (LOAD(&c->end->rx_path) == HUT_PATH_RING && !(LOAD(&c->end->flags) & HUT_ENDF_FIN))
+			conn_check_socket(c, fd);
+		return got;
+	}
 	remote_ask_end(c);
 	got &= (short)~(POLLRDHUP | POLLHUP);
 	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) || !raw_begin(c, fd))

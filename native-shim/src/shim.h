@@ -176,6 +176,7 @@ struct conn {
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
+	bool end_told;       /* between hosts: TCP's end was shown to the program, no round may follow */
 	_Atomic unsigned int fin_told; /* ... 1: it is one, and was an edge; 2: which sort of end is known, too */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
