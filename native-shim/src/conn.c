@@ -388,6 +388,7 @@ static bool progress_channel(struct conn *c, int fd)
 	if (UNLIKELY(c->sets_due)) {
 		c->sets_due = false;
 		epset_switched(c, fd);
+		STORE_REL(&c->sets_told, true);
 	}
 	if (UNLIKELY(!at_ease(c)))
 		obey(c, fd);

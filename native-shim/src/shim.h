@@ -186,6 +186,7 @@ struct conn {
 	bool offered;        /* this session's agent knows of it; guarded by the control lock */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */
 	bool sets_due;       /* epoll sets are still to be told of the channel */
+	bool sets_told;      /* ... and have been: from now on the kernel tells the program nothing of the socket */
 	uint32_t spin_budget;
 	uint32_t spin_miss;
 	uint32_t ahead_pause; /* see let_run_ahead() */
