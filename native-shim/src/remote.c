@@ -51,7 +51,7 @@ void remote_tcp_ended(struct conn *c)
 	remote_ask_end(c);
 	if (!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)) {
 		conn_set_flags(c->end, HUT_ENDF_EARLY);
-		conn_changed(c);
+		conn_asks_else(c); /* no edge: there is nothing to be told */
 	}
 }
 

@@ -294,7 +294,8 @@ int conn_sock_fd(const struct conn *c, int fd, short events); /* the number to a
 ssize_t conn_tx_room(struct conn *c, size_t enough); /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
-void conn_changed(struct conn *c);                  /* an edge, and sleepers have to ask the kernel something else */
+void conn_asks_else(struct conn *c);                /* sleepers have to ask the kernel something else ... */
+void conn_changed(struct conn *c);                  /* ... and it is an edge */
 uint32_t conn_sleep(struct conn *c);                /* before the sleeper finds out what to ask ... */
 void conn_awake(struct conn *c, uint32_t view);
 bool conn_oversleeps(struct conn *c);               /* somebody sleeps since before the last change */
