@@ -130,7 +130,7 @@ bool conn_oversleeps(struct conn *c)
  * A path has changed.  A thread that sleeps asks the kernel what was right for the old one: it is rung, and whoever
  * wakes up first leaves the ring in place until all that slept have looked.
  */
-void conn_changed(struct conn *c)
+void conn_asks_else(struct conn *c)
 {
 	uint64_t s = atomic_load(&c->sleepers), older;
 
@@ -140,6 +140,11 @@ void conn_changed(struct conn *c)
 	if (older)
 		conn_wake_self(c);
 	atomic_store(&c->nudge, true);
+}
+
+void conn_changed(struct conn *c)
+{
+	conn_asks_else(c);
 	atomic_fetch_add(&c->edges, 1);
 }
 
@@ -388,6 +393,7 @@ static bool progress_channel(struct conn *c, int fd)
 	if (UNLIKELY(c->sets_due)) {
 		c->sets_due = false;
 		epset_switched(c, fd);
+		STORE_REL(&c->sets_told, true);
 	}
 	if (UNLIKELY(!at_ease(c)))
 		obey(c, fd);

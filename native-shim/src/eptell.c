@@ -241,7 +241,7 @@ static void stop_all(struct epset *s, uint32_t reason, bool restore)
 		ep_unlock();
 		for (int i = 0; i < n; i++) {
 			if (conn_state(c[i]) == HUT_END_CHANNEL)
-				conn_stop(c[i], fd[i], reason);
+				conn_stop_here(c[i], fd[i], reason);
 			else if (table_peek(fd[i]) == c[i])
 				conn_never(fd[i], reason);
 			else

@@ -32,7 +32,7 @@ static bool peer_died(struct conn *c)
 }
 
 /* After our own SHUT_RD the socket says "end of file" to every question but this one. */
-static bool peer_shut(struct conn *c, int fd)
+bool conn_peer_shut(struct conn *c, int fd)
 {
 	enum { TIME_WAIT = 6, CLOSED = 7, CLOSE_WAIT = 8, LAST_ACK = 9, CLOSING = 11 };
 	struct tcp_info ti;
@@ -58,15 +58,15 @@ static void check_from_tcp(struct conn *c, int fd)
 
 	if (LOAD(&c->end->tx_path) != HUT_PATH_RING || (flags & HUT_ENDF_PEERGONE) || !raw_begin(c, fd))
 		return;
-	if (remote_end_open(c)) { /* and so whether it is a close or a half-close */
-		bool fin = poll_now(&p, 1) > 0 && (p.revents & (POLLRDHUP | POLLHUP)) && peer_shut(c, fd);
+	if (remote_end_unknown(c)) { /* a close or a half-close */
+		bool fin = poll_now(&p, 1) > 0 && (p.revents & (POLLRDHUP | POLLHUP)) && conn_peer_shut(c, fd);
 
 		raw_end(c);
 		if (fin)
 			remote_ask_end(c);
 		return;
 	}
-	bool any = poll_now(&p, 1) > 0 && ((p.revents & (POLLERR | POLLHUP)) || peer_shut(c, fd));
+	bool any = poll_now(&p, 1) > 0 && ((p.revents & (POLLERR | POLLHUP)) || conn_peer_shut(c, fd));
 
 	raw_end(c);
 	if (!any)
@@ -129,21 +129,21 @@ static void saw_fin(struct conn *c, int fd)
 	/* Rule 16.  Acquire: the mark was set before the FIN was sent. */
 	bool half = LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_HALF_CLOSE;
 	bool gone = LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE;
-	bool shut = peer_shut(c, fd);
+	bool shut = conn_peer_shut(c, fd);
 	uint32_t bits = HUT_ENDF_FIN;
 
 	if (conn_is_remote(c) && remote_is_cut(c)) {
 		saw_error(c, ECONNRESET);
 		return;
 	}
-	if (remote_end_open(c)) {
+	if (remote_end_unknown(c)) {
 		if (shut)
 			remote_ask_end(c);
-		if (!(LOAD(&e->flags) & HUT_ENDF_RDSHUT)) {
+		if (!(LOAD(&e->flags) & HUT_ENDF_RDSHUT) && remote_end_open(c)) {
 			remote_tcp_ended(c);
 			return;
 		}
-		half = true; /* until we know; our own SHUT_RD is the end for our reads anyway */
+		half = true; /* until we know, see conn_end_named(); our own SHUT_RD is the end for our reads anyway */
 	}
 	if (!half && shut && peer_died(c))
 		bits |= HUT_ENDF_RESET | HUT_ENDF_ERR;
@@ -205,6 +205,20 @@ void conn_check_socket(struct conn *c, int fd)
 		if (wrong)
 			conn_poison(c, fd);
 	}
+}
+
+/* Between hosts: a FIN that we have seen was taken for a half-close until the agent says what it is. */
+void conn_end_named(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	uint32_t both = HUT_ENDF_FIN | HUT_ENDF_HALF;
+
+	if ((LOAD(&e->flags) & both) == both && !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_HALF_CLOSE)) {
+		conn_set_flags(e, HUT_ENDF_PEERGONE | (peer_died(c) ? HUT_ENDF_RESET | HUT_ENDF_ERR : 0));
+		__atomic_fetch_and(&e->flags, ~(uint32_t)HUT_ENDF_HALF, __ATOMIC_ACQ_REL);
+		atomic_fetch_add(&c->edges, 1);
+	}
+	conn_check_socket(c, fd);
 }
 
 /* ---- room ---- */
@@ -374,7 +388,7 @@ short conn_ready(struct conn *c, int fd, short want)
 	/* After the waits were armed: a round that began meanwhile. */
 	if (UNLIKELY(LOAD(&e->rx_path) == HUT_PATH_TCP && conn_rx_due(c)))
 		conn_progress_rx(c, fd);
-	early = conn_is_remote(c) && remote_early(c);
+	early = conn_is_remote(c) && remote_early(c, fd);
 	/* What the ring cannot tell: at once for who asks for it, else now and then. */
 	if (((LOAD(&e->rx_path) == HUT_PATH_RING && !early && !(LOAD(&e->flags) & HUT_ENDF_FIN)) ||
 	     UNLIKELY((LOAD(&e->flags) & (HUT_ENDF_RDSHUT | HUT_ENDF_PEERGONE)) == HUT_ENDF_RDSHUT)) &&

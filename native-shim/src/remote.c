@@ -27,6 +27,12 @@ bool remote_end_open(const struct conn *c)
 	       !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_END);
 }
 
+/* Nobody has said yet whether a FIN is a close or a half-close: that comes with END, also where all goes by TCP. */
+bool remote_end_unknown(const struct conn *c)
+{
+	return conn_is_remote(c) && c->seg && !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_END);
+}
+
 /* The FIN has come: the agent is to find out where the stream ends. */
 void remote_ask_end(struct conn *c)
 {
@@ -45,7 +51,7 @@ void remote_tcp_ended(struct conn *c)
 	remote_ask_end(c);
 	if (!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)) {
 		conn_set_flags(c->end, HUT_ENDF_EARLY);
-		conn_changed(c);
+		conn_asks_else(c); /* no edge: there is nothing to be told */
 	}
 }
 
@@ -81,13 +87,31 @@ bool remote_is_cut(const struct conn *c)
 	       !(LOAD(&c->end->flags) & (HUT_ENDF_ERR | HUT_ENDF_POISONED));
 }
 
+/*
+ * TCP told of an end together with bytes, and the end was hidden: when it is one after all it is an edge of its own.  And
+ * when the agent has said which sort of end it is, close or half-close, the writer has to hear of that.
+ */
+static void hidden_end_is_known(struct conn *c, int fd)
+{
+	unsigned int told = atomic_load(&c->fin_told), none = 0;
+
+	if (LIKELY(!c->fin_ns) || told == 2 || remote_end_open(c))
+		return;
+	if (!told && atomic_compare_exchange_strong(&c->fin_told, &none, 1))
+		atomic_fetch_add(&c->edges, 1);
+	if (!remote_end_unknown(c) && atomic_exchange(&c->fin_told, 2) != 2)
+		conn_end_named(c, fd);
+}
+
 /* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */
-bool remote_early(struct conn *c)
+bool remote_early(struct conn *c, int fd)
 {
 	uint32_t mark;
 
-	if (LIKELY(!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)))
+	if (LIKELY(!(LOAD(&c->end->flags) & HUT_ENDF_EARLY))) {
+		hidden_end_is_known(c, fd);
 		return false;
+	}
 	mark = LOAD_ACQ(&c->rx.dir->prod_mark);
 	if (mark & HUT_MARK_CUT)
 		no_longer_early(c, true);
@@ -106,15 +130,39 @@ uint64_t remote_due_ns(const struct conn *c)
 	return LOAD(&c->end->flags) & HUT_ENDF_EARLY ? c->fin_ns + END_PATIENCE_NS : NS_FOREVER;
 }
 
+/*
+ * The program is going to hear of TCP's end, unless a round is open; then none may be armed any more, though another
+ * thread may just have looked whether it may be.
+ */
+static bool end_stays_open(struct conn *c)
+{
+	bool open;
+
+	if (LOAD(&c->end_told) || !lock_rx(c->end))
+		return remote_end_open(c);
+	open = remote_end_open(c);
+	if (!open)
+		STORE(&c->end_told, true);
+	unlock_rx(c->end);
+	return open;
+}
+
 /* The kernel's answer about the socket, without an end that may not be the stream's. */
 short remote_hide_end(struct conn *c, int fd, short got)
 {
 	int queued = 0, err = 0;
 	socklen_t len = sizeof(err);
 
-	if (!(got & (POLLRDHUP | POLLHUP | POLLERR)) || !remote_end_open(c))
+	if (!(got & (POLLRDHUP | POLLHUP | POLLERR)))
 		return got;
-	remote_ask_end(c);
+	if (!end_stays_open(c)) {
+		/* The agent may have named it since the ring was looked at: a read must find it, too. */
+		if (LOAD(&c->end->rx_path) == HUT_PATH_RING && !(LOAD(&c->end->flags) & HUT_ENDF_FIN))
+			conn_check_socket(c, fd);
+		return got;
+	}
+	if (conn_peer_shut(c, fd))
+		remote_ask_end(c);
 	if ((got & POLLERR) && raw_begin(c, fd)) {
 		if (REAL(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err)
 			c->late_err = err;
@@ -153,7 +201,8 @@ enum remote_next remote_after_tcp(struct conn *c)
 		if (tail > e->rx_head && tail <= at && ring_take(&c->rx, e, tail - e->rx_head))
 			conn_ring_peer(c);
 	}
-	if (remote_end_open(c)) {
+	/* Our own SHUT_RD is no FIN: nothing is to be asked for, or waited for. */
+	if (remote_end_open(c) && !(e->flags & HUT_ENDF_RDSHUT)) {
 		remote_tcp_ended(c);
 		return REMOTE_WAIT;
 	}

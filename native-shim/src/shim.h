@@ -177,6 +177,8 @@ struct conn {
 	uint64_t arm_ns;     /* last failed attempt to arm */
 	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
+	bool end_told;       /* between hosts: TCP's end was shown to the program, no round may follow */
+	_Atomic unsigned int fin_told; /* ... 1: it is one, and was an edge; 2: which sort of end is known, too */
 	int fd;              /* a descriptor of it, most likely */
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
 	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */
@@ -185,6 +187,7 @@ struct conn {
 	bool offered;        /* this session's agent knows of it; guarded by the control lock */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */
 	bool sets_due;       /* epoll sets are still to be told of the channel */
+	bool sets_told;      /* ... and have been: from now on the kernel tells the program nothing of the socket */
 	uint32_t spin_budget;
 	uint32_t spin_miss;
 	uint32_t ahead_pause; /* see let_run_ahead() */
@@ -263,6 +266,7 @@ void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int be
 void conn_on_declined(struct conn *c, uint32_t reason);
 uint64_t conn_young_ns(const struct conn *c);       /* when the next look at rule 6 is due, NS_FOREVER if never */
 void conn_stop(struct conn *c, int fd, uint32_t reason);
+void conn_stop_here(struct conn *c, int fd, uint32_t reason); /* before a wait that is not ours */
 void conn_never(int fd, uint32_t reason);           /* before a call that the shim cannot follow (rule 8) */
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
@@ -291,7 +295,8 @@ int conn_sock_fd(const struct conn *c, int fd, short events); /* the number to a
 ssize_t conn_tx_room(struct conn *c, size_t enough); /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
-void conn_changed(struct conn *c);                  /* an edge, and sleepers have to ask the kernel something else */
+void conn_asks_else(struct conn *c);                /* sleepers have to ask the kernel something else ... */
+void conn_changed(struct conn *c);                  /* ... and it is an edge */
 uint32_t conn_sleep(struct conn *c);                /* before the sleeper finds out what to ask ... */
 void conn_awake(struct conn *c, uint32_t view);
 bool conn_oversleeps(struct conn *c);               /* somebody sleeps since before the last change */
@@ -331,8 +336,10 @@ bool remote_end_open(const struct conn *c);
 void remote_ask_end(struct conn *c);
 void remote_tcp_ended(struct conn *c);
 bool remote_late_error(struct conn *c, int err);
-bool remote_early(struct conn *c);
 bool remote_is_cut(const struct conn *c);
+bool remote_end_unknown(const struct conn *c);
+bool remote_early(struct conn *c, int fd);
+void conn_end_named(struct conn *c, int fd);
 uint64_t remote_due_ns(const struct conn *c);
 short remote_hide_end(struct conn *c, int fd, short got);
 enum remote_next remote_after_tcp(struct conn *c); /* rx_lock held */

@@ -293,10 +293,25 @@ static bool all_there(struct conn *c, int fd)
 	return e->rx_head <= e->tcp_in + e->ring_in + (uint64_t)queued; /* more: the writer is sending them again */
 }
 
-static void stop_rx(struct conn *c, int fd)
+/*
+ * Where we stop, if we have taken all before `at`.  Between hosts an agent accepts the stop before the writer knows of it,
+ * and the writer sends what it owes when it makes a call again: what has come already is not given back, unless the
+ * descriptor goes, or may go, where the ring cannot be read.
+ */
+static uint64_t stop_at(const struct conn *c, uint64_t at, uint32_t reason)
+{
+	uint64_t tail;
+
+	if (!conn_is_remote(c) || LOAD(&c->end->rx_path) == HUT_PATH_TCP || reason == HUT_R_SHARED ||
+	    (LOAD(&c->rx.dir->cons_mark) & HUT_MARK_LEFT) || !tail_from(c, at, &tail))
+		return at;
+	return tail;
+}
+
+static void stop_rx(struct conn *c, int fd, uint32_t reason)
 {
 	struct hut_end *e = c->end;
-	uint64_t at, turn, tail;
+	uint64_t at, end, turn, tail;
 
 	if (!lock_rx(e))
 		return;
@@ -304,8 +319,14 @@ static void stop_rx(struct conn *c, int fd)
 		/* Before the reader has come to S this says: nothing was taken. */
 		at = e->rx_path == HUT_PATH_TCP ? e->tcp_in + e->ring_in : e->rx_head;
 		turn = conn_turn(&c->rx);
-		if (HUT_TURN_STATE(turn) == HUT_STATE(e->rx_round, HUT_TURN_OPEN) &&
-		    conn_move(&c->rx, turn, HUT_TURN(e->rx_round, HUT_TURN_STOPPED, at))) {
+		end = stop_at(c, at, reason);
+		if (HUT_TURN_STATE(turn) != HUT_STATE(e->rx_round, HUT_TURN_OPEN) ||
+		    !conn_move(&c->rx, turn, HUT_TURN(e->rx_round, HUT_TURN_STOPPED, end))) {
+			/* the writer has gone back itself */
+		} else if (end > at) {
+			conn_set_flags(e, HUT_ENDF_STOPPED);
+			STORE(&e->rx_end, end); /* drained as after an end of the writer's */
+		} else {
 			conn_set_flags(e, HUT_ENDF_STOPPED);
 			__atomic_fetch_and(&e->flags, ~(uint32_t)HUT_ENDF_ARMED, __ATOMIC_ACQ_REL);
 			/* Acquire, in tail_from(): what the writer puts from now on it takes back itself. */
@@ -340,6 +361,8 @@ static size_t unclaimed(const struct conn *c, uint64_t at, uint64_t *turn)
 	uint64_t tail;
 
 	*turn = conn_turn(&c->rx);
+	if (conn_is_remote(c) && LOAD(&e->rx_path) == HUT_PATH_RING && LOAD(&e->rx_end) != HUT_NO_SPLIT)
+		return LOAD(&e->rx_end) > LOAD(&e->rx_head) ? LOAD(&e->rx_end) - LOAD(&e->rx_head) : 0; /* see stop_at() */
 	if (LOAD(&e->rx_path) != HUT_PATH_TCP || !(LOAD(&e->flags) & HUT_ENDF_STOPPED) ||
 	    HUT_TURN_STATE(*turn) != HUT_STATE(LOAD(&e->rx_round), HUT_TURN_STOPPED) ||
 	    LOAD_ACQ(&d->prod_round) != LOAD(&e->rx_round) || at < LOAD(&d->start) || !tail_from(c, at, &tail))
@@ -429,7 +452,7 @@ bool conn_end_of_tcp(struct conn *c)
 static void stop(struct conn *c, int fd, uint32_t reason)
 {
 	hut_log("fd %d: STOP, reason %u", fd, reason);
-	stop_rx(c, fd);
+	stop_rx(c, fd, reason);
 	stop_tx(c, fd, false);
 	STORE(&c->end->reason, reason);
 	conn_changed(c);
@@ -446,6 +469,14 @@ void conn_stop(struct conn *c, int fd, uint32_t reason)
 	stop(c, fd, reason);
 	if (!conn_is_owner(c))
 		conn_wake_self(c);
+}
+
+/* The same before a wait of which we may see nothing: nobody would notice later that the agent lets the writer go. */
+void conn_stop_here(struct conn *c, int fd, uint32_t reason)
+{
+	conn_stop(c, fd, reason);
+	if (conn_is_remote(c))
+		conn_settle_debt(c, fd);
 }
 
 /* Takes both directions back to TCP until conn_resume(). */
@@ -471,6 +502,8 @@ void conn_leave(struct conn *c, int fd, uint32_t reason)
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
 	d = c->rx.dir;
+	if (conn_is_remote(c)) /* before any stop, see stop_at() */
+		__atomic_fetch_or(&d->cons_mark, HUT_MARK_LEFT, __ATOMIC_SEQ_CST);
 	if (!conn_progress(c, fd))
 		return; /* plain TCP, with nothing left anywhere */
 	conn_mark_never(c, reason);

@@ -64,8 +64,12 @@ bool conn_may_arm(const struct conn *c)
 {
 	const struct hut_end *e = c->end;
 
-	/* Between hosts only where the far agent wants it: until a round is armed TCP alone says where the stream ends. */
-	if (conn_is_remote(c) && !(LOAD(&c->rx.dir->prod_mark) & HUT_MARK_WISH))
+	/*
+	 * Between hosts only where the far agent wants it, and where no epoll set can tell of TCP's end past us: until a
+	 * round is armed TCP alone says where the stream ends.
+	 */
+	if (conn_is_remote(c) && (!(LOAD(&c->rx.dir->prod_mark) & HUT_MARK_WISH) || LOAD(&c->end_told) ||
+				  !LOAD_ACQ(&c->sets_told)))
 		return false;
 	return LOAD(&e->rx_path) == HUT_PATH_TCP &&
 	       !(LOAD(&e->flags) & (HUT_ENDF_ARMED | HUT_ENDF_FIN | HUT_ENDF_RDSHUT | HUT_ENDF_NEVER | HUT_ENDF_PAUSED |

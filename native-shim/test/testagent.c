@@ -3,11 +3,14 @@
  * testagent.c - an agent for the shim's own tests: one network namespace, both ends of every connection in it.
  *
  * It speaks the control protocol of hutong_abi.h and matches ends by address pair, and does nothing else that the real
- * agent does.
+ * agent does; unless it plays the agents of two hosts, see far.c.
  *
- * usage: testagent [-r RING] [-o OVERFLOW] [-b AFTER_BYTES] [-m AFTER_MS] [-s SPIN_US] [-d ADDRESS]... MEMBER...
+ * usage: testagent [-r RING] [-o OVERFLOW] [-b AFTER_BYTES] [-m AFTER_MS] [-s SPIN_US] [-d ADDRESS]...
+ *                  [-f DELAY_US,SEED[,LEAVE_US]] MEMBER...
  * Connections whose own address is an ADDRESS are declined, as the real agent does for a policy or a tunnel.
- * Every MEMBER (IPv4 or IPv6 address) is listed as co-resident.  Prints "ready" when it listens; ends on SIGTERM.
+ * Every MEMBER (IPv4 or IPv6 address) is listed as co-resident; with -f as on another host: what the agents tell each
+ * other and what they carry comes up to DELAY_US late, or eight times that now and then, and they leave the wire every
+ * LEAVE_US by themselves; SIGUSR1 has the lines printed.  Prints "ready" when it listens; ends on SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,8 +26,10 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "far.h"
 #include "hutong_abi.h"
 
 #define MAX_SHIMS 256
@@ -41,6 +46,8 @@ struct reg {
 	uint32_t ref, slot;
 	int bell;
 	bool matched;
+	uint64_t cookie;
+	struct far_half *far;
 	uint8_t local[18], remote[18];
 };
 
@@ -117,6 +124,8 @@ static void notify(struct reg *r)
 
 static void drop(struct reg *r)
 {
+	if (r->far)
+		far_gone(r->far);
 	close(r->bell);
 	memset(r, 0, sizeof(*r));
 	r->shim = -1;
@@ -155,6 +164,37 @@ static bool same_socket(int fd, uint64_t cookie)
 	return !getsockopt(fd, SOL_SOCKET, SO_COOKIE, &found, &len) && found == cookie;
 }
 
+/* fds: segment, and the bell of who is at its other end */
+static void give(struct reg *both[2], uint32_t i, const int fds[2])
+{
+	struct hut_msg m = { .type = HUT_MSG_CHANNEL, .version = HUT_ABI_VERSION, .ref = both[i]->ref,
+			     .side = far_on ? 0 : i, .ring_size = ring_size, .over_size = over_size, .chan = next_chan + i,
+			     .peer_chan = next_chan + 1 - i, .flags = far_on ? HUT_MSGF_REMOTE : 0 };
+
+	send_msg(shims[both[i]->shim].fd, &m, fds, 2);
+	notify(both[i]);
+}
+
+static void match_far(struct reg *both[2])
+{
+	struct far_program program[2];
+	struct far_channel channel[2];
+
+	for (int i = 0; i < 2; i++) {
+		struct reg *r = both[i];
+
+		program[i] = (struct far_program){ r->bell, &shims[r->shim].pool->end[r->slot], r->cookie, r->local,
+						   r->remote };
+	}
+	far_connect(program, channel);
+	for (uint32_t i = 0; i < 2; i++) {
+		both[i]->far = channel[i].half;
+		give(both, i, (int[2]){ channel[i].segment, channel[i].bell });
+		close(channel[i].segment);
+	}
+	next_chan += 2;
+}
+
 static void match(struct reg *a)
 {
 	struct reg *b = NULL;
@@ -165,6 +205,12 @@ static void match(struct reg *a)
 	if (!b)
 		return;
 	a->matched = b->matched = true;
+	struct reg *both[2] = { a, b };
+
+	if (far_on) {
+		match_far(both);
+		return;
+	}
 	size_t len = HUT_PAGE + 2ull * ring_size + 2ull * over_size;
 	int seg = sealed("hutong-segment", len);
 	struct hut_segment *s = mmap(NULL, HUT_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, seg, 0);
@@ -175,17 +221,8 @@ static void match(struct reg *a)
 	s->over_size = over_size;
 	s->dir[0].split = s->dir[1].split = HUT_NO_SPLIT;
 	munmap(s, HUT_PAGE);
-	struct reg *both[2] = { a, b };
-
-	for (uint32_t i = 0; i < 2; i++) {
-		struct hut_msg m = { .type = HUT_MSG_CHANNEL, .version = HUT_ABI_VERSION, .ref = both[i]->ref,
-				     .side = i, .ring_size = ring_size, .over_size = over_size, .chan = next_chan + i,
-				     .peer_chan = next_chan + 1 - i };
-		int fds[2] = { seg, both[1 - i]->bell };
-
-		send_msg(shims[both[i]->shim].fd, &m, fds, 2);
-		notify(both[i]);
-	}
+	for (uint32_t i = 0; i < 2; i++)
+		give(both, i, (int[2]){ seg, both[1 - i]->bell });
 	next_chan += 2;
 	close(seg);
 }
@@ -210,12 +247,16 @@ static void registered(int shim, const struct hut_msg *m, int bell)
 		r->ref = m->ref;
 		r->slot = m->slot;
 		r->bell = bell;
+		r->cookie = m->cookie;
 		getsockname(fd, (struct sockaddr *)&ss, &len);
 		flat(&ss, r->local);
 		len = sizeof(ss);
-		getpeername(fd, (struct sockaddr *)&ss, &len);
+		bool up = !getpeername(fd, (struct sockaddr *)&ss, &len);
+
 		flat(&ss, r->remote);
-		if (!same_socket(fd, m->cookie))
+		if (!up)
+			decline(r, HUT_R_STATE); /* over already: it would match itself */
+		else if (!same_socket(fd, m->cookie))
 			decline(r, HUT_R_NOT_OWNER);
 		else if (unwelcome(r))
 			decline(r, HUT_R_TUNNEL);
@@ -277,12 +318,13 @@ static void make_members(int n, char **addrs, uint32_t bytes, uint32_t ms, uint3
 	t->after_bytes = bytes;
 	t->after_ms = ms;
 	t->spin_us = spin;
+	t->remote = far_on;
 	for (int i = 0; i < n; i++) {
 		struct hut_member *e = &t->member[t->count++];
 
 		if (!parse(addrs[i], e->addr))
 			die(addrs[i]);
-		e->flags = HUT_MEMBER_CORESIDENT;
+		e->flags = far_on ? 0 : HUT_MEMBER_CORESIDENT;
 	}
 	qsort(t->member, t->count, sizeof(t->member[0]), by_addr);
 }
@@ -290,11 +332,11 @@ static void make_members(int n, char **addrs, uint32_t bytes, uint32_t ms, uint3
 static void gone(int i)
 {
 	close(shims[i].fd);
-	if (shims[i].pool)
-		munmap(shims[i].pool, sizeof(struct hut_pool));
 	for (int k = 0; k < MAX_REGS; k++)
 		if (regs[k].shim == i)
 			drop(&regs[k]);
+	if (shims[i].pool)
+		munmap(shims[i].pool, sizeof(struct hut_pool));
 	shims[i] = (struct shim){ .fd = -1 };
 }
 
@@ -315,14 +357,36 @@ static void accept_shim(int listener)
 	close(fd);
 }
 
+/* What a wait may last, for ppoll(). */
+static struct timespec *far_wait(struct timespec *ts)
+{
+	uint64_t due = far_on ? far_due_ns() : UINT64_MAX, now;
+
+	if (due == UINT64_MAX)
+		return NULL;
+	clock_gettime(CLOCK_MONOTONIC, ts);
+	now = (uint64_t)ts->tv_sec * 1000000000ull + (uint64_t)ts->tv_nsec;
+	due = due > now ? due - now : 0;
+	*ts = (struct timespec){ (time_t)(due / 1000000000ull), (long)(due % 1000000000ull) };
+	return ts;
+}
+
+static volatile sig_atomic_t asked;
+
+static void on_usr1(int sig)
+{
+	asked = sig;
+}
+
 int main(int argc, char **argv)
 {
+	const char *far = NULL;
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	uint32_t bytes = 4096, ms = 5, spin = 20;
 	int opt, listener;
 
-	while ((opt = getopt(argc, argv, "r:o:b:m:s:d:")) != -1) {
-		uint32_t v = opt == 'd' ? 0 : (uint32_t)strtoul(optarg ? optarg : "0", NULL, 0);
+	while ((opt = getopt(argc, argv, "r:o:b:m:s:d:f:")) != -1) {
+		uint32_t v = opt == 'd' || opt == 'f' ? 0 : (uint32_t)strtoul(optarg ? optarg : "0", NULL, 0);
 
 		switch (opt) {
 		case 'r': ring_size = v; break;
@@ -330,12 +394,17 @@ int main(int argc, char **argv)
 		case 'b': bytes = v; break;
 		case 'm': ms = v; break;
 		case 's': spin = v; break;
+		case 'f': far = optarg; break;
 		case 'd':
 			if (n_declined == 8 || !parse(optarg, declined[n_declined++]))
 				return 2;
 			break;
 		default: return 2;
 		}
+	}
+	if (far) {
+		far_init(far, ring_size, over_size);
+		signal(SIGUSR1, on_usr1);
 	}
 	make_members(argc - optind, argv + optind, bytes, ms, spin);
 	for (int i = 0; i < MAX_SHIMS; i++)
@@ -350,12 +419,21 @@ int main(int argc, char **argv)
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
-		struct pollfd p[MAX_SHIMS + 1] = { { .fd = listener, .events = POLLIN } };
+		struct pollfd p[MAX_SHIMS + 2] = { { .fd = listener, .events = POLLIN } };
+		struct timespec ts;
 
 		for (int i = 0; i < MAX_SHIMS; i++)
 			p[i + 1] = (struct pollfd){ .fd = shims[i].fd, .events = POLLIN };
-		if (poll(p, MAX_SHIMS + 1, -1) < 0)
+		p[MAX_SHIMS + 1] = (struct pollfd){ .fd = far_on ? far_fd() : -1, .events = POLLIN };
+		bool any = ppoll(p, MAX_SHIMS + 2, far_wait(&ts), NULL) >= 0;
+
+		if (asked)
+			far_print();
+		asked = 0;
+		if (!any)
 			continue;
+		if (far_on)
+			far_run();
 		if (p[0].revents)
 			accept_shim(listener);
 		for (int i = 0; i < MAX_SHIMS; i++)

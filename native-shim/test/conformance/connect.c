@@ -378,7 +378,7 @@ static const struct test_case cases[] = {
 	CASE(nonblocking, "11", RAW),
 	CASE(refused, "11", RAW_COLD),
 	CASE(retry, "6", RAW),
-	CASE(disconnect, "8,16", RAW),
+	CASE_F(disconnect, "8,16", RAW, NOT_FAR),
 	CASE(unconnected, "11,12", RAW),
 	CASE_F(inherited, "11,14", RAW, SLOW),
 	CASE(late_accept, "16,20", RAW_COLD),

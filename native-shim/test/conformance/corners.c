@@ -330,7 +330,7 @@ static const struct test_case cases[] = {
 	CASE(select_table, "15", WARM),
 	CASE(rare_arguments, "5", WARM),
 	CASE(accept_length, "11", RAW_COLD),
-	CASE(fclose_pipe, "8,16", WARM),
+	CASE_F(fclose_pipe, "8,16", WARM, NOT_FAR),
 	CASE(raw_close_pipe, "8,16", WARM),
 	CASE_F(raw_close_next, "8,16", WARM, LISTENER | NOT_SWAPPED),
 };

@@ -45,6 +45,7 @@ enum case_flags {
 	LISTENER = 2,     /* a() finds the listener in conf_listener */
 	NOT_SWAPPED = 4,  /* a() accepts also over IPv6 */
 	SLOW = 8,         /* left out of the run under AddressSanitizer */
+	NOT_FAR = 16,     /* left out between hosts: a difference that docs/known-limits.md gives a reason for */
 };
 
 struct test_case {

@@ -266,7 +266,7 @@ static void a_epsig0(int fd)
 #define b_epsig0 b_ppsig0
 
 static const struct test_case cases[] = {
-	CASE(jclose, "14", WARM),  CASE(jclosep, "14", WARM), CASE(jpipe, "14", WARM),    CASE(jpipeclose, "14", WARM),
+	CASE(jclose, "14", WARM),  CASE(jclosep, "14", WARM), CASE_F(jpipe, "14", WARM, NOT_FAR),    CASE(jpipeclose, "14", WARM),
 	CASE(jcold, "14", COLD),   CASE(execfail, "8", WARM), CASE(ppsig, "11,14", WARM), CASE(ppsig0, "11,14", WARM),
 	CASE(epsig0, "14", WARM),  CASE(oddflags, "8", WARM), CASE(lowat, "8", RAW_COLD),
 	CASE(longep, "12", WARM),  CASE(selback, "11", WARM), CASE(fromlen, "8", WARM),

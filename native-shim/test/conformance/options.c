@@ -415,7 +415,7 @@ static const struct test_case cases[] = {
 	CASE(peek_off, "8,7", WARM),
 	CASE(setfl, "8", WARM),
 	CASE(async, "8,7", WARM),
-	CASE(outq, "5", WARM),
+	CASE_F(outq, "5", WARM, NOT_FAR),
 	CASE(cork, "5", WARM),
 	CASE(ulp, "8,7", WARM),
 	CASE(zerocopy, "8", WARM),

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * far.h - the test agent between hosts: each end of a connection has a segment of its own, and what two agents and the
+ * light protocol do between them is done here, in one process.
+ */
+#ifndef HUTONG_TEST_FAR_H
+#define HUTONG_TEST_FAR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "hutong_abi.h"
+
+struct far_half;
+
+/* What is known of a program's end. */
+struct far_program {
+	int bell;            /* duplicated */
+	struct hut_end *end; /* of its pool, until far_gone() */
+	uint64_t cookie;
+	const uint8_t *local, *remote; /* 16 bytes of address, 2 of port */
+};
+
+/* What it gets. */
+struct far_channel {
+	struct far_half *half;
+	int segment; /* the caller's to close */
+	int bell;    /* of our end, ours */
+};
+
+extern bool far_on;
+
+void far_init(const char *option, uint32_t ring, uint32_t over); /* DELAY_US,SEED[,LEAVE_US] */
+void far_connect(const struct far_program program[2], struct far_channel channel[2]);
+void far_gone(struct far_half *h); /* its registration is over */
+int far_fd(void);                  /* readable: far_run() has something to do */
+uint64_t far_due_ns(void);         /* CLOCK_MONOTONIC: so has it then */
+void far_run(void);
+void far_print(void);               /* all lines, to stderr */
+
+#endif
