@@ -132,6 +132,10 @@ static void saw_fin(struct conn *c, int fd)
 	bool shut = peer_shut(c, fd);
 	uint32_t bits = HUT_ENDF_FIN;
 
+	if (shut && remote_is_cut(c)) {
+		saw_error(c, ECONNRESET);
+		return;
+	}
 	if (remote_end_unknown(c)) {
 		if (shut)
 			remote_ask_end(c);

@@ -260,6 +260,10 @@ static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t
 			errno = EAGAIN;
 			return -1;
 		}
+		if (next == REMOTE_LOST) {
+			n = -1;
+			errno = ECONNRESET;
+		}
 	}
 	int err = n < 0 ? errno : 0;
 

@@ -33,6 +33,12 @@ bool remote_end_unknown(const struct conn *c)
 	return conn_is_remote(c) && c->seg && !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_END);
 }
 
+/* Bytes are missing before TCP's end, which must not look like the stream's. */
+bool remote_is_cut(const struct conn *c)
+{
+	return conn_is_remote(c) && c->seg && (LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_CUT);
+}
+
 /* The FIN has come: the agent is to find out where the stream ends. */
 void remote_ask_end(struct conn *c)
 {
@@ -173,10 +179,11 @@ enum remote_next remote_after_tcp(struct conn *c)
 		if (tail > e->rx_head && tail <= at && ring_take(&c->rx, e, tail - e->rx_head))
 			conn_ring_peer(c);
 	}
-	if (!remote_end_open(c))
-		return REMOTE_OVER;
-	remote_tcp_ended(c);
-	return REMOTE_WAIT;
+	if (remote_end_open(c)) {
+		remote_tcp_ended(c);
+		return REMOTE_WAIT;
+	}
+	return remote_is_cut(c) && !(LOAD(&e->flags) & HUT_ENDF_ERR) ? REMOTE_LOST : REMOTE_OVER;
 }
 
 /* Without a lock: would remote_after_tcp() find bytes? */

@@ -329,12 +329,13 @@ static inline uint32_t conn_state(const struct conn *c)
 
 /* ---- remote.c: the peer is on another host ------------------------------------------------------- */
 
-enum remote_next { REMOTE_OVER, REMOTE_MORE, REMOTE_WAIT };
+enum remote_next { REMOTE_OVER, REMOTE_MORE, REMOTE_WAIT, REMOTE_LOST };
 
 bool remote_end_open(const struct conn *c);
 void remote_ask_end(struct conn *c);
 void remote_tcp_ended(struct conn *c);
 bool remote_end_unknown(const struct conn *c);
+bool remote_is_cut(const struct conn *c);
 bool remote_early(struct conn *c, int fd);
 void conn_end_named(struct conn *c, int fd);
 uint64_t remote_due_ns(const struct conn *c);
