@@ -35,7 +35,7 @@
 #define MS 1000000ull
 #define RETRY_NS (2 * MS)
 #define LONGEST_RETRY_NS (500 * MS)
-#define LINGER_NS (10000 * MS)      /* a half whose program is gone waits for a sign of the other */
+#define LINGER_NS (60000 * MS)      /* a half whose program is gone waits for a sign of the other */
 #define END_PATIENCE_NS (5000 * MS)
 #define DATAGRAM 1400u              /* what comes, comes in multiples of it */
 #define PIECE (48 * DATAGRAM)       /* most bytes at a time */

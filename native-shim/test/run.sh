@@ -131,6 +131,15 @@ start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 0
 streams 10.99.0.1 10000000 $((seed + 2))
 random_calls 20 16 $((seed + 4)) --counters
 random_defect $((seed + 5))
+# The two ends on different hosts, see far.c.
+label=far
+start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 20 -f 50,$((seed + 7)),60000
+random_calls 10 6 $((seed + 7)) --chaos 0
+start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 20 -f 300,$((seed + 8)),20000
+random_calls 10 8 $((seed + 8))
+conformance --far --quick --family ipv4 --label far
+label=no-spin
+start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 0
 ends 10.99.0.1 $seed
 # The same under AddressSanitizer and UBSan.
 preload=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$build/libhutong_asan.so label=asan

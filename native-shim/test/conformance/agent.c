@@ -246,7 +246,7 @@ static void b_paused_closes(int none)
 }
 
 static const struct test_case cases[] = {
-	CASE_F(agent_killed, "3,7", WARM, OWN_AGENT | SLOW),
+	CASE_F(agent_killed, "3,7", WARM, OWN_AGENT | SLOW | NOT_FAR),
 	CASE_F(killed_then_stop, "3,7", WARM, OWN_AGENT | NOT_FAR),
 	CASE_F(killed_young, "3,5", RAW_COLD, OWN_AGENT),
 	CASE_F(agent_comes, "3,6", RAW, OWN_AGENT),

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ends.c - cases about shutdown, close, reset, linger and kill. */
+#include <sys/syscall.h>
+
 #include "harness.h"
 
 static void a_half(int fd)
@@ -399,7 +401,47 @@ static void b__exit_in_flight(int fd)
 	_exit(0);
 }
 
+/*
+ * Bytes and the end come together, and a program that waits for edges takes a short read for all that there is: the end
+ * must be told with the bytes, or be an edge of its own.
+ */
+static void a_edge_then_end(int fd)
+{
+	int ep = epoll_create1(0), got = 0;
+	bool ended = false;
+	struct epoll_event e;
+	char b[100];
+
+	for (int i = 0; i < 60; i++) /* until a channel stands, and a round is armed that nobody begins */
+		poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, 2);
+	ep_add(ep, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, 1);
+	go(TO_B);
+	while (!ended && epoll_wait(ep, &e, 1, 2000) == 1) {
+		ssize_t n;
+
+		ms(30);
+		do { /* to the end if that was told, else until a read comes short */
+			n = recv(fd, b, sizeof(b), MSG_DONTWAIT);
+			got += n > 0 ? (int)n : 0;
+			ended = n == 0;
+		} while (n == sizeof(b) || (n > 0 && (e.events & EPOLLRDHUP)));
+	}
+	note(" got=%d end=%d", got, ended);
+	close(ep);
+}
+
+static void b_edge_then_end(int fd)
+{
+	ms(30);
+	poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, 0); /* offered, and nothing more */
+	await(TO_B);
+	ms(5);
+	syscall(SYS_sendto, fd, "data", 4, MSG_MORE, NULL, 0); /* goes with the FIN */
+	raise(SIGKILL);
+}
+
 static const struct test_case cases[] = {
+	CASE(edge_then_end, "5,12,16,17", COLD),
 	CASE(half, "16", WARM),
 	CASE(write_after_close, "16", WARM),
 	CASE(sigpipe, "16", WARM),

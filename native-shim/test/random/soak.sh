@@ -15,7 +15,7 @@ ip link add hut0 type veth peer name hut1 && ip link set hut1 up && ip link set 
 ip address add 10.99.0.1/24 dev hut0
 ip -6 address add fd99::1/64 dev hut0 nodad
 work=$(mktemp -d)
-"$build/testagent" -r "${RING:-65536}" -o "${OVERFLOW:-262144}" -b 1000 -m 1 -s "${SPIN:-20}" 10.99.0.1 fd99::1 \
+"$build/testagent" -r "${RING:-65536}" -o "${OVERFLOW:-262144}" -b 1000 -m 1 -s "${SPIN:-20}" ${FAR:+-f "$FAR"} 10.99.0.1 fd99::1 \
   > "$work/agent" 2> /dev/null &
 agent=$!
 trap 'kill "$agent" 2>/dev/null; rm -rf "$work"' EXIT
