@@ -65,6 +65,7 @@ final class Outgoing {
   private final PathChoice choice;
   private final PathChoice.Stream stream;
   private boolean pays;
+  private boolean leaves;
 
   Outgoing(LightLine line, LineWorld world, OutRing ring) {
     this.line = line;
@@ -331,6 +332,15 @@ final class Outgoing {
     line.changed();
   }
 
+  /**
+   * What is not delivered when the program is stopped, it sends at its next call: we go only when
+   * there is nothing, or so much that the next call is under way.
+   */
+  private boolean atRestOrBusy() {
+    long held = ring.tail() - ring.head();
+    return held == 0 || held >= ring.capacity() / 2;
+  }
+
   /** Wants the program back on TCP. */
   void leaveWire() {
     if (isStarted() && phase != Phase.STOPPED && !ended && leave != round) {
@@ -342,6 +352,7 @@ final class Outgoing {
   private void over() {
     done = round;
     pays = false;
+    leaves = false;
     doneBytes += flow == null ? 0 : Math.max(0, ring.head() - start);
     closeFlow();
     phase = Phase.TCP;
@@ -416,6 +427,10 @@ final class Outgoing {
       }
     }
     if (choice != null && choice.onTime(stream, flow.acknowledged(), now)) {
+      leaves = true;
+    }
+    if (leaves && atRestOrBusy()) {
+      leaves = false;
       leaveWire();
     }
     if (notes.probed) {
