@@ -454,7 +454,7 @@ static const struct test_case cases[] = {
 	CASE(kept_back, "12", WARM),
 	CASE(kept_edge, "5,12", WARM),
 	CASE(kept_edge_young, "5,12", COLD),
-	CASE(held_by_child, "12,18", WARM),
+	CASE_F(held_by_child, "12,18", WARM, NOT_FAR),
 	CASE(child_holds_none, "12,18", WARM),
 	CASE(child_keeps_none, "16,18", WARM),
 	CASE(heard_poll, "11", WARM),
