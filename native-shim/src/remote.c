@@ -195,8 +195,8 @@ bool remote_rest(const struct conn *c)
 
 	return c->seg && round && LOAD_ACQ(&c->rx.dir->prod_round) == round &&
 	       LOAD_ACQ(&c->rx.dir->prod_done) != round &&
-	       ((LOAD(&e->flags) & HUT_ENDF_ARMED) ||
-		(at >= LOAD(&c->rx.dir->start) && LOAD_ACQ(&c->rx.dir->tail) > at));
+	       ((LOAD(&e->flags) & HUT_ENDF_ARMED) || at >= LOAD(&c->rx.dir->start)) &&
+	       LOAD_ACQ(&c->rx.dir->tail) > at; /* a round may have been announced just now, with nothing in it */
 }
 
 /* Whether bulk goes by TCP is the agent's measure for the choice of the path: it hears of every step of so many bytes. */
