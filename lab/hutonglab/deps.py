@@ -22,7 +22,7 @@ MPI = (("mpirun.openmpi", "openmpi-bin"), ("mpicc.openmpi", "libopenmpi-dev"),
        ("javac", "default-jdk-headless"), ("dpkg-source", "dpkg-dev"), ("xz", "xz-utils"))
 BENCH = (("iperf3", "iperf3"), ("NPopenmpi", "netpipe-openmpi"))
 TEST = (("xenstore-ls", "xenstore-utils"), ("curl", "curl"), ("nc", "netcat-openbsd"), ("spin", "spin"),
-        ("tshark", "tshark"))
+        ("tshark", "tshark"), ("tcpdump", "tcpdump"))
 # Programs and libraries that the system tests run unchanged.
 PROGRAMS = (("sockperf", "sockperf"), ("socat", "socat"), ("rsync", "rsync"), ("/usr/sbin/inetd", "openbsd-inetd"),
             ("redis-benchmark", "redis-tools"), ("openssl", "openssl"), ("mpiexec.hydra", "mpich"),

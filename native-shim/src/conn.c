@@ -397,6 +397,8 @@ static bool progress_channel(struct conn *c, int fd)
 	}
 	if (UNLIKELY(!at_ease(c)))
 		obey(c, fd);
+	if (conn_is_remote(c) && remote_is_cut(c))
+		conn_poison(c, fd); /* bytes are lost: neither side shall take it for an end, or wait for more */
 	progress_tx(c, fd);
 	conn_progress_rx(c, fd);
 	if (UNLIKELY(over(c)))

@@ -57,7 +57,8 @@ void life_last_close(struct conn *c, int fd)
 	if (conn_state(c) == HUT_END_CHANNEL && LOAD(&e->holders) == 1 &&
 	    !(LOAD(&e->flags) & (HUT_ENDF_ERR | HUT_ENDF_HANDED))) {
 		conn_before_fin(c, fd, true);
-		if (conn_state(c) == HUT_END_CHANNEL && unread(c)) {
+		/* Between hosts a reset would overtake what we have written: the peer finds out by our mark after that. */
+		if (conn_state(c) == HUT_END_CHANNEL && !conn_is_remote(c) && unread(c)) {
 			struct linger hard = { 1, 0 };
 
 			REAL(setsockopt)(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));

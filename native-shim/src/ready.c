@@ -32,7 +32,7 @@ static bool peer_died(struct conn *c)
 }
 
 /* After our own SHUT_RD the socket says "end of file" to every question but this one. */
-static bool peer_shut(struct conn *c, int fd)
+bool conn_peer_shut(struct conn *c, int fd)
 {
 	enum { TIME_WAIT = 6, CLOSED = 7, CLOSE_WAIT = 8, LAST_ACK = 9, CLOSING = 11 };
 	struct tcp_info ti;
@@ -59,14 +59,14 @@ static void check_from_tcp(struct conn *c, int fd)
 	if (LOAD(&c->end->tx_path) != HUT_PATH_RING || (flags & HUT_ENDF_PEERGONE) || !raw_begin(c, fd))
 		return;
 	if (remote_end_unknown(c)) { /* a close or a half-close */
-		bool fin = poll_now(&p, 1) > 0 && (p.revents & (POLLRDHUP | POLLHUP)) && peer_shut(c, fd);
+		bool fin = poll_now(&p, 1) > 0 && (p.revents & (POLLRDHUP | POLLHUP)) && conn_peer_shut(c, fd);
 
 		raw_end(c);
 		if (fin)
 			remote_ask_end(c);
 		return;
 	}
-	bool any = poll_now(&p, 1) > 0 && ((p.revents & (POLLERR | POLLHUP)) || peer_shut(c, fd));
+	bool any = poll_now(&p, 1) > 0 && ((p.revents & (POLLERR | POLLHUP)) || conn_peer_shut(c, fd));
 
 	raw_end(c);
 	if (!any)
@@ -129,10 +129,10 @@ static void saw_fin(struct conn *c, int fd)
 	/* Rule 16.  Acquire: the mark was set before the FIN was sent. */
 	bool half = LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_HALF_CLOSE;
 	bool gone = LOAD_ACQ(&c->tx.dir->cons_mark) & HUT_MARK_GONE;
-	bool shut = peer_shut(c, fd);
+	bool shut = conn_peer_shut(c, fd);
 	uint32_t bits = HUT_ENDF_FIN;
 
-	if (shut && remote_is_cut(c)) {
+	if (conn_is_remote(c) && remote_is_cut(c)) {
 		saw_error(c, ECONNRESET);
 		return;
 	}
@@ -188,7 +188,8 @@ void conn_check_socket(struct conn *c, int fd)
 	if (n < 0 && (err == EAGAIN || err == EINTR))
 		return;
 	if (n < 0) {
-		saw_error(c, err);
+		if (!remote_late_error(c, err))
+			saw_error(c, err);
 	} else if (n == 0) {
 		saw_fin(c, fd);
 	} else if (LOAD(&e->rx_end) != HUT_NO_SPLIT || conn_turn_is(&c->rx, round, HUT_TURN_ENDED)) {
@@ -255,8 +256,8 @@ uint64_t conn_stall_ns(struct conn *c)
 	   that nobody reads waits for TCP, but the mark that says so may come and go as the peer likes. */
 	if ((LOAD(&c->end->flags) & (HUT_ENDF_HALF | HUT_ENDF_RDSHUT)) || conn_tx_unread(c))
 		return now_ns() + HALF_CLOSED_NS / 4;
-	/* With the overflow full as well there is nothing to look for until the reader rings. */
-	if (overflow_room(c) < ring_worth(&c->tx))
+	/* With the overflow full as well (see ring_out_ready()) there is nothing to look for until the reader rings. */
+	if (overflow_room(c) < c->tx.small_size / 2)
 		return NS_FOREVER;
 	due = c->stall_ns + STALL_NS;
 	return due < c->full_ns + SLOW_NS ? due : c->full_ns + SLOW_NS;
@@ -313,8 +314,12 @@ static short ring_out_ready(struct conn *c, int fd)
 	if (!lock_tx(e))
 		return 0;
 	n = e->tx_path == HUT_PATH_RING ? conn_tx_room(c, c->tx.small_size) : 1 << 30;
-	/* Like TCP, not for a few bytes, unless no more will come: the reader rings when half of the ring is free. */
-	enough = n >= (ssize_t)(c->tx.small_size / 2) || (n > 0 && reader_slow(c));
+	/*
+	 * Like TCP, not for a few bytes: a blocking write after this must not wait for a reader that does the same.  Few
+	 * in the ring are enough when no more will come, since behind them is the overflow area; few there are not.
+	 */
+	enough = n >= (ssize_t)(c->tx.small_size / 2) ||
+		 (n > 0 && e->tx_split == HUT_NO_SPLIT && reader_slow(c));
 	unlock_tx(e);
 	if (n < 0) {
 		conn_poison(c, fd);
@@ -416,6 +421,8 @@ short conn_ready(struct conn *c, int fd, short want)
 		short told = poll_now(&p, 1) > 0 ? p.revents : 0;
 
 		raw_end(c);
+		if (early)
+			told &= (short)~(POLLRDHUP | POLLHUP | POLLERR);
 		if (conn_is_remote(c)) {
 			told = remote_hide_end(c, fd, told);
 			told &= (short)(want | POLLERR | POLLHUP);
@@ -444,6 +451,8 @@ short conn_sock_events(struct conn *c, short want)
 			ev |= (short)(want & POLLIN); /* drained by another thread just now, TCP is next */
 	} else {
 		ev |= (short)(want & (POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP));
+		if (conn_is_remote(c) && (LOAD(&c->rx.dir->cons_mark) & HUT_MARK_FIN) && remote_end_open(c))
+			ev &= (short)~POLLRDHUP; /* seen, and of no meaning yet */
 	}
 	/* The end of TCP's bytes is news for a writer on the ring; not if our own SHUT_RD makes it look so. */
 	if ((LOAD(&e->rx_path) != HUT_PATH_RING || e->rx_end != HUT_NO_SPLIT) && LOAD(&e->tx_path) == HUT_PATH_RING &&
@@ -460,7 +469,7 @@ short conn_sock_events(struct conn *c, short want)
 /* The kernel tells of a hang-up whatever is asked: a socket whose end has been seen too early is not asked at all. */
 int conn_sock_fd(const struct conn *c, int fd, short events)
 {
-	return !events && UNLIKELY(LOAD(&c->end->flags) & HUT_ENDF_EARLY) ? -1 : fd;
+	return (!events || c->late_err) && UNLIKELY(LOAD(&c->end->flags) & HUT_ENDF_EARLY) ? -1 : fd;
 }
 
 void conn_arm_waits(struct conn *c, short want)

@@ -249,24 +249,22 @@ static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t
 	n = tcp_recv(c, fd, k, want, want, flags);
 	if (n > 0 || n == IO_AGAIN || (n < 0 && (errno == EAGAIN || errno == EINTR || errno == EFAULT)))
 		return n;
-	if (n == 0 && c->err)
-		return ended(c);
-	if (n == 0 && conn_is_remote(c)) {
+	int err = n < 0 ? errno : 0;
+
+	if (conn_is_remote(c)) {
 		enum remote_next next = remote_after_tcp(c);
 
+		if (err && next != REMOTE_OVER)
+			c->late_err = err;
 		if (next == REMOTE_MORE)
 			return IO_AGAIN;
 		if (next == REMOTE_WAIT) {
 			errno = EAGAIN;
 			return -1;
 		}
-		if (next == REMOTE_LOST) {
-			n = -1;
-			errno = ECONNRESET;
-		}
 	}
-	int err = n < 0 ? errno : 0;
-
+	if (n == 0 && c->err)
+		return ended(c);
 	if (!conn_end_of_tcp(c)) {
 		if (err) /* told now; our writer shall not go on in a ring that nobody reads */
 			__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);

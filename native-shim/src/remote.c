@@ -33,12 +33,6 @@ bool remote_end_unknown(const struct conn *c)
 	return conn_is_remote(c) && c->seg && !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_END);
 }
 
-/* Bytes are missing before TCP's end, which must not look like the stream's. */
-bool remote_is_cut(const struct conn *c)
-{
-	return conn_is_remote(c) && c->seg && (LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_CUT);
-}
-
 /* The FIN has come: the agent is to find out where the stream ends. */
 void remote_ask_end(struct conn *c)
 {
@@ -61,15 +55,36 @@ void remote_tcp_ended(struct conn *c)
 	}
 }
 
+/*
+ * A reset overtakes data as a FIN does: it is told when the agents have brought what was sent before it.  False: nothing
+ * is on its way.
+ */
+bool remote_late_error(struct conn *c, int err)
+{
+	if (!remote_end_open(c))
+		return false;
+	c->late_err = err;
+	remote_tcp_ended(c);
+	return true;
+}
+
 static void no_longer_early(struct conn *c, bool cut)
 {
-	if (cut) {
-		c->err = ECONNRESET;
+	if (cut || c->late_err) {
+		c->err = c->late_err ? c->late_err : ECONNRESET;
+		c->late_err = 0;
 		conn_set_flags(c->end, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	}
 	/* Release: whoever sees the flag gone sees the error too. */
 	__atomic_fetch_and(&c->end->flags, ~(uint32_t)HUT_ENDF_EARLY, __ATOMIC_ACQ_REL);
 	conn_changed(c);
+}
+
+/* Has the agent given up what is missing, and have we not said so yet? */
+bool remote_is_cut(const struct conn *c)
+{
+	return c->seg && UNLIKELY(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_CUT) &&
+	       !(LOAD(&c->end->flags) & (HUT_ENDF_ERR | HUT_ENDF_POISONED));
 }
 
 /*
@@ -135,9 +150,10 @@ static bool end_stays_open(struct conn *c)
 /* The kernel's answer about the socket, without an end that may not be the stream's. */
 short remote_hide_end(struct conn *c, int fd, short got)
 {
-	int queued = 0;
+	int queued = 0, err = 0;
+	socklen_t len = sizeof(err);
 
-	if (!(got & (POLLRDHUP | POLLHUP)))
+	if (!(got & (POLLRDHUP | POLLHUP | POLLERR)))
 		return got;
 	if (!end_stays_open(c)) {
 		/* The agent may have named it since the ring was looked at: a read must find it, too. */
@@ -145,8 +161,14 @@ short remote_hide_end(struct conn *c, int fd, short got)
 			conn_check_socket(c, fd);
 		return got;
 	}
-	remote_ask_end(c);
-	got &= (short)~(POLLRDHUP | POLLHUP);
+	if (conn_peer_shut(c, fd))
+		remote_ask_end(c);
+	if ((got & POLLERR) && raw_begin(c, fd)) {
+		if (REAL(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err)
+			c->late_err = err;
+		raw_end(c);
+	}
+	got &= (short)~(POLLRDHUP | POLLHUP | POLLERR);
 	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) || !raw_begin(c, fd))
 		return got;
 	bool none = REAL(ioctl)(fd, SIOCINQ, &queued) == 0 && queued == 0;
@@ -179,11 +201,16 @@ enum remote_next remote_after_tcp(struct conn *c)
 		if (tail > e->rx_head && tail <= at && ring_take(&c->rx, e, tail - e->rx_head))
 			conn_ring_peer(c);
 	}
-	if (remote_end_open(c)) {
+	/* Our own SHUT_RD is no FIN: nothing is to be asked for, or waited for. */
+	if (remote_end_open(c) && !(e->flags & HUT_ENDF_RDSHUT)) {
 		remote_tcp_ended(c);
 		return REMOTE_WAIT;
 	}
-	return remote_is_cut(c) && !(LOAD(&e->flags) & HUT_ENDF_ERR) ? REMOTE_LOST : REMOTE_OVER;
+	if (remote_is_cut(c)) {
+		c->err = ECONNRESET;
+		conn_set_flags(e, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
+	}
+	return REMOTE_OVER;
 }
 
 /* Without a lock: would remote_after_tcp() find bytes? */

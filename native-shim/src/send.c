@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "real.h"
+#include "conn.h"
 #include "io.h"
 
 #define FIRST_CHUNK 8192u
@@ -106,6 +107,12 @@ static bool failed(struct conn *c)
 	if (c->err && (c->end->flags & HUT_ENDF_ERR)) {
 		errno = c->err;
 		c->err = 0;
+		return true;
+	}
+	if (UNLIKELY(c->late_err)) { /* to a writer a reset is told at once, whatever is still to be read */
+		errno = c->late_err;
+		c->late_err = 0;
+		conn_set_flags(c->end, HUT_ENDF_PEERGONE); /* from now on the kernel answers */
 		return true;
 	}
 	if (UNLIKELY(c->end->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET)) && conn_state(c) == HUT_END_CHANNEL) {

@@ -175,6 +175,7 @@ struct conn {
 	uint64_t told;       /* a stopped round's bytes before this offset were there to be seen: a read must find them */
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
+	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
 	bool end_told;       /* between hosts: TCP's end was shown to the program, no round may follow */
 	_Atomic unsigned int fin_told; /* ... 1: it is one, and was an edge; 2: which sort of end is known, too */
@@ -329,13 +330,14 @@ static inline uint32_t conn_state(const struct conn *c)
 
 /* ---- remote.c: the peer is on another host ------------------------------------------------------- */
 
-enum remote_next { REMOTE_OVER, REMOTE_MORE, REMOTE_WAIT, REMOTE_LOST };
+enum remote_next { REMOTE_OVER, REMOTE_MORE, REMOTE_WAIT };
 
 bool remote_end_open(const struct conn *c);
 void remote_ask_end(struct conn *c);
 void remote_tcp_ended(struct conn *c);
-bool remote_end_unknown(const struct conn *c);
+bool remote_late_error(struct conn *c, int err);
 bool remote_is_cut(const struct conn *c);
+bool remote_end_unknown(const struct conn *c);
 bool remote_early(struct conn *c, int fd);
 void conn_end_named(struct conn *c, int fd);
 uint64_t remote_due_ns(const struct conn *c);

@@ -39,11 +39,14 @@ def digest(path):
 
 
 class Way:
-    """One run: plain or accelerated, by IPv4 or by IPv6, with a folder of its own. Keeps what programs said."""
+    """
+    One run: plain or accelerated, by IPv4 or by IPv6, from VM1 to the peer, with a folder of its own. Keeps what
+    programs said.
+    """
 
-    def __init__(self, version, accelerated):
-        self.version, self.accelerated = version, accelerated
-        self.address = VM2.ipv4 if version == 4 else VM2.ipv6
+    def __init__(self, version, accelerated, peer=VM2):
+        self.version, self.accelerated, self.peer = version, accelerated, peer
+        self.address = peer.ipv4 if version == 4 else peer.ipv6
         #: The address as it stands in a URL.
         self.host = self.address if version == 4 else "[%s]" % self.address
         self.preload = deps.shim_for_programs() if accelerated else None
@@ -111,27 +114,39 @@ class Way:
 
 
 class PairTest(ClusterTest):
-    """A test whose programs run on TCP and accelerated."""
+    """A test whose programs run on TCP and accelerated, from VM1 to the peer."""
+
+    peer = VM2
+    #: Accelerated runs, until one has used the ring: a short one may be over before the ends have found each other.
+    attempts = 1
+    #: Versions of IP that are tried, of those that a test asks for.
+    versions = (4, 6)
 
     def twice(self, run, *on_ring, versions=(4, 6)):
         """
         Runs run(way) on TCP and accelerated, for both versions of IP. What it returns and what the programs wrote to
         standard error must be equal. Programs named in on_ring must have moved bytes through a ring.
         """
-        for version in versions:
+        for version in (v for v in versions if v in self.versions):
             with self.subTest("IPv%d" % version):
-                found = {}
-                for accelerated in (False, True):
-                    with Way(version, accelerated) as way:
-                        try:
-                            found[accelerated] = (run(way), way.errors)
-                        except (ProgramError, AssertionError) as e:
-                            raise AssertionError("%s: %s" % ("accelerated" if accelerated else "on TCP", e)) from e
-                        moved = {comm: way.ring_bytes(comm) for comm in on_ring} if accelerated else {}
-                self.maxDiff = 4000
-                self.assertEqual(found[True], found[False])
+                plain, _ = self._once(run, version, False, ())
+                for _ in range(self.attempts):
+                    fast, moved = self._once(run, version, True, on_ring)
+                    self.maxDiff = 4000
+                    self.assertEqual(fast, plain)
+                    if all(moved.values()):
+                        break
                 for comm, count in moved.items():
                     self.assertGreater(count, 0, "%s moved no byte through a ring" % comm)
+
+    def _once(self, run, version, accelerated, on_ring):
+        """((result, error outputs), bytes through rings by program) of one run."""
+        with Way(version, accelerated, self.peer) as way:
+            try:
+                found = run(way), way.errors
+            except (ProgramError, AssertionError) as e:
+                raise AssertionError("%s: %s" % ("accelerated" if accelerated else "on TCP", e)) from e
+            return found, {comm: way.ring_bytes(comm) for comm in on_ring}
 
     @staticmethod
     def port():

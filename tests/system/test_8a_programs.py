@@ -8,7 +8,7 @@ import signal
 import unittest
 
 from pairs import PROGRAMS, PairTest, digest, make_data
-from support import REPO, VM1, VM2
+from support import REPO, VM1
 
 PYTHON = "/usr/bin/python3"
 
@@ -17,7 +17,7 @@ class Iperf3Test(PairTest):
     def case(self, *options):
         def run(way):
             number = self.port()
-            server = way.start(VM2, "iperf3", "-s", "-1", "-p", number, listens=number)
+            server = way.start(way.peer, "iperf3", "-s", "-1", "-p", number, listens=number)
             client = way.start(VM1, "iperf3", "-c", way.address, "-p", number, "-t", 1, "--json", *options)
             report = json.loads(way.finish(client))
             way.finish(server)
@@ -55,7 +55,7 @@ class SockperfTest(PairTest):
     def case(self, kind, *options):
         def run(way):
             number = self.port()
-            server = way.start(VM2, "sockperf", "server", "--tcp", "-i", way.address, "-p", number, listens=number)
+            server = way.start(way.peer, "sockperf", "server", "--tcp", "-i", way.address, "-p", number, listens=number)
             client = way.start(VM1, "sockperf", kind, "--tcp", "-i", way.address, "-p", number, "-t", 1, *options)
             said = way.finish(client)
             status, _ = way.stop(server, signal.SIGINT)
@@ -82,7 +82,8 @@ class NetcatTest(PairTest):
         def run(way):
             number = self.port()
             make_data(way.file("data"), self.SIZE)
-            server = way.shell(VM2, "exec nc -%d -l %d > %s" % (way.version, number, way.file("got")), listens=number)
+            server = way.shell(way.peer, "exec nc -%d -l %d > %s" % (way.version, number, way.file("got")),
+                               listens=number)
             way.finish(way.shell(VM1, "exec nc -N %s %d < %s" % (way.address, number, way.file("data"))))
             way.finish(server)
             self.assertEqual(digest(way.file("got")), digest(way.file("data")))
@@ -92,7 +93,7 @@ class NetcatTest(PairTest):
         def run(way):
             number = self.port()
             make_data(way.file("data"), self.SIZE)
-            server = way.shell(VM2, "exec nc -%d -N -l %d < %s" % (way.version, number, way.file("data")),
+            server = way.shell(way.peer, "exec nc -%d -N -l %d < %s" % (way.version, number, way.file("data")),
                                listens=number)
             way.finish(way.shell(VM1, "exec nc -d %s %d > %s" % (way.address, number, way.file("got"))))
             way.finish(server)
@@ -103,7 +104,7 @@ class NetcatTest(PairTest):
         def run(way):
             number = self.port()
             make_data(way.file("question"), self.SIZE)
-            server = way.start(VM2, "socat", "TCP%d-LISTEN:%d,reuseaddr" % (way.version, number), "EXEC:sha256sum",
+            server = way.start(way.peer, "socat", "TCP%d-LISTEN:%d,reuseaddr" % (way.version, number), "EXEC:sha256sum",
                                listens=number)
             answer = way.finish(way.shell(VM1, "exec nc -N %s %d < %s" % (way.address, number, way.file("question"))))
             way.finish(server)
@@ -119,7 +120,7 @@ class SocatTest(PairTest):
             for name, size in (("a", 24 << 20), ("b", 12345678)):
                 make_data(way.file(name), size)
             line = "exec socat -t 30 - %s < $F/%s > $F/got-%s"
-            server = way.shell(VM2, line % ("TCP%d-LISTEN:%d,reuseaddr" % (way.version, number), "a", "b"),
+            server = way.shell(way.peer, line % ("TCP%d-LISTEN:%d,reuseaddr" % (way.version, number), "a", "b"),
                                listens=number, F=way.folder)
             way.finish(way.shell(VM1, line % ("TCP:%s:%d" % (way.host, number), "b", "a"), F=way.folder))
             way.finish(server)
@@ -131,7 +132,7 @@ class SocatTest(PairTest):
         def run(way):
             number = self.port()
             make_data(way.file("data"), 16 << 20)
-            server = way.start(VM2, "socat", "TCP%d-LISTEN:%d,fork,reuseaddr" % (way.version, number),
+            server = way.start(way.peer, "socat", "TCP%d-LISTEN:%d,fork,reuseaddr" % (way.version, number),
                                "EXEC:sha256sum", listens=number)
             answers = [way.finish(way.shell(VM1, "exec socat -t 30 - TCP:%s:%d < %s"
                                             % (way.host, number, way.file("data")))) for _ in range(3)]
@@ -147,7 +148,7 @@ class InetdTest(PairTest):
     def inetd(self, way, number, *service):
         with open(way.file("inetd.conf"), "w", encoding="ascii") as f:
             f.write("%d stream tcp%s %s\n" % (number, "6" if way.version == 6 else "", " ".join(map(str, service))))
-        return way.start(VM2, "/usr/sbin/inetd", "-i", "-E", way.file("inetd.conf"), listens=number)
+        return way.start(way.peer, "/usr/sbin/inetd", "-i", "-E", way.file("inetd.conf"), listens=number)
 
     def client(self, way, number):
         return way.shell(VM1, "exec nc -N %s %d < %s > %s"
@@ -201,7 +202,7 @@ class InetdTest(PairTest):
 class HttpTest(PairTest):
     def server(self, way, number, *options):
         bind = "0.0.0.0" if way.version == 4 else "::"
-        return way.start(VM2, PYTHON, "-m", "http.server", number, "-b", bind, "-d", way.file("www"), *options,
+        return way.start(way.peer, PYTHON, "-m", "http.server", number, "-b", bind, "-d", way.file("www"), *options,
                          listens=number)
 
     def curl(self, way, *arguments):
@@ -241,7 +242,7 @@ class HttpTest(PairTest):
             make_data(way.file("www/data"), 16 << 20)
             with open(way.file("www/data"), "rb") as f:
                 whole = f.read()
-            server = way.start(VM2, PYTHON, REPO + "/tests/system/programs/ranges.py", number, way.file("www"),
+            server = way.start(way.peer, PYTHON, REPO + "/tests/system/programs/ranges.py", number, way.file("www"),
                                listens=number)
             url = "http://%s:%d/" % (way.host, number)
             for first, last in ((0, 0), (1, 3 << 20), (5 << 20, (16 << 20) - 1), (12345, 65536), (777, 9 << 20)):
@@ -263,9 +264,9 @@ class OpensslTest(PairTest):
         def run(way):
             number = self.port()
             make_data(way.file("data"), 16 << 20)
-            way.finish(way.shell(VM2, "cd $F; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-                                 " -subj /CN=VM2 -keyout key -out cert 2> /dev/null", F=way.folder))
-            server = way.shell(VM2, "cd $F; exec openssl s_server -quiet -accept $P -cert cert -key key -WWW",
+            way.finish(way.shell(way.peer, "cd $F; openssl req -x509 -newkey ec -pkeyopt"
+                                 " ec_paramgen_curve:prime256v1 -nodes -subj /CN=VM2 -keyout key -out cert 2> /dev/null", F=way.folder))
+            server = way.shell(way.peer, "cd $F; exec openssl s_server -quiet -accept $P -cert cert -key key -WWW",
                                listens=number, F=way.folder, P=str(number))
             for _ in range(2):
                 way.finish(way.start(VM1, "curl", "-sS", "--cacert", way.file("cert"), "--connect-to",
@@ -296,7 +297,7 @@ class RsyncTest(PairTest):
             with open(way.file("rsyncd.conf"), "w", encoding="ascii") as f:
                 f.write("use chroot = no\nuid = root\nlog file = %s\npid file = %s\n[served]\npath = %s\n"
                         "read only = no\n" % (way.file("log"), way.file("pid"), way.file("served")))
-            server = way.start(VM2, "rsync", "--daemon", "--no-detach", "--port", number, "--config",
+            server = way.start(way.peer, "rsync", "--daemon", "--no-detach", "--port", number, "--config",
                                way.file("rsyncd.conf"), listens=number)
             url = "rsync://%s:%d/served/" % (way.host, number)
             sync = ("rsync", "-a", "--checksum", "--delete")
@@ -319,8 +320,8 @@ class RedisTest(PairTest):
         # The server's program, under its own name: the package redis-server only adds a link and a service.
         os.symlink("/usr/bin/redis-check-rdb", way.file("redis-server"))
         bind = "0.0.0.0" if way.version == 4 else "::"
-        return way.start(VM2, way.file("redis-server"), "--port", number, "--save", "", "--appendonly", "no", "--bind",
-                         bind, "--protected-mode", "no", "--dir", way.folder, "--enable-debug-command", "yes",
+        return way.start(way.peer, way.file("redis-server"), "--port", number, "--save", "", "--appendonly", "no",
+                         "--bind", bind, "--protected-mode", "no", "--dir", way.folder, "--enable-debug-command", "yes",
                          listens=number)
 
     def test_mass_insertion_and_reading_back(self):
@@ -360,7 +361,7 @@ class JavaTest(PairTest):
     def test_a_selector_and_a_hundred_clients(self):
         def run(way):
             number = self.port()
-            server = way.start(VM2, *self.JAVA, "NioEcho", "server", number, 100, listens=number)
+            server = way.start(way.peer, *self.JAVA, "NioEcho", "server", number, 100, listens=number)
             client = way.start(VM1, *self.JAVA, "NioEcho", "client", way.address, number, 100, 500000, 41)
             said = way.finish(client)
             self.assertEqual(way.finish(server), said)
@@ -370,7 +371,7 @@ class JavaTest(PairTest):
     def test_blocking_sockets_and_close_from_another_thread(self):
         def run(way):
             number = self.port()
-            server = way.start(VM2, *self.JAVA, "ClassicSockets", "server", number, 12, listens=number)
+            server = way.start(way.peer, *self.JAVA, "ClassicSockets", "server", number, 12, listens=number)
             said = way.finish(way.start(VM1, *self.JAVA, "ClassicSockets", "client", way.address, number, 42))
             return said, way.finish(server)
         self.twice(run, "java")
@@ -382,7 +383,7 @@ class EventLibraryTest(PairTest):
     def case(self, program, other=None, **variables):
         def run(way):
             number = self.port()
-            server = way.start(VM2, PROGRAMS + "/" + program, "server", number, self.CONNECTIONS, listens=number,
+            server = way.start(way.peer, PROGRAMS + "/" + program, "server", number, self.CONNECTIONS, listens=number,
                                **variables)
             client = way.start(VM1, PROGRAMS + "/" + (other or program), "client", way.address, number,
                                self.CONNECTIONS, self.BYTES, self.SEED, **variables)

@@ -14,8 +14,10 @@ JAVA = ("java", "-cp", EXAMPLES + "/mpi.jar:" + EXAMPLES + "/java")
 class OpenMpiTest(ClusterTest):
     """All to all with mixed sizes; Open MPI finds its settings in the environment."""
 
+    vms = "VM1,VM2"
+
     def same(self, ranks, comm, *program, **settings):
-        line = ("-np", ranks, "--wdir", "/tmp", "--", *program)
+        line = ("-H", self.vms, "-np", ranks, "--wdir", "/tmp", "--", *program)
         variables = {"OMPI_MCA_" + name: value for name, value in settings.items()}
         tcp = hutong("mpirun", "--tcp", *line, env=dict(os.environ, **variables))
         fast = hutong("mpirun", *line, env=self.stats_env(**variables))
@@ -47,6 +49,7 @@ class MpichTest(PairTest):
     """
 
     ATTEMPTS, SECONDS = 5, 20
+    vms, ranks = "VM1,VM2", 2
 
     def results_of(self, way, start):
         """Results of the first run that ends; a bad end is an error."""
@@ -75,8 +78,8 @@ class MpichTest(PairTest):
             if way.accelerated:
                 variables.update(LD_PRELOAD=way.preload, HUTONG_STATS=way.env["HUTONG_STATS"])
             settings = [part for name, value in variables.items() for part in ("-genv", name, value)]
-            line = ("mpiexec.hydra", "-launcher", "rsh", "-launcher-exec", way.file("launch"), "-hosts", "VM1,VM2",
-                    "-np", 2, *settings, EXAMPLES + "/mpich/c/" + program, *arguments)
+            line = ("mpiexec.hydra", "-launcher", "rsh", "-launcher-exec", way.file("launch"), "-hosts", self.vms,
+                    "-np", self.ranks, *settings, EXAMPLES + "/mpich/c/" + program, *arguments)
             return self.results_of(way, lambda: way.start_plain(VM1, *line))
         # UCX sleeps on a set that holds its sets, which keeps their connections on TCP (docs/known-limits.md).
         self.twice(run)

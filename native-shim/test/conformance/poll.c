@@ -403,6 +403,33 @@ static void b_time_left(int fd)
 	await(TO_B);
 }
 
+/* What poll calls writable takes a piece of usual size without a wait, though nobody reads. */
+static void a_writable(int fd)
+{
+	static char buf[1 << 16];
+
+	await(TO_A);
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+}
+
+static void b_writable(int fd)
+{
+	static char buf[8000];
+	struct timeval limit = { 2, 0 };
+	struct pollfd p = { fd, POLLOUT, 0 };
+	int n, short_of = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	while (!short_of && poll(&p, 1, 300) == 1) {
+		n = (int)write(fd, buf, sizeof(buf));
+		short_of = (int)sizeof(buf) - n;
+	}
+	note(" short=%d", short_of);
+	go(TO_A);
+	close(fd);
+}
+
 static const struct test_case cases[] = {
 	CASE(eof_poll, "11,16", WARM),
 	CASE(poll_waits, "11", WARM),
@@ -419,5 +446,6 @@ static const struct test_case cases[] = {
 	CASE(idle_told, "12", WARM),
 	CASE(busy_poll, "11,16", WARM),
 	CASE(time_left, "11", WARM),
+	CASE_F(writable, "9,11", WARM, SLOW),
 };
 GROUP(poll);

@@ -25,6 +25,8 @@ final class SockDiag {
   private static final int ESTABLISHED = 1;
   private static final int CLOSE_WAIT = 8;
   private static final int NLM_F_REQUEST = 1;
+  private static final int ENOENT = 2;
+  private static final int ESTALE = 116;
 
   /** ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT: where bytes may still move. */
   private static final int STATES = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8;
@@ -75,8 +77,15 @@ final class SockDiag {
       netlink.send(request);
       netlink.receive(answer);
     }
-    if (answer.limit() < HEADER + 4 || answer.getShort(4) == NLMSG_ERROR) {
-      return Holding.GONE; // ENOENT, or ESTALE: another socket
+    if (answer.limit() < HEADER + 4) {
+      throw new IOException("sock_diag answers " + answer.limit() + " bytes");
+    }
+    if (answer.getShort(4) == NLMSG_ERROR) {
+      int errno = -answer.getInt(HEADER);
+      if (errno == ENOENT || errno == ESTALE) {
+        return Holding.GONE; // or another socket has the pair now
+      }
+      throw new IOException("sock_diag: errno " + errno);
     }
     int state = answer.get(HEADER + 1);
     if (answer.limit() < HEADER + ANSWER || answer.getInt(HEADER + 68) == 0) {

@@ -211,6 +211,12 @@ final class Survivors implements AutoCloseable {
     }
   }
 
+  /** The program says who uses the end; it is believed only if that process holds the pool. */
+  private static int holder(Found found, ProgramEnd end) {
+    int said = end.pid();
+    return found.holders.stream().anyMatch(h -> h.pid() == said) ? said : found.pid;
+  }
+
   private void resume(LightTransport transport, Found found, Old old) {
     ProgramEnd end = found.pool.end(old.slot);
     AddressPair pair = old.far.pair();
@@ -220,7 +226,7 @@ final class Survivors implements AutoCloseable {
               new LineOwner(
                   found.pool.slot(old.slot).channel(),
                   old.cookie,
-                  end.pid(),
+                  holder(found, end),
                   end.bell(),
                   end.peerBell(),
                   () -> intercept.holding(pair, old.cookie),
@@ -229,7 +235,7 @@ final class Survivors implements AutoCloseable {
       intercept.meter().count("intercept.far.lost");
       intercept.failed("a connection between hosts is lost", e);
       found.pool.stop(old.slot, old.cookie, Reason.POISONED);
-      try (Fd process = services.processes().pidfdOpen(end.pid());
+      try (Fd process = services.processes().pidfdOpen(holder(found, end));
           Fd bell = services.processes().pidfdGetfd(process, end.bell())) {
         if (services.events().isEventfd(bell)) {
           intercept.ring(bell);

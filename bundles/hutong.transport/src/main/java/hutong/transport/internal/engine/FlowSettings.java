@@ -84,6 +84,22 @@ public record FlowSettings(
         20_000_000);
   }
 
+  /** The same with another W. */
+  public FlowSettings withWindow(int newWindow) {
+    return new FlowSettings(
+        maxDatagram,
+        newWindow,
+        ackWaitNs,
+        adaptive,
+        congestionControl,
+        Math.min(firstWindow, newWindow),
+        longestWaitNs,
+        wireTimeoutNs,
+        probes,
+        probeAttempts,
+        probeWaitNs);
+  }
+
   /** The same, with data going out at once: for a wire that was probed already (D5). */
   public FlowSettings withoutProbes() {
     return new FlowSettings(

@@ -41,6 +41,14 @@ public final class FlowTable {
     peers[index] = peer;
   }
 
+  /** The flow's peer has another address on this wire, or is known only now. */
+  public void peer(Flow flow, long peer) {
+    int index = Header.index(flow.localChannel());
+    if (index < flows.length && flows[index] == flow) {
+      peers[index] = peer;
+    }
+  }
+
   /** Closes that flow's entry; later datagrams for it are dropped. */
   public void close(Flow flow) {
     int index = Header.index(flow.localChannel());

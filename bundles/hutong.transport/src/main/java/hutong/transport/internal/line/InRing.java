@@ -124,6 +124,8 @@ final class InRing implements ReceiveBuffer {
       } else if (turn == Turn.of(round, Abi.TURN_OPEN, 0)) {
         end = start; // not come to the ring: TCP brings all
         how = Abi.TURN_OWED;
+      } else if (left(round) >= 0) {
+        return left(round); // by an earlier agent
       } else {
         throw new Hostile("the turn " + Long.toHexString(turn));
       }

@@ -58,6 +58,7 @@ final class Incoming {
   private long askedAt;
   private long askedReceived;
   private boolean told;
+  private boolean cut;
   private LineMessage.Sending peer;
   private long doneBytes;
 
@@ -291,13 +292,14 @@ final class Incoming {
     }
   }
 
-  /** Says where the stream ends, once all before that is shown. */
+  /** Says where the stream ends, once all before that is shown, or nobody is there to see it. */
   private void tellEnd() {
     if (told || peer == null || !peer.ended() && !notes.ended) {
       return;
     }
     if (peer.ended() && peer.end() >= 0 && peer.started() == round && peer.done() != round) {
-      if (!announced || ring.tail() < peer.end()) {
+      boolean shown = announced && ring.tail() >= peer.end();
+      if (!shown && (marks & Abi.MARK_GONE) == 0) {
         return;
       }
     } else if (!peer.ended()) {
@@ -312,6 +314,7 @@ final class Incoming {
   /** The rest will not come. */
   void cut() {
     told = true;
+    cut = true;
     ring.writerIs(Abi.MARK_SHUT | Abi.MARK_END | Abi.MARK_CUT);
     line.ringProgram();
   }
@@ -344,6 +347,7 @@ final class Incoming {
     if ((now & (Abi.MARK_GONE | Abi.MARK_LEFT)) != marks) {
       marks = now & (Abi.MARK_GONE | Abi.MARK_LEFT);
       line.changed();
+      tellEnd();
     }
     if ((now & Abi.MARK_FIN) != 0 && !ask) {
       ask = true;
@@ -417,6 +421,11 @@ final class Incoming {
     return ask && !told ? Math.min(deadline, askedAt + world.endPatienceNs()) : deadline;
   }
 
+  /** Whether there ever was a round. */
+  boolean begun() {
+    return round != 0;
+  }
+
   Phase phase() {
     return phase;
   }
@@ -449,7 +458,7 @@ final class Incoming {
         stoppedAt,
         marks,
         ask,
-        told,
+        told && !cut,
         announced ? ring.consumed() : 0);
   }
 

@@ -21,6 +21,8 @@ final class LightLine {
   /** How long a line whose program is gone waits for a sign of the peer's agent. */
   private static final long LINGER_NS = 60_000_000_000L;
 
+  private static final long UNHEARD_NS = 5_000_000_000L;
+
   private LineSpec spec;
   private final LineWorld world;
   private final Bell bell;
@@ -94,7 +96,7 @@ final class LightLine {
   }
 
   FlowSettings settings(int maxDatagram) {
-    return FlowSettings.reference(maxDatagram);
+    return FlowSettings.reference(maxDatagram).withWindow(world.window());
   }
 
   boolean finSent() {
@@ -228,6 +230,7 @@ final class LightLine {
   /** The path may be another one now. */
   void reconsider() {
     changed = true; // what this end wishes may be another thing now
+    look();
     out.arm();
   }
 
@@ -289,7 +292,12 @@ final class LightLine {
   /** When there is something to do without an event. */
   long deadline(long now) {
     long deadline = Math.min(in.deadline(now), out.deadline(now));
-    return Math.min(deadline, gone ? Math.min(retryAt, signAt + LINGER_NS) : retryAt);
+    return Math.min(deadline, gone ? Math.min(retryAt, signAt + lingerNs()) : retryAt);
+  }
+
+  /** A peer that was never heard has most likely withdrawn its end before it knew of ours. */
+  private long lingerNs() {
+    return heard || out.begun() || in.begun() ? LINGER_NS : UNHEARD_NS;
   }
 
   private boolean over() {
@@ -298,7 +306,7 @@ final class LightLine {
 
   /** Whether the line may be closed: the last message has been taken. */
   boolean finished(long now) {
-    return !changed && !answer && (over() || gone && now - signAt >= LINGER_NS);
+    return gone && now - signAt >= lingerNs() || over() && !changed && !answer;
   }
 
   void close() {

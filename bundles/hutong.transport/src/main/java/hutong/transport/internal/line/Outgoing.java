@@ -459,6 +459,11 @@ final class Outgoing {
     return (marks & Abi.MARK_SHUT) != 0;
   }
 
+  /** Whether there ever was a round. */
+  boolean begun() {
+    return round != 0;
+  }
+
   Phase phase() {
     return phase;
   }

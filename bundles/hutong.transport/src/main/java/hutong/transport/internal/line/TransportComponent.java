@@ -241,7 +241,15 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
   private <T> T ask(Supplier<T> question) {
     CompletableFuture<T> answer = new CompletableFuture<>();
     try {
-      loop.loop().execute(() -> answer.complete(question.get()));
+      loop.loop()
+          .execute(
+              () -> {
+                try {
+                  answer.complete(question.get());
+                } catch (RuntimeException e) {
+                  answer.completeExceptionally(e);
+                }
+              });
       return answer.get(ANSWER_SECONDS, TimeUnit.SECONDS);
     } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
       throw new IllegalStateException("the transport does not answer", e);

@@ -20,7 +20,6 @@ import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowCounters;
 import java.io.IOException;
-import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -43,6 +42,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   static final int TOPIC = 2;
 
   private static final int MOST_CHANNELS = 1 << 16;
+  private static final int MOST_UNKNOWN = 4096;
   private static final long AGAIN_NS = 50_000_000;
 
   private static final Duration SOON = Duration.ofMillis(1);
@@ -64,11 +64,15 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     }
   }
 
+  /** What a peer said of a line that is not known here yet. */
+  private record Unknown(PeerId from, LineMessage message) {}
+
   /** A line and what it holds. */
   private static final class Entry {
     private final LightLine line;
     private final Held held;
     private boolean touched;
+    private boolean spoken = true;
 
     Entry(LightLine line, Held held) {
       this.line = line;
@@ -106,6 +110,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final Map<LightLine, Entry> byLine = new HashMap<>();
   private final List<Entry> touched = new ArrayList<>();
   private final List<LineSpec> orphans = new ArrayList<>();
+  private final List<Unknown> unknown = new ArrayList<>();
+  private boolean ownersKnown;
+  private boolean reconsiders;
   private final BitSet channels = new BitSet();
   private final PathChoice pathChoice = new PathChoice();
   private final Wires wires;
@@ -166,7 +173,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         () -> {
           try {
             line.restore(page.state());
-          } catch (Hostile | BufferUnderflowException | IndexOutOfBoundsException e) {
+          } catch (RuntimeException e) {
             trouble.count("transport.hostile");
             trouble.warn("a line cannot go on: " + e.getMessage());
             line.cut();
@@ -193,6 +200,16 @@ final class TransportLoop implements LineWorld, AutoCloseable {
           }
           orphans.forEach(spec -> want(spec.peer()));
           bury();
+          ownersKnown = true;
+          unknown.forEach(u -> answerUnknown(u.from, u.message));
+          unknown.clear();
+          for (Entry entry : List.copyOf(byLine.values())) {
+            if (!entry.spoken) {
+              step(entry, entry.line::onProgramGone); // nobody speaks for it any more
+            }
+            entry.spoken = false;
+          }
+          reconsider();
         });
   }
 
@@ -235,6 +252,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
             owner.socket(),
             owner.sentByTcp()));
     entry.line.onOwner();
+    entry.spoken = true;
     return entry.line;
   }
 
@@ -300,10 +318,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       } else {
         wakeAt(entry.line.deadline(now), now);
       }
-    } catch (Hostile e) {
+    } catch (RejectedExecutionException e) {
+      // The loop is being closed: whoever comes after it goes on with the line.
+    } catch (RuntimeException e) { // Hostile, or a state that should not be: this line alone ends
       trouble.count("transport.hostile");
-      trouble.warn(
-          "line " + Integer.toHexString(entry.line.spec().number()) + " is cut: " + e.getMessage());
+      trouble.warn("line " + Integer.toHexString(entry.line.spec().number()) + " is cut: " + e);
       entry.line.cut();
       remove(entry);
     }
@@ -373,14 +392,24 @@ final class TransportLoop implements LineWorld, AutoCloseable {
               || !entry.line.spec().peer().equals(from)
               || entry.line.spec().peerNumber() != message.number()) {
             trouble.count("transport.message.unknown");
-            if (!message.fresh() && !message.bye()) {
-              farewell(from, LineMessage.goodbye(message.peerNumber(), message.number()));
+            if (!ownersKnown) {
+              if (unknown.size() < MOST_UNKNOWN) {
+                unknown.add(new Unknown(from, message)); // it may be resumed in a moment
+              }
+            } else if (!message.fresh() && !message.bye()) {
+              answerUnknown(from, message);
             }
             return;
           }
           step(entry, () -> entry.line.onMessage(message));
           flush();
         });
+  }
+
+  private void answerUnknown(PeerId from, LineMessage message) {
+    if (!message.fresh() && !message.bye() && !byNumber.containsKey(message.peerNumber())) {
+      farewell(from, LineMessage.goodbye(message.peerNumber(), message.number()));
+    }
   }
 
   /** Says that a line is over here; false if the peer cannot be reached now. */
@@ -433,12 +462,21 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     timer = loop.schedule(delay.isZero() ? SOON : delay, this::onTimer);
   }
 
+  /** When a line has something to do; at once if it cannot even say so. */
+  private static long dueOf(Entry entry, long now) {
+    try {
+      return entry.line.deadline(now);
+    } catch (RuntimeException e) {
+      return now;
+    }
+  }
+
   private void onTimer() {
     timer = null;
     timerAt = Long.MAX_VALUE;
     long now = now();
     for (Entry entry : List.copyOf(byLine.values())) {
-      long due = entry.line.deadline(now);
+      long due = dueOf(entry, now);
       if (due - now <= 0 || entry.line.hasNews()) {
         step(entry, () -> entry.line.onTime(now));
       } else {
@@ -488,6 +526,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   @Override
   public int reserve() {
+    if (!ownersKnown) {
+      return 0; // pages that are still to be read have their own
+    }
     int index = channels.nextClearBit(1);
     if (index >= MOST_CHANNELS) {
       return 0;
@@ -551,10 +592,14 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     trouble.count("transport.wire.failed");
     trouble.warn("no answer by " + kind.text() + " from " + line.spec().peer());
     wires.noteFailed(kind, line.spec().peer(), now());
-    loop.schedule(Duration.ofNanos(Wires.FAILED_NS + AGAIN_NS), this::reconsider);
+    if (!reconsiders) {
+      reconsiders = true;
+      loop.schedule(Duration.ofNanos(Wires.FAILED_NS + AGAIN_NS), this::reconsider);
+    }
   }
 
   private void reconsider() {
+    reconsiders = false;
     for (Entry entry : List.copyOf(byLine.values())) {
       step(entry, entry.line::reconsider);
     }
@@ -601,10 +646,16 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   /** All lines, sorted by number; on the loop. */
   List<LineInfo> infos() {
-    return byLine.keySet().stream()
-        .map(LightLine::info)
-        .sorted(Comparator.comparingInt(LineInfo::number))
-        .toList();
+    List<LineInfo> out = new ArrayList<>();
+    for (LightLine line : byLine.keySet()) {
+      try {
+        out.add(line.info());
+      } catch (Hostile e) {
+        trouble.count("transport.hostile"); // its own next step ends it
+      }
+    }
+    out.sort(Comparator.comparingInt(LineInfo::number));
+    return out;
   }
 
   EventLoop loop() {

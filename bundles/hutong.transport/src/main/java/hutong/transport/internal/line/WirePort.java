@@ -7,6 +7,7 @@ import hutong.platform.OsException;
 import hutong.platform.Poller;
 import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
+import hutong.transport.internal.engine.DatagramBatch;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowTable;
 import hutong.transport.internal.wire.Wire;
@@ -39,6 +40,11 @@ final class WirePort implements AutoCloseable {
   /** Calls that take what has come, before others get their turn. */
   private static final int TURNS = 16;
 
+  /** Between two tries to open the socket. */
+  private static final long TRY_NS = 50_000_000;
+
+  private static final int LARGEST = 65_536;
+
   private final EventLoop loop;
   private final Opener opener;
   private final Poller.Handler onInput;
@@ -50,6 +56,8 @@ final class WirePort implements AutoCloseable {
   private Wire wire;
   private int generation;
   private long now;
+  private long nextTry = Long.MIN_VALUE;
+  private DatagramBatch nowhere;
 
   WirePort(EventLoop loop, Opener opener, Poller.Handler onInput, Touched touched) {
     this.loop = loop;
@@ -63,6 +71,10 @@ final class WirePort implements AutoCloseable {
     if (wire != null) {
       return true;
     }
+    if (now() < nextTry) {
+      return false;
+    }
+    nextTry = now() + TRY_NS;
     try {
       Wire opened = opener.open();
       try {
@@ -79,6 +91,10 @@ final class WirePort implements AutoCloseable {
     }
   }
 
+  private static long now() {
+    return System.nanoTime();
+  }
+
   /** The largest datagram; 0 while the socket cannot be opened. */
   int datagramBytes() {
     return open() ? wire.datagramBytes() : 0;
@@ -86,7 +102,7 @@ final class WirePort implements AutoCloseable {
 
   /** Puts a flow on the wire. */
   LineWorld.FlowRoute attach(LightLine line, Flow flow, byte[] address, int port) {
-    Route route = new Route(address, port);
+    Route route = new Route(flow, address, port);
     route.refresh();
     table.open(flow, route.number);
     int index = Header.index(flow.localChannel());
@@ -138,6 +154,17 @@ final class WirePort implements AutoCloseable {
     }
   }
 
+  /** There is no socket: what a flow sends is lost, as on a wire without a cable. */
+  private void lose(Flow flow, long time) {
+    if (nowhere == null) {
+      nowhere = new DatagramBatch(4, LARGEST);
+    }
+    do {
+      nowhere.clear();
+      flow.produce(nowhere, time);
+    } while (nowhere.full());
+  }
+
   private void lose() {
     if (wire != null) {
       loop.remove(wire.fd());
@@ -153,13 +180,15 @@ final class WirePort implements AutoCloseable {
 
   /** A flow's way. */
   private final class Route implements LineWorld.FlowRoute {
+    private final Flow of;
     private final byte[] address;
     private final int port;
     private BatchSocket.Target target;
     private long number;
     private int made;
 
-    Route(byte[] address, int port) {
+    Route(Flow of, byte[] address, int port) {
+      this.of = of;
       this.address = address;
       this.port = port;
     }
@@ -173,6 +202,7 @@ final class WirePort implements AutoCloseable {
         target = wire.target(address, port);
         number = target.number();
         made = generation;
+        table.peer(of, number);
       }
       return true;
     }
@@ -180,6 +210,7 @@ final class WirePort implements AutoCloseable {
     @Override
     public void produce(Flow flow, long time) {
       if (!refresh()) {
+        lose(flow, time);
         return;
       }
       while (!wire.produce(flow, target, time)) {

@@ -23,7 +23,7 @@ import java.util.function.Consumer;
  */
 final class Wires implements AutoCloseable {
   /** How long a wire that did not answer is left alone. */
-  static final long FAILED_NS = 30_000_000_000L;
+  static final long FAILED_NS = 5_000_000_000L;
 
   private static final int USUAL_MTU = 1500;
   private static final int MOST_BYTES = 65_507;

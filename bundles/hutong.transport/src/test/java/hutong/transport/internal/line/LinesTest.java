@@ -199,4 +199,42 @@ class LinesTest {
         new Mix(0.02, true, true, true, true, false),
         Integer.getInteger("hutong.lines.runs", 2000));
   }
+
+  /** Writes and, after a while, does not read any more; then it closes, whatever has come. */
+  private static void closeUnread(Lines lines, Lines.End end, Random random, int acts) {
+    Program program = end.program;
+    program.progressTx();
+    program.pay(4000);
+    program.write(1 + random.nextInt(6000), true);
+    if (acts > 200) {
+      program.read(1 + random.nextInt(6000));
+    }
+    lines.after(5_000 + random.nextInt(100_000), end.tcpOut()::deliver);
+    if (acts > 0) {
+      lines.after(1 + random.nextInt(100_000), () -> closeUnread(lines, end, random, acts - 1));
+    } else {
+      if (random.nextBoolean()) {
+        program.shutWrite(false);
+      } else {
+        program.kill();
+      }
+      end.programGone();
+    }
+  }
+
+  @Test
+  void shouldNotWaitForReadersThatAreGone() {
+    long seed = Long.getLong("hutong.seed", System.nanoTime());
+    for (int i = 0; i < 200; i++) {
+      Lines lines = new Lines(seed + i, i % 8 == 0);
+      lines.loss = i % 2 == 0 ? 0 : 0.02;
+      Random random = new Random(seed + i);
+      closeUnread(lines, lines.a, random, 300 + random.nextInt(200));
+      closeUnread(lines, lines.b, random, 300 + random.nextInt(200));
+      lines.run(30 * SECOND, () -> lines.a.removed && lines.b.removed);
+      assertThat(lines.a.removed && lines.b.removed)
+          .as("seed %s: %s %s", seed + i, lines.a.line.info(), lines.b.line.info())
+          .isTrue();
+    }
+  }
 }

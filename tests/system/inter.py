@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections between hosts: clusters that force the light protocol, and tests that run from VM1 to VM3."""
+
+import contextlib
+import json
+import os
+import signal
+
+from hutonglab import agents, state
+from hutonglab.shellclient import query
+from support import VM1, VM2, VM3, ClusterTest, cluster_down, cluster_up, eventually
+from test_5_paths import transfer
+
+#: Longer variants, which are no part of the ordinary run.
+LONG = bool(os.environ.get("HUTONG_TEST_LONG"))
+
+__all__ = ["LONG", "InterTest", "LeftTest", "configured", "light", "lines", "stopped"]
+
+_made = {}
+
+
+def light(wire, *more):
+    """Options of a cluster whose connections between hosts leave TCP for that wire."""
+    return ("--inter", "light", "--wire", wire, *more)
+
+
+def lines(node):
+    """What the node's agent carries between hosts, as `hutong:lines --json` tells it."""
+    return json.loads(query(node, "hutong:lines --json"))
+
+
+def held(node):
+    """What the node's agent holds of the operating system: (descriptors, mappings of memory without a file)."""
+    pid = agents.record(node).pid
+    with open("/proc/%d/maps" % pid, encoding="ascii", errors="replace") as f:
+        return len(os.listdir("/proc/%d/fd" % pid)), sum("memfd:" in line for line in f)
+
+
+@contextlib.contextmanager
+def stopped(*nodes):
+    """Their agents stand still meanwhile."""
+    pids = [agents.record(node).pid for node in nodes]
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def configured(module, base, name, options):
+    """A class (of that module) of the base's tests on a cluster with these options."""
+    bases = (base,) if issubclass(base, InterTest) else (InterTest, base)
+    return type(name + base.__name__, bases, {"options": options, "__module__": module})
+
+
+class InterTest(ClusterTest):
+    """Tests between VM1 and VM3 on a cluster of the class's options; classes with the same ones share it."""
+
+    options = light("auto")
+    peer = VM3
+    attempts = 5
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not state.is_up() or _made.get("cluster") != (state.cluster_id(), cls.options):
+            cluster_down()
+            cluster_up(*cls.options)
+            _made.clear()
+            _made["cluster"] = state.cluster_id(), cls.options
+
+    @property
+    def wire(self):
+        return self.options[3]
+
+    def setUp(self):
+        super().setUp()
+        if "held" not in _made:
+            self.meet()
+            alone = self.wait_idle()
+            _made["held"] = {vm: [n - alone[vm] for n in held(vm)] for vm in (VM1, VM2, VM3)}
+
+    def meet(self):
+        """Lets the agents open what they keep: a connection before they have met stays on TCP, and they meet for it."""
+        for sender in (VM1, VM2):
+            for address in (VM3.ipv4, VM3.ipv6):
+                def moved(sender=sender, address=address):
+                    transfer(self, ("run", "VM3"), ("run", sender.name), address, mib=8)
+                    return self.ring_bytes() > 0
+                eventually(moved, "%s reaches VM3 at %s by the light protocol" % (sender.name, address))
+        transfer(self, ("run", "VM2"), ("run", "VM1"), VM2.ipv4, mib=8)
+
+    def wait_idle(self, seconds=20):
+        """
+        Waits until nothing is left of any connection; returns by VM how many lines there are that wait for a peer
+        that has never spoken: they stay for a minute.
+        """
+        alone = {}
+        for vm in (VM1, VM2, VM3):
+            eventually(lambda vm=vm: query(vm, "hutong:channels --json").strip() == "[]", vm.name + " has no channel",
+                       seconds)
+            eventually(lambda vm=vm: not [line for line in lines(vm) if seconds > 60 or line["wire"] != "none"],
+                       vm.name + " carries nothing", seconds)
+            alone[vm] = len(lines(vm))
+        return alone
+
+
+class LeftTest(InterTest):
+    """Comes last on a cluster."""
+
+    #: Descriptors and mappings of a line.
+    LINE = (4, 1)
+
+    def test_nothing_is_left(self):
+        def left(vm):
+            alone = self.wait_idle(75 if LONG else 20)[vm]
+            return [now - before - alone * line for now, before, line in zip(held(vm), _made["held"][vm], self.LINE)]
+        for vm in (VM1, VM2, VM3):
+            eventually(lambda vm=vm: max(left(vm)) <= 0,
+                       "%s has given back all descriptors and mappings (more than before: %s)" % (vm.name, left(vm)), 10)
+        # Nor does any agent complain.
+        for vm in (VM1, VM2, VM3):
+            with open(agents.log_path(vm), encoding="utf-8", errors="replace") as f:
+                self.assertEqual([line for line in f if " ERROR " in line or "Exception in thread" in line], [])

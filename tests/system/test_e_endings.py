@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How connections end between hosts, and what stops them for a while: on the light protocol as on TCP."""
+
+import os
+import time
+import unittest
+
+from hutonglab import link
+from inter import LONG, InterTest, LeftTest, configured, light, stopped
+from pairs import PairTest
+from support import REPO, VM1, VM3, cluster_down, hutong
+from test_5_paths import transfer
+
+PYTHON = "/usr/bin/python3"
+ENDINGS = os.path.join(REPO, "tests/system/programs/endings.py")
+
+
+class EndingTest(InterTest, PairTest):
+    """What both ends see; endings.py says who does what."""
+
+    def case(self, name, statuses=(0, 0), seconds=45):
+        def run(way):
+            number = self.port()
+            line = (PYTHON, ENDINGS)
+            server = way.start(VM3, *line, "server", name, way.address, number, listens=number)
+            client = way.start(VM1, *line, "client", name, way.address, number)
+            ends = [program.finish(seconds) for program in (client, server)]
+            self.assertEqual([e.errors for e in ends], ["", ""])
+            self.assertEqual(tuple(e.status for e in ends), statuses)
+            return [e.output for e in ends]
+        self.twice(run, "python3", versions=(4, 6) if LONG else (4,))
+
+    def test_half_close(self):
+        self.case("half_close")
+
+    def test_half_close_with_both_directions_full(self):
+        self.case("crossing")
+
+    def test_close_with_bytes_under_way(self):
+        self.case("close")
+
+    def test_reset(self):
+        self.case("reset")
+
+    def test_an_answer_and_then_a_reset(self):
+        self.case("answer_then_reset")
+
+    def test_a_reset_right_behind_an_answer(self):
+        self.case("reset_behind_answer")
+
+    def test_reset_with_bytes_under_way(self):
+        self.case("reset_under_way")
+
+    def test_reset_of_one_that_sleeps(self):
+        self.case("reset_sleeper")
+
+    def test_close_with_unread_bytes(self):
+        self.case("unread")
+
+    def test_close_with_unread_bytes_while_more_come(self):
+        self.case("unread_much")
+
+    def test_killed_sender(self):
+        self.case("killed_sender", (-9, 0))
+
+    def test_killed_sender_when_all_has_arrived(self):
+        self.case("killed_quiet_sender", (-9, 0))
+
+    def test_killed_receiver(self):
+        self.case("killed_receiver", (0, -9))
+
+
+class PauseTest(InterTest):
+    """A stream that something stops for some seconds, in its middle and at its end."""
+
+    SECONDS = 5
+
+    def stream(self, during, mib=64, rate=16):
+        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=mib, rate=rate, during=during)
+        self.assertGreater(self.ring_bytes("xfer"), 1 << 20)
+
+    def test_link_down(self):
+        def during(_number):
+            time.sleep(1)
+            hutong("link", "down")
+            before = link.traffic()[0]
+            time.sleep(self.SECONDS)
+            self.assertEqual((link.traffic()[0] - before).packets, 0)
+            hutong("link", "up")
+        self.stream(during)
+
+    def test_link_down_at_the_end(self):
+        def during(_number):
+            time.sleep(0.5)
+            hutong("link", "down")
+            time.sleep(self.SECONDS)  # all is written by now
+            hutong("link", "up")
+        self.stream(during, mib=11)
+
+    def pause(self, *nodes, mib=64):
+        def during(_number):
+            time.sleep(0.6)
+            with stopped(*nodes):
+                time.sleep(self.SECONDS - 2)
+        self.stream(during, mib=mib)
+
+    def test_senders_agent_stands_still(self):
+        self.pause(VM1)
+
+    def test_receivers_agent_stands_still(self):
+        self.pause(VM3)
+
+    def test_both_agents_stand_still_at_the_end(self):
+        self.pause(VM1, VM3, mib=12)
+
+
+class LongPauseTest(PauseTest):
+    """So long that the wire is given up."""
+
+    SECONDS = 20
+
+
+#: What the ordinary run takes of the pauses.
+PAUSES = {
+    "ethernet": ("test_link_down", "test_receivers_agent_stands_still"),
+    "udp": ("test_link_down_at_the_end", "test_senders_agent_stands_still", "test_both_agents_stand_still_at_the_end"),
+}
+
+
+def load_tests(loader, _standard, _pattern):
+    """All of it on each wire."""
+    suite = unittest.TestSuite()
+    for wire in ("ethernet", "udp"):
+        name = wire.capitalize()
+        suite.addTests(loader.loadTestsFromTestCase(configured(__name__, EndingTest, name, light(wire))))
+        pauses = [configured(__name__, PauseTest, name, light(wire))(test) for test in PAUSES[wire]]
+        if LONG:
+            pauses = [loader.loadTestsFromTestCase(configured(__name__, base, name, light(wire)))
+                      for base in (PauseTest, LongPauseTest)]
+        suite.addTests(pauses)
+        suite.addTests(loader.loadTestsFromTestCase(configured(__name__, LeftTest, name, light(wire))))
+    return suite
+
+
+def tearDownModule():  # pylint: disable=invalid-name  (unittest's)
+    cluster_down()
