@@ -171,8 +171,13 @@ final class LightLine {
     if (message.bye()) {
       peerGone = true;
       look();
+      if (!message.bare()) {
+        out.onPeer(message.receiving());
+        in.onPeer(message.sending());
+      }
+      out.peerOver();
       in.peerOver();
-      return; // it may be an answer that knows of nothing else
+      return;
     }
     onKey(message);
     look();

@@ -115,6 +115,11 @@ record LineMessage(
       boolean wish,
       long end) {}
 
+  /** Whether it says goodbye, and nothing of what has been. */
+  boolean bare() {
+    return bye && sending.window == 0;
+  }
+
   /** The answer to one who speaks of a line that is over here. */
   static LineMessage goodbye(int number, int peerNumber) {
     return new LineMessage(

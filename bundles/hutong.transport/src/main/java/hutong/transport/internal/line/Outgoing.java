@@ -101,6 +101,11 @@ final class Outgoing {
     }
   }
 
+  /** The far program is gone: nobody reads any more. */
+  void peerOver() {
+    ring.readerIs(Abi.MARK_GONE);
+  }
+
   private boolean isStarted() {
     return phase == Phase.STARTED || phase == Phase.LIGHT || phase == Phase.STOPPED;
   }
