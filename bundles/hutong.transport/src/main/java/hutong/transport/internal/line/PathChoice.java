@@ -14,6 +14,11 @@ final class PathChoice {
   /** How long TCP's rate is measured; shorter streams are left alone. */
   static final long MEASURE_NS = 200_000_000;
 
+  /**
+   * So many measurements in a row must be of bulk: a trial costs what only a long stream repays.
+   */
+  static final int LASTING = 5;
+
   /** How long a trial begins without being judged, and then is judged. */
   static final long BEGIN_NS = 100_000_000;
 
@@ -44,6 +49,7 @@ final class PathChoice {
     private long since;
     private long from;
     private long begun;
+    private int bulk;
     private long notBefore = Long.MIN_VALUE;
     private double tcpRate;
 
@@ -67,6 +73,7 @@ final class PathChoice {
     long took = now - stream.since;
     if (stream.light || stream.since == 0 || took > 5 * MEASURE_NS) {
       stream.light = false;
+      stream.bulk = 0;
       stream.since = now;
       stream.from = bytes;
       return false;
@@ -77,7 +84,8 @@ final class PathChoice {
     stream.tcpRate = 1e9 * (bytes - stream.from) / took;
     stream.since = now;
     stream.from = bytes;
-    if (stream.tcpRate < BULK || now < stream.notBefore) {
+    stream.bulk = stream.tcpRate < BULK ? 0 : stream.bulk + 1;
+    if (stream.bulk < LASTING || now < stream.notBefore) {
       return false;
     }
     Outcome known = outcomes.get(stream.peer);

@@ -39,48 +39,48 @@ class PathChoiceTest {
   @Test
   void shouldTryBulkOnly() {
     assertThat(tcp(new PathChoice.Stream("a"), 5_000, 1e6)).isFalse();
-    assertThat(tcp(new PathChoice.Stream("a"), 150, 100e6)).isFalse();
-    assertThat(tcp(new PathChoice.Stream("a"), 500, 100e6)).isTrue();
+    assertThat(tcp(new PathChoice.Stream("a"), 900, 100e6)).isFalse();
+    assertThat(tcp(new PathChoice.Stream("a"), 1_500, 100e6)).isTrue();
   }
 
   @Test
   void shouldStayWhereItIsNoSlower() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
-    tcp(stream, 500, 117.7e6);
+    tcp(stream, 1_500, 117.7e6);
     assertThat(light(stream, 60_000, 119.3e6)).isFalse();
   }
 
   @Test
   void shouldGoBackWhereItIsSlowerAndRememberIt() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
-    tcp(stream, 500, 2e9);
+    tcp(stream, 1_500, 2e9);
     assertThat(light(stream, 1_000, 2e8)).isTrue();
     assertThat(tcp(stream, 50_000, 2e9)).isFalse();
-    assertThat(tcp(new PathChoice.Stream("a"), 1_000, 2e9)).isFalse();
-    assertThat(tcp(new PathChoice.Stream("b"), 1_000, 2e9)).isTrue();
+    assertThat(tcp(new PathChoice.Stream("a"), 1_500, 2e9)).isFalse();
+    assertThat(tcp(new PathChoice.Stream("b"), 1_500, 2e9)).isTrue();
     assertThat(tcp(stream, 20_000, 2e9)).isTrue();
   }
 
   @Test
   void shouldTrySoonAgainAfterANarrowLoss() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
-    tcp(stream, 500, 117e6);
+    tcp(stream, 1_500, 117e6);
     assertThat(light(stream, 1_000, 90e6)).isTrue();
     assertThat(tcp(stream, 1_500, 117e6)).isFalse();
     assertThat(tcp(stream, 1_500, 117e6)).isTrue();
     assertThat(light(stream, 1_000, 90e6)).isTrue();
     assertThat(tcp(stream, 3_500, 117e6)).isFalse();
-    assertThat(tcp(stream, 1_500, 117e6)).isTrue();
+    assertThat(tcp(stream, 2_500, 117e6)).isTrue();
   }
 
   @Test
   void shouldGoBackWhenTheStreamIsBulkNoMore() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
-    tcp(stream, 500, 117e6);
+    tcp(stream, 1_500, 117e6);
     assertThat(light(stream, 1_000, 119e6)).isFalse();
     assertThat(choice.due(stream)).isLessThan(Long.MAX_VALUE);
     now += 400 * MS;
     assertThat(choice.onTime(stream, 0, now)).isTrue();
-    assertThat(tcp(new PathChoice.Stream("a"), 500, 117e6)).as("not the path's fault").isTrue();
+    assertThat(tcp(new PathChoice.Stream("a"), 1_500, 117e6)).as("not the path's fault").isTrue();
   }
 }
