@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define HUT_ABI_VERSION 4u
+#define HUT_ABI_VERSION 5u
 
 /* Abstract Unix address (leading NUL) of a VM's agent; SOCK_SEQPACKET; private to a network namespace. */
 #define HUT_AGENT_NAME "hutong-agent"
@@ -213,7 +213,11 @@ enum hut_end_flags {
 	HUT_ENDF_RESET = 16384, /* the peer died over bytes of ours: TCP would have been reset, the kernel knows of nothing */
 	HUT_ENDF_REMOTE = 32768, /* the peer is on another host: an agent is at the other end of the segment */
 	HUT_ENDF_EARLY = 65536,  /* TCP has come to its end, and nobody has said yet whether that is the stream's */
+	HUT_ENDF_PAYER = 131072, /* under tx_lock: the agent sends what is owed; only the kernel knows how far it has come */
 };
+
+/* A holder of tx_lock that is no thread of the program's: an agent, with a number of its own in the other bits. */
+#define HUT_LOCK_AGENT 0x40000000u
 
 struct hut_pool {
 	uint32_t magic;   /* HUT_POOL_MAGIC */

@@ -15,13 +15,12 @@
 #include "real.h"
 #include "conn.h"
 
-#define TCP_IS_ESTABLISHED 1 /* netinet/tcp.h has the names, but an older struct tcp_info */
-
 uint32_t conn_chaos;
 
 /* ---- locks of an end: shared by the processes that hold it, so the holder may be a dead one ---- */
 
 #define DEAD_NS (100 * NS_PER_MS)
+#define AGENT_DEAD_NS (1000 * NS_PER_MS)
 
 /* The last holder that was found to be none, and since when. */
 struct suspect {
@@ -35,14 +34,16 @@ struct suspect {
  */
 static bool is_dead(struct suspect *s, uint32_t holder)
 {
+	bool agent = holder & HUT_LOCK_AGENT;
 	uint64_t now;
 
-	if (!syscall(SYS_tkill, (pid_t)holder, 0) || errno != ESRCH)
+	/* One that ran on another agent's session was unlocked by this one, when it was given the pool. */
+	if (agent ? !control_is_lost() : !syscall(SYS_tkill, (pid_t)holder, 0) || errno != ESRCH)
 		return false;
 	now = now_ns();
 	if (s->holder != holder)
 		*s = (struct suspect){ holder, now };
-	return now - s->since >= DEAD_NS;
+	return now - s->since >= (agent ? AGENT_DEAD_NS : DEAD_NS);
 }
 
 static bool end_lock(uint32_t *word)
@@ -356,7 +357,7 @@ static void progress_tx(struct conn *c, int fd)
 	uint32_t path = LOAD(&e->tx_path), round = LOAD(&e->tx_round);
 
 	if (path == HUT_PATH_RING) {
-		if (UNLIKELY(conn_turn_is(&c->tx, round, HUT_TURN_STOPPED)))
+		if (UNLIKELY(conn_tx_turned(c)))
 			conn_tx_stopped(c, fd);
 	} else if (path == HUT_PATH_DRAIN) {
 		conn_flush_debt(c, fd);

@@ -7,17 +7,23 @@
 
 struct tcp_info;
 
+/* netinet/tcp.h has the names, but an older struct tcp_info. */
+#define TCP_IS_ESTABLISHED 1
+#define TCP_IS_CLOSE_WAIT 8
+
 extern uint32_t conn_chaos; /* for tests: mean microseconds between changes of the path; 0: never */
 
 void conn_set_flags(struct hut_end *e, uint32_t bits);
 bool conn_offer(struct conn *c, int fd);      /* false: plain TCP from now on */
 bool conn_established(int fd, struct tcp_info *ti);
+bool conn_sent_by_tcp(struct conn *c, int fd, struct tcp_info *ti, uint64_t *bytes);
 void conn_give_up(struct conn *c, uint32_t reason);
 bool conn_forget(struct conn *c);           /* everything is plain TCP from now on; always false */
 void conn_mark_never(struct conn *c, uint32_t reason);
 bool conn_may_arm(const struct conn *c);
 void conn_arm(struct conn *c, int fd);
 void conn_start_tx(struct conn *c, int fd);
+void conn_rx_on(struct conn *c, uint32_t path);   /* rx_lock held */
 void conn_start_rx(struct conn *c, int fd);
 void conn_rx_ended(struct conn *c, int fd);
 bool conn_move(struct ring *r, uint64_t from, uint64_t to); /* compare-and-set of `turn` */

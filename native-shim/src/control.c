@@ -51,6 +51,15 @@ static void ctl_unlock(void)
 	atomic_store_explicit(&ctl_holder, 0, memory_order_release);
 }
 
+/* Without a lock: is there nobody at the other end? */
+bool control_is_lost(void)
+{
+	int fd = LOAD(&ctl_fd);
+	char byte;
+
+	return fd < 0 || syscall(SYS_recvfrom, fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0;
+}
+
 /* ---- end pool ---- */
 
 static bool pool_open(void)

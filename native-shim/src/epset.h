@@ -22,6 +22,8 @@ struct epset {
 	struct epreg *hot_head, *hot_tail;
 	_Atomic int sleepers;
 	_Atomic bool young; /* may hold connections without a doorbell */
+	bool unsettled;     /* ... and connections of it have agents that may still ring */
+	uint64_t settle_until;
 	bool watched;       /* something waits on the set itself (poll, another set): only the kernel's registrations count */
 	struct epset *nested_in; /* a set that this one was put into */
 	bool foreign;       /* holds, or held, descriptors that are none of ours ... */

@@ -256,6 +256,34 @@ static void stop_all(struct epset *s, uint32_t reason, bool restore)
 	ep_unlock();
 }
 
+#define SETTLE_NS (10000 * NS_PER_MS) /* in all, for one set */
+
+/*
+ * Between hosts the agents still ring after a stop, and the kernel takes the doorbell in the set for an event: it goes when
+ * the round is over for them, too.
+ */
+static void settle_all(struct epset *s)
+{
+	struct conn *c[BATCH];
+	int fd[BATCH], n = 0;
+
+	if (!ep_lock())
+		return;
+	for (struct epreg *r = s->regs; r && n < BATCH; r = r->next_in_set) {
+		if (r->conn->end && conn_is_remote(r->conn) && conn_state(r->conn) == HUT_END_CHANNEL &&
+		    (c[n] = conn_by_index(r->conn->index)) != NULL)
+			fd[n++] = ep_number(r);
+	}
+	s->unsettled = n != 0;
+	if (!s->settle_until)
+		s->settle_until = now_ns() + SETTLE_NS;
+	ep_unlock();
+	for (int i = 0; i < n; i++) {
+		remote_settle(c[i], fd[i], s->settle_until);
+		conn_put(c[i]);
+	}
+}
+
 void ep_stop_foreign(struct epset *s)
 {
 	stop_all(s, HUT_R_SHARED, false);
@@ -283,19 +311,26 @@ void epset_watch_inner(struct epset *outer)
 	for (int fd = 0, last = table_last_used(); fd <= last; fd++) {
 		struct epset *s = epset_get(fd);
 
-		if (s && s->nested_in == outer)
+		if (s && s->nested_in == outer) {
 			epset_watch(s);
+			outer->has_inner |= s->unsettled || s->has_inner; /* the next wait must see to it again */
+		}
 	}
 }
 
 /* Whoever waits on the set itself knows only what the kernel knows. */
 void epset_watch(struct epset *s)
 {
-	if (LIKELY(s->watched))
+	if (LIKELY(s->watched)) {
+		epset_watch_inner(s);
+		if (UNLIKELY(s->unsettled))
+			settle_all(s);
 		return;
+	}
 	s->watched = true;
 	epset_watch_inner(s);
 	stop_all(s, HUT_R_OPTION, true);
+	settle_all(s);
 	if (!ep_lock())
 		return;
 	for (struct epreg *r = s->regs; r; r = r->next_in_set) {

@@ -208,8 +208,7 @@ static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_
 		return n;
 	if (flags & MSG_PEEK)
 		return peek_on(c, fd, k, want, n);
-	STORE(&e->rx_path, HUT_PATH_RING);
-	conn_changed(c);
+	conn_rx_on(c, HUT_PATH_RING);
 	if (e->rx_head == e->rx_end)
 		conn_rx_leave(c);
 	return n;

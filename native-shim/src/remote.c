@@ -273,3 +273,31 @@ bool remote_leave_agreed(struct conn *c)
 	}
 	return true;
 }
+
+/* Has either agent something to tell us still, of our stop or of the other's? */
+static bool unsettled(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+	uint32_t round = LOAD(&e->rx_round);
+
+	if (conn_state(c) != HUT_END_CHANNEL || (LOAD_ACQ(&c->rx.dir->prod_mark) & (HUT_MARK_CUT | HUT_MARK_END)))
+		return false;
+	return (round && LOAD_ACQ(&c->rx.dir->prod_done) != round) ||
+	       (LOAD(&e->tx_path) == HUT_PATH_RING && !(LOAD(&e->flags) & (HUT_ENDF_WRSHUT | HUT_ENDF_ERR)));
+}
+
+/*
+ * Before a wait of which we see nothing, after the stop: the agents still ring the doorbell, which the set holds, and the
+ * kernel would take that for an event.  Waits until both rounds are over for them, and the doorbell can go; no longer than
+ * until there is something that ends the wait anyway, or nobody is left who rings.
+ */
+void remote_settle(struct conn *c, int fd, uint64_t until)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN | POLLRDHUP };
+
+	while (unsettled(c) && now_ns() < until && !control_is_lost() && !poll_now(&p, 1)) {
+		REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS / 2 }, NULL);
+		conn_progress(c, fd);
+	}
+	conn_progress(c, fd);
+}

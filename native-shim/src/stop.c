@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stop.c - each direction's way back to TCP (rules 7 and 8), what is owed then, and the reset of a broken connection. */
 #include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -32,6 +33,11 @@ static void owe(struct conn *c, uint64_t from)
 		(unsigned long long)(e->tx_tail - from));
 }
 
+static bool owed_by_agent(const struct conn *c, uint64_t turn)
+{
+	return conn_is_remote(c) && HUT_TURN_STATE(turn) == HUT_STATE(c->end->tx_round, HUT_TURN_OWED);
+}
+
 /* The peer's reader has stopped: we accept the offset, and what it did not take goes by TCP. */
 void conn_tx_stopped(struct conn *c, int fd)
 {
@@ -41,8 +47,9 @@ void conn_tx_stopped(struct conn *c, int fd)
 	if (!lock_tx(e))
 		return;
 	turn = conn_turn(&c->tx);
-	/* The reader may raise the offset until we have accepted it. */
-	while (e->tx_path == HUT_PATH_RING && HUT_TURN_STATE(turn) == HUT_STATE(e->tx_round, HUT_TURN_STOPPED)) {
+	/* The reader may raise the offset until we have accepted it; an agent that did so for us may have died over it. */
+	while (e->tx_path == HUT_PATH_RING &&
+	       (HUT_TURN_STATE(turn) == HUT_STATE(e->tx_round, HUT_TURN_STOPPED) || owed_by_agent(c, turn))) {
 		if (!conn_move(&c->tx, turn, HUT_TURN(e->tx_round, HUT_TURN_OWED, turn))) {
 			turn = conn_turn(&c->tx);
 			continue;
@@ -65,12 +72,38 @@ void conn_tx_stopped(struct conn *c, int fd)
 		epset_activity(c);
 }
 
+/*
+ * tx_lock held.  The agent was paying for us and has died before it wrote down how much it had sent: the kernel knows.
+ * False: not just now.
+ */
+static bool recount(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	struct tcp_info ti;
+	uint64_t sent;
+
+	if (LIKELY(!(LOAD(&e->flags) & HUT_ENDF_PAYER)))
+		return true;
+	if (!conn_sent_by_tcp(c, fd, &ti, &sent))
+		return false;
+	if (ti.tcpi_state == TCP_IS_ESTABLISHED || ti.tcpi_state == TCP_IS_CLOSE_WAIT) { /* others carry nothing more */
+		e->tx_head += sent - e->tcp_out;
+		e->tcp_out = sent;
+		if (e->tx_head > e->tx_tail)
+			e->tx_head = e->tx_tail;
+	}
+	__atomic_fetch_and(&e->flags, ~(uint32_t)HUT_ENDF_PAYER, __ATOMIC_ACQ_REL);
+	return true;
+}
+
 /* tx_lock held.  False: TCP takes no more at present.  A broken connection owes nothing that TCP could carry. */
 static bool pay(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
 	uint8_t buf[2048]; /* the stack may be small */
 
+	if (!recount(c, fd))
+		return false;
 	while (e->tx_head < e->tx_tail) {
 		size_t n = e->tx_tail - e->tx_head;
 		struct hut_end cursor = { .rx_head = e->tx_head };
@@ -345,8 +378,7 @@ static void take_on(struct conn *c, uint64_t at, uint64_t end)
 
 	e->rx_head = at;
 	e->rx_end = end;
-	STORE(&e->rx_path, HUT_PATH_RING);
-	conn_changed(c);
+	conn_rx_on(c, HUT_PATH_RING);
 }
 
 /*

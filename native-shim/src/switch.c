@@ -29,22 +29,32 @@ static enum count_result count_rx(struct conn *c, int fd)
 	return ti.tcpi_bytes_received == LOAD(&c->end->tcp_in) + (uint64_t)before ? COUNT_EQUAL : COUNT_DIFFERENT;
 }
 
-static enum count_result count_tx(struct conn *c, int fd)
+/* What the kernel says that was sent; tx_lock held.  False: acknowledgements come in just now. */
+bool conn_sent_by_tcp(struct conn *c, int fd, struct tcp_info *ti, uint64_t *bytes)
 {
-	struct tcp_info ti;
 	int before, after;
 	/* The active opener's count of acknowledged bytes includes its SYN. */
 	uint64_t syn = LOAD(&c->end->flags) & HUT_ENDF_ACTIVE ? 1 : 0;
 
 	if (!raw_begin(c, fd))
-		return COUNT_UNSURE;
-	bool ok = !REAL(ioctl)(fd, SIOCOUTQ, &before) && conn_established(fd, &ti) &&
-		  !REAL(ioctl)(fd, SIOCOUTQ, &after) && before == after;
+		return false;
+	bool ok = !REAL(ioctl)(fd, SIOCOUTQ, &before);
 
+	conn_established(fd, ti);
+	ok = !REAL(ioctl)(fd, SIOCOUTQ, &after) && ok && before == after;
 	raw_end(c);
-	if (!ok)
+	*bytes = ti->tcpi_bytes_acked + (uint64_t)before - syn;
+	return ok;
+}
+
+static enum count_result count_tx(struct conn *c, int fd)
+{
+	struct tcp_info ti;
+	uint64_t sent;
+
+	if (!conn_sent_by_tcp(c, fd, &ti, &sent) || ti.tcpi_state != TCP_IS_ESTABLISHED)
 		return COUNT_UNSURE;
-	return ti.tcpi_bytes_acked + (uint64_t)before == LOAD(&c->end->tcp_out) + syn ? COUNT_EQUAL : COUNT_DIFFERENT;
+	return sent == LOAD(&c->end->tcp_out) ? COUNT_EQUAL : COUNT_DIFFERENT;
 }
 
 void conn_mark_never(struct conn *c, uint32_t reason)
@@ -193,6 +203,14 @@ static bool take_up(struct conn *c)
 }
 
 /* Rule 5, consumer: the producer has said S. */
+/* rx_lock held */
+void conn_rx_on(struct conn *c, uint32_t path)
+{
+	STORE(&c->end->rx_path, path);
+	c->check_ns = 0; /* TCP may just have told of the end: the next read of an empty ring has to find it, too */
+	conn_changed(c);
+}
+
 void conn_start_rx(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
@@ -219,8 +237,7 @@ void conn_start_rx(struct conn *c, int fd)
 		}
 		e->rx_start = e->rx_head = s;
 		STORE_REL(&r->dir->head, s);
-		STORE(&e->rx_path, s == at ? HUT_PATH_RING : HUT_PATH_SWITCH);
-		conn_changed(c);
+		conn_rx_on(c, s == at ? HUT_PATH_RING : HUT_PATH_SWITCH);
 		atomic_fetch_add(&c->to_ring, 1);
 		hut_log("fd %d: receives on the ring from %llu (at %llu)", fd, (unsigned long long)s,
 			(unsigned long long)at);

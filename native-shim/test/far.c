@@ -39,6 +39,8 @@
 #define END_PATIENCE_NS (5000 * MS)
 #define DATAGRAM 1400u              /* what comes, comes in multiples of it */
 #define PIECE (48 * DATAGRAM)       /* most bytes at a time */
+#define PAY_NS (20 * MS)            /* how long a stopped program has to send what it owes before we do */
+#define LONGEST_PAY_NS (160 * MS)
 
 /* What a half tells of the direction that it receives ... */
 struct receiving {
@@ -75,6 +77,7 @@ struct outgoing {
 	bool heard;
 	struct receiving peer;
 	uint64_t carry_due, carry_to;
+	uint64_t pay_at, pay_ns;
 };
 
 struct incoming {
@@ -110,6 +113,7 @@ bool far_on;
 static uint64_t now, delay_ns, leave_ns, random_state;
 static uint32_t ring_size, over_size;
 static int epoll_fd, diag_fd;
+static bool die_paying; /* HUTONG_TEST_DIE_PAYING: this agent dies in the middle of its first payment */
 static struct line *lines;
 
 static uint64_t draw(void)
@@ -374,6 +378,8 @@ static void out_stop(struct far_half *h, uint64_t at)
 	o->limit = at;
 	o->agreed = o->round;
 	o->phase = OUT_STOPPED;
+	o->pay_ns = PAY_NS;
+	o->pay_at = now + PAY_NS;
 	o->routed = false;
 	h->rang = h->changed = true;
 }
@@ -642,6 +648,25 @@ static void copy(struct far_half *from, struct far_half *to, uint64_t at, size_t
 	}
 }
 
+/* The program has been told, and has not sent all that it owes: it may make no call for long. */
+static void out_pay(struct far_half *h)
+{
+	struct outgoing *o = &h->out;
+	struct far_debt debt = { tx(h), o->round, h, out_place, die_paying };
+
+	o->pay_at = NEVER;
+	if (o->phase != OUT_STOPPED || o->ended || h->gone || !h->end)
+		return;
+	o->pay_ns = o->pay_ns * 2 < LONGEST_PAY_NS ? o->pay_ns * 2 : LONGEST_PAY_NS;
+	o->pay_at = now + o->pay_ns;
+	if (LOAD(&tx(h)->prod_done) != o->round) {
+		far_pay(h->end, h->cookie, &debt);
+		h->rang = true; /* whatever was moved: who sleeps must look again */
+	}
+	if (LOAD(&tx(h)->prod_done) == o->round)
+		h->look_at = now;
+}
+
 /* Both ends of the flow are on the wire. */
 static bool flows(const struct far_half *h)
 {
@@ -896,6 +921,8 @@ static void step(struct far_half *h)
 		acknowledge(h);
 	if (h->retry_at <= now)
 		check_socket(h);
+	if (h->out.pay_at <= now)
+		out_pay(h);
 	in_on_time(h);
 	in_acknowledge(h, false);
 }
@@ -930,7 +957,7 @@ static uint64_t half_due(const struct far_half *h)
 		return due;
 	if (h->changed || h->rang)
 		return 0;
-	due = earlier(due, earlier(h->look_at, h->retry_at));
+	due = earlier(due, earlier(h->look_at, earlier(h->retry_at, h->out.pay_at)));
 	due = earlier(due, earlier(h->leave_at, earlier(h->out.carry_due, h->in.ack_due)));
 	if (h->in.ask && !h->in.told)
 		due = earlier(due, h->in.asked_at + END_PATIENCE_NS);
@@ -1057,6 +1084,7 @@ void far_init(const char *option, uint32_t ring, uint32_t over)
 	random_state = (*rest == ',' ? strtoull(rest + 1, &rest, 0) : 1) * 0x9e3779b97f4a7c15ull | 1;
 	leave_ns = *rest == ',' ? strtoull(rest + 1, NULL, 0) * 1000 : 0;
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	die_paying = getenv("HUTONG_TEST_DIE_PAYING");
 	diag_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	if (epoll_fd < 0 || diag_fd < 0) {
 		perror("far");
@@ -1090,7 +1118,7 @@ static int begin_half(struct far_half *h, const struct far_program *p)
 	memcpy(h->local, p->local, 18);
 	memcpy(h->remote, p->remote, 18);
 	h->out.end = NO_END;
-	h->out.limit = h->out.carry_due = h->in.ack_due = NEVER;
+	h->out.limit = h->out.carry_due = h->out.pay_at = h->in.ack_due = NEVER;
 	h->look_at = now;
 	h->retry_at = NEVER;
 	h->retry_ns = RETRY_NS;

@@ -28,6 +28,17 @@ struct far_channel {
 	int bell;    /* of our end, ours */
 };
 
+/* What a program owes to TCP that was stopped in a round; see farpay.c. */
+struct far_debt {
+	struct hut_dir *dir;
+	uint32_t round;
+	struct far_half *half;
+	const uint8_t *(*place)(const struct far_half *h, uint64_t at, size_t *n);
+	bool die; /* for tests: in the middle of it */
+};
+
+void far_pay(struct hut_end *e, uint64_t cookie, const struct far_debt *debt);
+
 extern bool far_on;
 
 void far_init(const char *option, uint32_t ring, uint32_t over); /* DELAY_US,SEED[,LEAVE_US] */

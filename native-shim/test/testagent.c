@@ -45,7 +45,7 @@ struct reg {
 	int shim;
 	uint32_t ref, slot;
 	int bell;
-	bool matched;
+	bool matched, free;
 	uint64_t cookie;
 	struct far_half *far;
 	uint8_t local[18], remote[18];
@@ -340,6 +340,21 @@ static void gone(int i)
 	shims[i] = (struct shim){ .fd = -1 };
 }
 
+/* A program that found no room for its GONE tells it with its next business, and may have none. */
+static void sweep(void)
+{
+	for (int i = 0; i < MAX_REGS; i++) {
+		struct reg *r = &regs[i];
+		bool before = r->free;
+
+		if (r->shim < 0)
+			continue;
+		r->free = __atomic_load_n(&shims[r->shim].pool->end[r->slot].state, __ATOMIC_ACQUIRE) == HUT_END_FREE;
+		if (before && r->free)
+			drop(r);
+	}
+}
+
 static void accept_shim(int listener)
 {
 	struct ucred cred;
@@ -357,15 +372,22 @@ static void accept_shim(int listener)
 	close(fd);
 }
 
-/* What a wait may last, for ppoll(). */
-static struct timespec *far_wait(struct timespec *ts)
+#define SWEEP_NS 1000000000ull
+
+/* What a wait may last, for ppoll(); sweeps when it is time. */
+static struct timespec *wait_for(struct timespec *ts)
 {
+	static uint64_t sweep_at;
 	uint64_t due = far_on ? far_due_ns() : UINT64_MAX, now;
 
-	if (due == UINT64_MAX)
-		return NULL;
 	clock_gettime(CLOCK_MONOTONIC, ts);
 	now = (uint64_t)ts->tv_sec * 1000000000ull + (uint64_t)ts->tv_nsec;
+	if (sweep_at <= now) {
+		sweep();
+		sweep_at = now + SWEEP_NS;
+	}
+	if (due > sweep_at)
+		due = sweep_at;
 	due = due > now ? due - now : 0;
 	*ts = (struct timespec){ (time_t)(due / 1000000000ull), (long)(due % 1000000000ull) };
 	return ts;
@@ -425,7 +447,7 @@ int main(int argc, char **argv)
 		for (int i = 0; i < MAX_SHIMS; i++)
 			p[i + 1] = (struct pollfd){ .fd = shims[i].fd, .events = POLLIN };
 		p[MAX_SHIMS + 1] = (struct pollfd){ .fd = far_on ? far_fd() : -1, .events = POLLIN };
-		bool any = ppoll(p, MAX_SHIMS + 2, far_wait(&ts), NULL) >= 0;
+		bool any = ppoll(p, MAX_SHIMS + 2, wait_for(&ts), NULL) >= 0;
 
 		if (asked)
 			far_print();

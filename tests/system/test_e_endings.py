@@ -60,6 +60,9 @@ class EndingTest(InterTest, PairTest):
     def test_close_with_unread_bytes_while_more_come(self):
         self.case("unread_much")
 
+    def test_a_writer_that_computes_while_its_reader_goes_back_to_tcp(self):
+        self.case("computing")
+
     def test_killed_sender(self):
         self.case("killed_sender", (-9, 0))
 

@@ -174,6 +174,46 @@ static void b_next_agent(int none)
 	}
 }
 
+#define MUCH 1500000 /* more than the reader's ring has room for: the rest is owed when it stops */
+
+/*
+ * Between hosts the agent sends what a stopped writer owes that makes no call, and dies when it has done so and has not
+ * written it down, with the writer's lock in its hand.
+ */
+static void a_payer_dies(int listener)
+{
+	int fd = pick(listener);
+	pid_t p;
+
+	warm(fd, false);
+	await(TO_A);
+	until_queued(fd, 60000);
+	p = kid();
+	if (p == 0) {
+		note(" got=%zu", take(fd, 0, MUCH));
+		rd(fd, 3, MSG_WAITALL);
+		wr(fd, "ok");
+		_exit(0);
+	}
+	reap(p);
+}
+
+static void b_payer_dies(int none)
+{
+	int fd;
+
+	(void)none;
+	agent_kill();
+	agent_start_dying();
+	fd = dial();
+	warm(fd, true);
+	note(" put=%zu", put(fd, 0, MUCH));
+	go(TO_A);
+	agent_ends();
+	wr(fd, "end");
+	rd(fd, 2, MSG_WAITALL);
+}
+
 #define CROWD 400
 
 /*
@@ -248,8 +288,9 @@ static void b_paused_closes(int none)
 static const struct test_case cases[] = {
 	CASE_F(agent_killed, "3,7", WARM, OWN_AGENT | SLOW | NOT_FAR),
 	CASE_F(killed_then_stop, "3,7", WARM, OWN_AGENT | NOT_FAR),
-	CASE_F(killed_young, "3,5", RAW_COLD, OWN_AGENT),
+	CASE_F(killed_young, "3,5", RAW_COLD, OWN_AGENT | NOT_FAR),
 	CASE_F(agent_comes, "3,6", RAW, OWN_AGENT),
+	CASE_F(payer_dies, "3,7", RAW, OWN_AGENT),
 	CASE_F(paused_closes, "3,16", RAW, OWN_AGENT | SLOW),
 	CASE_F(next_agent, "3,5", RAW, OWN_AGENT | NOT_FAR),
 };

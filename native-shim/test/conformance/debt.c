@@ -295,7 +295,7 @@ static const struct test_case cases[] = {
 	CASE(owes_in_recv, "7,11", WARM),
 	CASE(owes_in_poll, "7,11", WARM),
 	CASE(owes_in_epoll, "7,12", WARM),
-	CASE_F(owes_elsewhere, "7", WARM, NOT_FAR),
+	CASE(owes_elsewhere, "7", WARM),
 	CASE(big_debt, "7,9", WARM),
 	CASE_F(long_debt, "7,9,16", WARM, SLOW),
 	CASE(s_zero, "5,6,7", COLD),

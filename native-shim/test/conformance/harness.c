@@ -214,6 +214,19 @@ static bool kill_agent(void)
 	return true;
 }
 
+/* By itself. */
+static bool agent_has_ended(void)
+{
+	for (int i = 0; i < 5000; i++) {
+		if (agent_pid > 0 && waitpid(agent_pid, NULL, WNOHANG) == agent_pid) {
+			agent_pid = 0;
+			return true;
+		}
+		ms(1);
+	}
+	return false;
+}
+
 /* What it holds: a channel's segment and bells, a registration's bell. */
 static int agent_descriptors(void)
 {
@@ -240,6 +253,11 @@ static bool with_agent(char what)
 		return kill_agent();
 	case 's':
 		return start_agent();
+	case 'D':
+		setenv("HUTONG_TEST_DIE_PAYING", "1", 1);
+		return start_agent();
+	case 'e':
+		return agent_has_ended();
 	case 'p':
 		return kill(agent_pid, SIGSTOP) == 0;
 	case 'g':

@@ -106,6 +106,8 @@ void push(int fd);                      /* one way only: this side sends until i
 void pull(int fd);                      /* ... while the other receives */
 void agent_kill(void);
 void agent_start(void);
+void agent_start_dying(void);           /* between hosts: one that dies in the middle of its first payment ... */
+void agent_ends(void);                  /* ... and has done so, or the case fails */
 void agent_pause(void);                 /* SIGSTOP */
 void agent_go_on(void);
 void agent_mark(void);                  /* so many descriptors it has now ... */

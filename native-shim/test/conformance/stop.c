@@ -298,7 +298,7 @@ static const struct test_case cases[] = {
 	CASE(then_exits, "7,16,18", WARM),
 	CASE(then__exits, "7,16,18", WARM),
 	CASE(then_dies, "7,16,18", WARM),
-	CASE_F(idle_fork, "7,18", WARM, NOT_FAR),
+	CASE(idle_fork, "7,18", WARM),
 	CASE(idle_stdio, "7,8", WARM),
 	CASE(waiting_exec, "7,8,10", WARM),
 };

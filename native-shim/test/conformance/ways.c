@@ -213,6 +213,17 @@ void agent_start(void)
 	must(ask('s'), "agent");
 }
 
+void agent_start_dying(void)
+{
+	must(ask('D'), "agent");
+}
+
+void agent_ends(void)
+{
+	if (want_ring() && getenv("CONF_FAR"))
+		must(ask('e'), "an agent that pays and dies");
+}
+
 void agent_pause(void)
 {
 	must(ask('p'), "agent");

@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 
@@ -195,6 +196,39 @@ def unread_much_client(end):
 def unread_much_server(end):
     # Which of the two depends on when the reset comes.
     print(until_error(end) in ("ConnectionResetError", "BrokenPipeError"))
+
+
+def flag(port):
+    """A file by which one program tells the other something past the connection."""
+    return os.path.join(tempfile.gettempdir(), "hutong-endings-%d" % port)
+
+
+def computing_client(end):
+    # More than the far ring has room for, then no call at all on which anything could be done for the connection.
+    print(end.send(600000))
+    said, deadline = "too late", time.monotonic() + 20
+    while time.monotonic() < deadline and said != "in time":
+        said = "in time" if os.path.exists(flag(end.sock.getpeername()[1])) else said
+    print(said)
+
+
+def computing_server(end):
+    end.readable()
+    time.sleep(0.3)
+    waits, goes_on = os.pipe()
+    child = os.fork()  # two processes on one connection: it goes back to TCP
+    if child == 0:
+        os.close(goes_on)
+        os.read(waits, 1)
+        os._exit(0)
+    print(end.receive(600000))
+    path = flag(end.sock.getsockname()[1])
+    with open(path, "w", encoding="ascii"):
+        pass
+    os.close(goes_on)
+    os.waitpid(child, 0)
+    print(end.receive())
+    os.unlink(path)
 
 
 def killed_sender_client(end):

@@ -50,6 +50,15 @@ public interface Sockets {
   void send(Fd socket, byte[] data, List<? extends Fd> fds) throws OsException;
 
   /**
+   * Sends bytes on a stream, never waiting, never raising SIGPIPE.
+   *
+   * @param socket the socket; its own blocking mode does not matter
+   * @param data not empty
+   * @return how many were taken; 0 when it takes none now
+   */
+  int sendStream(Fd socket, byte[] data) throws OsException;
+
+  /**
    * Receives one message; the descriptors in it are CLOEXEC.
    *
    * @param socket the socket

@@ -2,8 +2,6 @@
 package hutong.api.transport;
 
 import java.util.Objects;
-import java.util.function.LongSupplier;
-import java.util.function.Supplier;
 
 /**
  * Who speaks for a connection whose line an earlier agent, or an earlier version of the transport,
@@ -14,20 +12,12 @@ import java.util.function.Supplier;
  * @param pid the process that uses the segment
  * @param bell number of the program's doorbell there
  * @param peerBell number of the agent's doorbell there
- * @param socket see {@link LineSpec}
- * @param sentByTcp see {@link LineSpec}
+ * @param program see {@link LineSpec}
  */
 public record LineOwner(
-    int number,
-    long cookie,
-    int pid,
-    int bell,
-    int peerBell,
-    Supplier<Holding> socket,
-    LongSupplier sentByTcp) {
+    int number, long cookie, int pid, int bell, int peerBell, LineProgram program) {
   /** Checks that somebody speaks. */
   public LineOwner {
-    Objects.requireNonNull(socket);
-    Objects.requireNonNull(sentByTcp);
+    Objects.requireNonNull(program);
   }
 }

@@ -3,8 +3,6 @@ package hutong.api.transport;
 
 import hutong.api.link.PeerId;
 import java.util.Objects;
-import java.util.function.LongSupplier;
-import java.util.function.Supplier;
 
 /**
  * What the agents know of a connection when both ends are registered.
@@ -16,9 +14,7 @@ import java.util.function.Supplier;
  * @param localAddress IP address of this end, 4 or 16 bytes
  * @param peerAddress IP address of the other end, 4 or 16 bytes
  * @param cookie the socket's cookie
- * @param socket what the kernel says of the socket (rule 17); called on the transport's thread,
- *     must return soon
- * @param sentByTcp bytes that the program has sent by TCP; called on the transport's thread
+ * @param program what can be found out about, and done for, the program
  */
 public record LineSpec(
     PeerId peer,
@@ -28,13 +24,11 @@ public record LineSpec(
     byte[] localAddress,
     byte[] peerAddress,
     long cookie,
-    Supplier<Holding> socket,
-    LongSupplier sentByTcp) {
+    LineProgram program) {
   /** Copies the addresses. */
   public LineSpec {
     Objects.requireNonNull(peer);
-    Objects.requireNonNull(socket);
-    Objects.requireNonNull(sentByTcp);
+    Objects.requireNonNull(program);
     localAddress = localAddress.clone();
     peerAddress = peerAddress.clone();
   }

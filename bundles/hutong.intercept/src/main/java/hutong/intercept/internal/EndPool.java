@@ -3,6 +3,7 @@ package hutong.intercept.internal;
 
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
+import hutong.api.transport.Debt;
 import hutong.platform.Mapping;
 import hutong.platform.Memory;
 import hutong.platform.abi.Abi;
@@ -130,10 +131,26 @@ final class EndPool implements AutoCloseable {
         (map.getInt(at + EndLayout.FLAGS) & Abi.ENDF_REMOTE) != 0);
   }
 
+  /** Whether nobody uses a slot. */
+  boolean isFree(int index) {
+    return map.getIntVolatile(PoolLayout.slot(index) + EndLayout.STATE) == Abi.END_FREE;
+  }
+
   /** One end, for who must know more of it than is displayed. */
-  ProgramEnd end(int index) {
+  ProgramEnd end(int index, Payer payer) {
     int at = PoolLayout.slot(index);
     return new ProgramEnd() {
+      @Override
+      public boolean pay(long cookie, Debt debt) {
+        synchronized (EndPool.this) { // not closed meanwhile
+          try {
+            return payer.pay(map.buffer().slice(at, EndLayout.SIZE), cookie, debt);
+          } catch (IllegalStateException e) {
+            return false;
+          }
+        }
+      }
+
       @Override
       public int pid() {
         return (int) read(at + EndLayout.OWNER_PID, false);
@@ -164,6 +181,14 @@ final class EndPool implements AutoCloseable {
     }
   }
 
+  /** Lets go of what an agent that died over it has locked. */
+  void unlock(Payer payer) {
+    int used = used();
+    for (int i = 0; i < used; i++) {
+      payer.unlock(map.buffer().slice(PoolLayout.slot(i), EndLayout.SIZE));
+    }
+  }
+
   /** Tells the program that a control message waits. */
   void note(int index) {
     map.getAndAddInt((long) PoolLayout.slot(index) + EndLayout.AGENT_NOTE, 1);
@@ -188,7 +213,7 @@ final class EndPool implements AutoCloseable {
   }
 
   @Override
-  public void close() {
+  public synchronized void close() {
     map.close();
   }
 }

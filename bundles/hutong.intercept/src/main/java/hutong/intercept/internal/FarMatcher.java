@@ -258,8 +258,7 @@ final class FarMatcher {
                   pair.local().raw(),
                   pair.remote().raw(),
                   registration.cookie,
-                  () -> world.holding(pair, registration.cookie),
-                  registration.end::sentByTcp),
+                  program(registration)),
               world.duplicate(registration.doorbell));
       registration.line = line;
       registration.ringSize = transport.ringSize();
@@ -290,7 +289,6 @@ final class FarMatcher {
   }
 
   private LineOwner owner(Registration registration) {
-    AddressPair pair = registration.pair;
     ProgramEnd end = registration.end;
     return new LineOwner(
         registration.channel.number(),
@@ -298,8 +296,13 @@ final class FarMatcher {
         end.pid(),
         end.bell(),
         end.peerBell(),
-        () -> world.holding(pair, registration.cookie),
-        end::sentByTcp);
+        program(registration));
+  }
+
+  private FarProgram program(Registration registration) {
+    AddressPair pair = registration.pair;
+    long cookie = registration.cookie;
+    return new FarProgram(cookie, () -> world.holding(pair, cookie), registration.end);
   }
 
   private void onClosed(PeerId from, PeerMessage message) {

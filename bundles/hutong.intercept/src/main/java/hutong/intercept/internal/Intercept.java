@@ -48,6 +48,7 @@ import java.util.function.Supplier;
 final class Intercept implements AgentLinkListener, PeerLinkListener, AutoCloseable {
   private static final int MAX_SESSIONS = 8192;
   private static final Duration RETRY = Duration.ofSeconds(1);
+  private static final Duration SWEEP_EVERY = Duration.ofSeconds(5);
   private static final int ANSWER_SECONDS = 5;
 
   /** The operating system and the services that this bundle needs. */
@@ -77,12 +78,14 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private final MatchWorld.Meter meter;
   private final Matcher matcher;
   private final FarMatcher far;
+  private final Payer payer;
   private final MemberTable table;
   private final Survivors survivors;
   private final RouteCheck routes;
   private final ProcFs proc = new ProcFs(Path.of("/proc"));
   private final Verdicts verdicts = new Verdicts();
   private final Set<ShimSession> sessions = new HashSet<>();
+  private boolean sweeping;
   private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
   private volatile AgentLink link;
   private volatile PeerLink peerLink;
@@ -124,6 +127,8 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
                 meter,
                 new SecureRandom()::nextLong));
     this.far = new FarMatcher(new FarWorld());
+    int life = new SecureRandom().nextInt();
+    this.payer = new Payer(services.processes, services.sockets, life);
   }
 
   /** What has become of a program's socket; for any thread. */
@@ -292,6 +297,11 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     return matcher;
   }
 
+  /** Sends what programs owe. */
+  Payer payer() {
+    return payer;
+  }
+
   /** What carries connections between hosts, or null. */
   LightTransport transport() {
     return transport;
@@ -379,6 +389,22 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   void ended(ShimSession session) {
     if (sessions.remove(session)) {
       sessionsByUser.computeIfPresent(session.cred().uid(), (uid, n) -> n > 1 ? n - 1 : null);
+    }
+  }
+
+  /** Something is registered: looks, as long as that is so, for what programs have not told. */
+  void registered() {
+    if (!sweeping) {
+      sweeping = true;
+      loop.schedule(SWEEP_EVERY, this::sweep);
+    }
+  }
+
+  void sweep() {
+    sessions.forEach(ShimSession::sweep);
+    sweeping = false;
+    if (sessions.stream().anyMatch(session -> !session.refs().isEmpty())) {
+      registered();
     }
   }
 

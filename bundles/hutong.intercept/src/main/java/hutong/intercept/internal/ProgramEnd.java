@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.transport.Debt;
+
 /** What a program's end pool says about one end; for any thread. Zero once the pool is closed. */
 interface ProgramEnd {
   /** The process that uses the segment. */
@@ -14,4 +16,11 @@ interface ProgramEnd {
 
   /** Bytes that it has sent by TCP. */
   long sentByTcp();
+
+  /**
+   * Sends what the program owes; see {@link Payer}.
+   *
+   * @param cookie of the socket that is meant
+   */
+  boolean pay(long cookie, Debt debt);
 }

@@ -39,6 +39,7 @@ final class ShimSession implements Registration.Owner {
     private final int slot;
     private final Fd doorbell;
     private Registration registration;
+    private boolean free;
 
     private End(int ref, int slot, Fd doorbell) {
       this.ref = ref;
@@ -161,6 +162,7 @@ final class ShimSession implements Registration.Owner {
     }
     try {
       pool = EndPool.open(intercept.memory(), fds.get(0), true);
+      pool.unlock(intercept.payer());
     } catch (IOException e) {
       hostile(e.getMessage());
       return;
@@ -242,7 +244,7 @@ final class ShimSession implements Registration.Owner {
                     cookie,
                     cred.uid(),
                     new PeerId(peer.hostId(), peer.domid()),
-                    pool.end(end.slot),
+                    pool.end(end.slot, intercept.payer()),
                     end.doorbell,
                     this);
     if (end.registration == null) {
@@ -251,6 +253,7 @@ final class ShimSession implements Registration.Owner {
     }
     end.registration.channel.use(new SlotUse(pool, end.slot, cred.pid()));
     byRegistration.put(end.registration, end);
+    intercept.registered();
     return Reason.NONE;
   }
 
@@ -298,6 +301,24 @@ final class ShimSession implements Registration.Owner {
     if (Reason.isKnown(message.reason())) {
       intercept.verdicts().note(end.registration.cookie, Reason.of(message.reason()));
     }
+    gone(end);
+  }
+
+  /**
+   * A program that found no room for its GONE tells it with its next business, and may have none:
+   * what it has given back for one interval is gone.
+   */
+  void sweep() {
+    for (End end : List.copyOf(byRef.values())) {
+      boolean before = end.free;
+      end.free = pool.isFree(end.slot);
+      if (before && end.free) {
+        gone(end);
+      }
+    }
+  }
+
+  private void gone(End end) {
     remove(end);
     intercept.unregister(end.registration);
     end.doorbell.close();

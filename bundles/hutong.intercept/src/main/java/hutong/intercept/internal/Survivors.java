@@ -128,6 +128,7 @@ final class Survivors implements AutoCloseable {
     try (Fd process = services.processes().pidfdOpen(pid);
         Fd copy = services.processes().pidfdGetfd(process, descriptor.fd())) {
       Found found = new Found(pid, proc.uid(pid), EndPool.open(services.memory(), copy, true));
+      found.pool.unlock(intercept.payer());
       int used = found.pool.used();
       for (int i = 0; i < used; i++) {
         EndPool.Slot slot = found.pool.slot(i);
@@ -218,7 +219,7 @@ final class Survivors implements AutoCloseable {
   }
 
   private void resume(LightTransport transport, Found found, Old old) {
-    ProgramEnd end = found.pool.end(old.slot);
+    ProgramEnd end = found.pool.end(old.slot, intercept.payer());
     AddressPair pair = old.far.pair();
     try {
       old.line =
@@ -229,8 +230,7 @@ final class Survivors implements AutoCloseable {
                   holder(found, end),
                   end.bell(),
                   end.peerBell(),
-                  () -> intercept.holding(pair, old.cookie),
-                  end::sentByTcp));
+                  new FarProgram(old.cookie, () -> intercept.holding(pair, old.cookie), end)));
     } catch (IOException e) {
       intercept.meter().count("intercept.far.lost");
       intercept.failed("a connection between hosts is lost", e);

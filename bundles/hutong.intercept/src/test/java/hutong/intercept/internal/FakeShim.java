@@ -85,6 +85,11 @@ final class FakeShim implements Closeable {
     return bell;
   }
 
+  /** Gives a slot back. */
+  void free(int slot) {
+    pool.putIntVolatile(PoolLayout.slot(slot) + EndLayout.STATE, Abi.END_FREE);
+  }
+
   void gone(int ref) throws IOException {
     Platform.sockets().send(socket, message(Abi.MSG_GONE, ref).array(), List.of());
   }

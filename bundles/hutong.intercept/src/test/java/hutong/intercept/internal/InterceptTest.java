@@ -168,6 +168,29 @@ class InterceptTest {
         });
   }
 
+  /** A program that had no room for its GONE, and has no further business with the agent. */
+  @Test
+  void noticesWhatAProgramHasGivenBackWithoutAWord() throws Exception {
+    with(
+        vms -> {
+          FakeShim shim = vms.program(0);
+          shim.hello();
+          shim.register(3, 1, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
+          shim.register(4, 2, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
+          FakeShim.until(() -> vms.tables[0].size() == 2);
+          shim.free(1);
+          vms.vms[0].loop().execute(vms.vms[0]::sweep);
+          vms.settle(0);
+          assertThat(vms.tables[0].size()).as("a GONE may be under way").isEqualTo(2);
+          vms.vms[0].loop().execute(vms.vms[0]::sweep);
+          vms.settle(0);
+          assertThat(vms.tables[0].size()).isEqualTo(1);
+          shim.gone(3);
+          shim.gone(4);
+          FakeShim.until(() -> vms.tables[0].size() == 0);
+        });
+  }
+
   private static void declined(FakeShim shim, SocketChannel tcp, Reason reason) throws IOException {
     int fd = FakeShim.number(tcp);
     declined(shim, fd, Platform.processes().inspectSocket(FakeShim.PID, fd).cookie(), reason);

@@ -7,7 +7,7 @@ package hutong.platform.abi;
  */
 public final class Abi {
   /** The version of all layouts. */
-  public static final int ABI_VERSION = 4;
+  public static final int ABI_VERSION = 5;
 
   /** The abstract Unix address of a VM's agent, without its leading NUL. */
   public static final String AGENT_NAME = "hutong-agent";
@@ -172,6 +172,15 @@ public final class Abi {
 
   /** {@code enum hut_end_flags}: TCP has ended; whether the stream has is not known yet. */
   public static final int ENDF_EARLY = 65536;
+
+  /** Under tx_lock: the agent sends what is owed; only the kernel knows how far it has come. */
+  public static final int ENDF_PAYER = 131072;
+
+  /**
+   * A holder of tx_lock that is no thread of the program's: an agent, with a number of its own in
+   * the other bits.
+   */
+  public static final int LOCK_AGENT = 0x40000000;
 
   /** {@code enum hut_msg_flags}: the peer is on another host. */
   public static final int MSGF_REMOTE = 1;

@@ -105,6 +105,18 @@ public final class LinuxSockets implements Sockets {
   }
 
   @Override
+  public int sendStream(Fd socket, byte[] data) throws OsException {
+    try {
+      return Messages.send(socket, null, data, List.of());
+    } catch (OsException e) {
+      if (e.wouldBlock()) {
+        return 0;
+      }
+      throw e;
+    }
+  }
+
+  @Override
   public Received recv(Fd socket, int maxBytes, int maxFds) throws OsException {
     return Messages.recv(socket, maxBytes, maxFds);
   }

@@ -43,7 +43,8 @@ final class Messages {
 
   private Messages() {}
 
-  static void send(Fd socket, byte[] address, byte[] data, List<? extends Fd> fds)
+  /** Gives back how many bytes were taken: on a stream that may be less than all. */
+  static int send(Fd socket, byte[] address, byte[] data, List<? extends Fd> fds)
       throws OsException {
     if (fds.size() > MAX_FDS) {
       throw new IllegalArgumentException(fds.size() + " descriptors in one message");
@@ -66,7 +67,11 @@ final class Messages {
         p.putInt(CONTROL_DATA + CMSG_DATA + 4L * i, fds.get(i).number());
       }
     }
-    while (LibC.INSTANCE.sendmsg(socket.number(), p, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    for (; ; ) {
+      long n = LibC.INSTANCE.sendmsg(socket.number(), p, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n >= 0) {
+        return (int) n;
+      }
       int errno = LibC.errno();
       if (errno != LibC.EINTR) {
         throw LibC.failure("sendmsg", errno);

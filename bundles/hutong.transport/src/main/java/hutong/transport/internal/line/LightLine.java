@@ -100,7 +100,7 @@ final class LightLine {
   }
 
   boolean finSent() {
-    return spec.socket().get() != Holding.OPEN;
+    return spec.program().socket() != Holding.OPEN;
   }
 
   /** Something is to be told to the peer's agent. */
@@ -215,7 +215,7 @@ final class LightLine {
   void onTime(long now) {
     if (leaving || now - retryAt >= 0) {
       retryAt = Long.MAX_VALUE;
-      Holding socket = spec.socket().get();
+      Holding socket = spec.program().socket();
       if (socket != Holding.OPEN) {
         out.checkEnd();
       }

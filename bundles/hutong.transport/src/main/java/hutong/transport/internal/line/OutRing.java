@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.transport.Debt;
 import hutong.platform.abi.Abi;
 import hutong.platform.abi.DirLayout;
 import hutong.platform.abi.SegmentLayout;
@@ -127,6 +128,41 @@ final class OutRing implements SendBuffer {
 
   boolean turnIs(int round, int how) {
     return Turn.is(Words.getLong(memory, DIR + DirLayout.TURN), round, how);
+  }
+
+  /** What the program owes when it was stopped in that round. */
+  Debt debt(int round) {
+    return new Debt() {
+      @Override
+      public int round() {
+        return round;
+      }
+
+      @Override
+      public long accept() {
+        long turn = Words.getLong(memory, DIR + DirLayout.TURN);
+        if (Turn.is(turn, round, Abi.TURN_STOPPED)) {
+          // Nobody else moves it: the program does so under the lock that the caller holds.
+          Words.compareAndSet(
+              memory, DIR + DirLayout.TURN, turn, Turn.of(round, Abi.TURN_OWED, turn));
+        } else if (!Turn.is(turn, round, Abi.TURN_OWED)) { // by an agent that died over it
+          return -1;
+        }
+        Words.getAndClear(memory, DIR + DirLayout.PROD_MARK, Abi.MARK_BACK);
+        return Turn.offset(turn, tail);
+      }
+
+      @Override
+      public void copy(long offset, int length, ByteBuffer target) {
+        OutRing.this.copy(offset, length, target);
+      }
+
+      @Override
+      public void paid() {
+        // Release: nobody needs the ring's bytes any more.
+        Words.putInt(memory, DIR + DirLayout.PROD_DONE, round);
+      }
+    };
   }
 
   /** Nothing more is sent until a {@link #stop} says how far. */

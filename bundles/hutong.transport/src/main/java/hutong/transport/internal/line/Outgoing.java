@@ -35,6 +35,11 @@ final class Outgoing {
     STOPPED
   }
 
+  /** How long a stopped program has to send what it owes before the agent does so. */
+  private static final long PAY_NS = 20_000_000;
+
+  private static final long LONGEST_PAY_NS = 160_000_000;
+
   private final LightLine line;
   private final LineWorld world;
   private final OutRing ring;
@@ -66,6 +71,8 @@ final class Outgoing {
   private final PathChoice.Stream stream;
   private boolean pays;
   private boolean leaves;
+  private long payAt = Long.MAX_VALUE;
+  private long payNs;
 
   Outgoing(LightLine line, LineWorld world, OutRing ring) {
     this.line = line;
@@ -291,9 +298,27 @@ final class Outgoing {
     }
     agreed = round;
     phase = Phase.STOPPED;
+    payNs = PAY_NS;
+    payAt = world.now() + payNs;
     park();
     line.ringProgram();
     line.changed();
+  }
+
+  /** The program has been told, and has not sent all that it owes: it may make no call for long. */
+  private void pay(long now) {
+    if (phase != Phase.STOPPED || ended || now < payAt) {
+      return;
+    }
+    payNs = Math.min(2 * payNs, LONGEST_PAY_NS);
+    payAt = now + payNs;
+    if (!ring.done(round)) {
+      line.spec().program().pay(ring.debt(round));
+      line.ringProgram(); // whatever was moved: who sleeps must look again
+    }
+    if (ring.done(round)) {
+      over();
+    }
   }
 
   // ---------------------------------------------------------------- what the program does
@@ -311,7 +336,7 @@ final class Outgoing {
       over();
     }
     if (choice != null && phase == Phase.TCP) {
-      boolean now = choice.onTcp(stream, line.spec().sentByTcp().getAsLong(), world.now());
+      boolean now = choice.onTcp(stream, line.spec().program().sentByTcp(), world.now());
       if (now && !pays) {
         pays = true;
         line.changed();
@@ -420,6 +445,7 @@ final class Outgoing {
 
   /** Sends what there is, and notes what the flow has told. */
   void produce(long now) {
+    pay(now);
     if (route == null) {
       return;
     }
@@ -459,7 +485,7 @@ final class Outgoing {
   /** When there is something to do again. */
   long deadline(long now) {
     if (route == null) {
-      return Long.MAX_VALUE;
+      return phase == Phase.STOPPED && !ended ? payAt : Long.MAX_VALUE;
     }
     long deadline = flow.nextDeadline(now);
     return choice == null ? deadline : Math.min(deadline, choice.due(stream));

@@ -2,7 +2,7 @@
 package hutong.transport.internal.line;
 
 import hutong.api.link.PeerId;
-import hutong.api.transport.Holding;
+import hutong.api.transport.LineProgram;
 import hutong.api.transport.LineSpec;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -14,8 +14,6 @@ import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.LongSupplier;
-import java.util.function.Supplier;
 import java.util.zip.CRC32C;
 
 /**
@@ -120,11 +118,10 @@ final class Pages {
   /**
    * Reads a page.
    *
-   * @param socket of the new owner
-   * @param sentByTcp of the new owner
+   * @param program of the new owner
    * @return null if there is none, or if it is not whole
    */
-  Page load(int number, Supplier<Holding> socket, LongSupplier sentByTcp) {
+  Page load(int number, LineProgram program) {
     byte[] bytes;
     try {
       bytes = Files.readAllBytes(file(number));
@@ -156,16 +153,7 @@ final class Pages {
     byte[] remote = take(in);
     String host = new String(take(in), StandardCharsets.UTF_8);
     LineSpec spec =
-        new LineSpec(
-            new PeerId(host, domid),
-            own,
-            peerNumber,
-            mac,
-            local,
-            remote,
-            cookie,
-            socket,
-            sentByTcp);
+        new LineSpec(new PeerId(host, domid), own, peerNumber, mac, local, remote, cookie, program);
     return own == number ? new Page(spec, inode, ring, over, in.slice()) : null;
   }
 

@@ -4,7 +4,6 @@ package hutong.transport.internal.line;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
-import hutong.api.transport.Holding;
 import hutong.api.transport.LineInfo;
 import hutong.api.transport.LineOwner;
 import hutong.api.transport.LineSpec;
@@ -159,7 +158,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   /** The page of a line that an earlier agent left; on any thread. */
   Pages.Page page(LineOwner owner) {
-    return pages.load(owner.number(), owner.socket(), owner.sentByTcp());
+    return pages.load(owner.number(), owner.program());
   }
 
   /**
@@ -191,7 +190,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     later(
         () -> {
           for (int number : pages.numbers()) {
-            Pages.Page page = pages.load(number, () -> Holding.GONE, () -> 0);
+            Pages.Page page = pages.load(number, NoProgram.HERE);
             if (page != null && !byNumber.containsKey(number)) {
               orphans.add(page.spec());
             } else if (page == null) {
@@ -249,8 +248,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
             spec.localAddress(),
             spec.peerAddress(),
             spec.cookie(),
-            owner.socket(),
-            owner.sentByTcp()));
+            owner.program()));
     entry.line.onOwner();
     entry.spoken = true;
     return entry.line;

@@ -2,7 +2,9 @@
 package hutong.transport.internal.line;
 
 import hutong.api.link.PeerId;
+import hutong.api.transport.Debt;
 import hutong.api.transport.Holding;
+import hutong.api.transport.LineProgram;
 import hutong.api.transport.LineSpec;
 import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
@@ -64,8 +66,22 @@ final class Lines {
               new byte[4],
               new byte[4],
               number,
-              () -> goneMeanwhile ? Holding.GONE : out.finSent() ? Holding.SHUT : Holding.OPEN,
-              () -> 0);
+              new LineProgram() {
+                @Override
+                public Holding socket() {
+                  return goneMeanwhile ? Holding.GONE : out.finSent() ? Holding.SHUT : Holding.OPEN;
+                }
+
+                @Override
+                public long sentByTcp() {
+                  return 0;
+                }
+
+                @Override
+                public boolean pay(Debt debt) {
+                  return false;
+                }
+              });
       this.line = newLine();
       save(line);
     }

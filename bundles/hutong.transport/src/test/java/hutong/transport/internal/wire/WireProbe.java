@@ -74,7 +74,9 @@ final class WireProbe {
     private boolean ended;
     private boolean told;
     private boolean toldEnd;
-    private Exception failure;
+    private End other;
+    private volatile boolean done;
+    private volatile Exception failure;
 
     End(String name, int mtu, int side) throws Exception {
       this.side = side;
@@ -91,6 +93,7 @@ final class WireProbe {
     }
 
     void meet(End other) {
+      this.other = other;
       peer = wire.target(other.address, wireHasPorts() ? other.port : 0);
       int here = 0x11110000 + side;
       int there = 0x11110000 + other.side;
@@ -115,15 +118,17 @@ final class WireProbe {
 
     void run() {
       try {
-        while (!(ended && told)) {
+        while (!(ended && told) && other.failure == null) {
           work();
         }
-        // the peer's last questions
-        for (long until = System.nanoTime() + 200_000_000; System.nanoTime() < until; ) {
+        done = true;
+        while (!other.done) { // the peer's last questions
           work();
         }
       } catch (OsException | RuntimeException e) {
         failure = e;
+      } finally {
+        done = true;
       }
     }
 

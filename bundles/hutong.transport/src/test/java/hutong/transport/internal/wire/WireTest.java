@@ -3,10 +3,12 @@ package hutong.transport.internal.wire;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -19,7 +21,8 @@ class WireTest {
 
   @ParameterizedTest
   @MethodSource("wires")
-  void shouldCarryBothDirections(String wire) throws Exception {
+  void shouldCarryBothDirections(String wire, @TempDir Path folder) throws Exception {
+    Path said = folder.resolve("said");
     String mtu = wire.split(" ")[1];
     String script =
         """
@@ -48,10 +51,11 @@ class WireTest {
                 wire.split(" ")[0],
                 mtu)
             .redirectErrorStream(true)
+            .redirectOutput(said.toFile())
             .start();
     try {
-      String output = new String(p.getInputStream().readAllBytes());
-      assertThat(p.waitFor(60, TimeUnit.SECONDS)).isTrue();
+      assertThat(p.waitFor(150, TimeUnit.SECONDS)).as(Files.readString(said)).isTrue();
+      String output = Files.readString(said);
       System.out.print(wire + ": " + output);
       assertThat(output).contains("both streams are right").doesNotContain("wrong");
     } finally {

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.api.transport;
+
+/**
+ * What the agent can find out about the program of a line, and do for it. Called on the transport's
+ * thread; must return soon, and never throws.
+ */
+public interface LineProgram {
+  /** What the kernel says of the socket (rule 17). */
+  Holding socket();
+
+  /** Bytes that the program has sent by TCP. */
+  long sentByTcp();
+
+  /**
+   * Sends by TCP what the program owes, as far as that goes without waiting. For a program that
+   * makes no call in which it would do so itself, while its peer waits for the bytes.
+   *
+   * @return whether nothing is owed any more
+   */
+  boolean pay(Debt debt);
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.intercept.internal;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import hutong.api.transport.Debt;
+import hutong.platform.Platform;
+import hutong.platform.abi.Abi;
+import hutong.platform.abi.EndLayout;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.StandardSocketOptions;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** A real socket of this process, which plays the program; its slot and its ring are made up. */
+final class PayerTest {
+  private static final int ROUND = 3;
+  private static final int WROTE = 900_000;
+  private static final int STOPPED_AT = 1000;
+
+  private final Payer payer = new Payer(Platform.processes(), Platform.sockets(), 7);
+  private final ByteBuffer end =
+      ByteBuffer.allocateDirect(EndLayout.SIZE).order(ByteOrder.nativeOrder());
+  private SocketChannel program;
+  private SocketChannel peer;
+  private long cookie;
+
+  /** What of the ring is asked for, and what became of the debt. */
+  private final class FakeDebt implements Debt {
+    private long at = STOPPED_AT;
+    private boolean paid;
+
+    @Override
+    public int round() {
+      return ROUND;
+    }
+
+    @Override
+    public long accept() {
+      return at;
+    }
+
+    @Override
+    public void copy(long offset, int length, ByteBuffer target) {
+      for (int i = 0; i < length; i++) {
+        target.put(byteAt(offset + i));
+      }
+    }
+
+    @Override
+    public void paid() {
+      paid = true;
+    }
+  }
+
+  private static byte byteAt(long offset) {
+    return (byte) (offset * 7 + (offset >> 8));
+  }
+
+  @BeforeEach
+  void connect() throws IOException {
+    try (ServerSocketChannel listener = ServerSocketChannel.open()) {
+      listener.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0));
+      program = SocketChannel.open();
+      program.setOption(StandardSocketOptions.SO_SNDBUF, 64 << 10);
+      program.connect(listener.getLocalAddress());
+      peer = listener.accept();
+    }
+    int number = FakeShim.number(program);
+    cookie = Platform.processes().inspectSocket(FakeShim.PID, number).cookie();
+    end.putInt(EndLayout.OWNER_PID, FakeShim.PID).putInt(EndLayout.FD, number);
+    end.putLong(EndLayout.COOKIE, cookie).putInt(EndLayout.STATE, Abi.END_CHANNEL);
+    end.putInt(EndLayout.TX_ROUND, ROUND).putInt(EndLayout.TX_PATH, Abi.PATH_RING);
+    end.putLong(EndLayout.TX_TAIL, WROTE).putLong(EndLayout.RING_OUT, WROTE);
+  }
+
+  @AfterEach
+  void close() throws IOException {
+    program.close();
+    peer.close();
+  }
+
+  /** Reads, on blocking channels, what must come, and that nothing else has. */
+  private void reads(long from, long to) throws IOException {
+    ByteBuffer got = ByteBuffer.allocate((int) (to - from));
+    while (got.hasRemaining()) {
+      assertThat(peer.read(got)).isPositive();
+    }
+    for (int i = 0; i < got.position(); i++) {
+      if (got.get(i) != byteAt(from + i)) {
+        assertThat(from + i).as("offset of a wrong byte").isNegative();
+      }
+    }
+    nothingMore();
+  }
+
+  private void nothingMore() throws IOException {
+    peer.configureBlocking(false);
+    assertThat(peer.read(ByteBuffer.allocate(1))).isZero();
+    peer.configureBlocking(true);
+  }
+
+  private void untouched() throws IOException {
+    assertThat(end.getInt(EndLayout.TX_PATH)).isEqualTo(Abi.PATH_RING);
+    assertThat(end.getLong(EndLayout.TX_HEAD)).isZero();
+    assertThat(end.getLong(EndLayout.RING_OUT)).isEqualTo(WROTE);
+    nothingMore();
+  }
+
+  @Test
+  void paysInPartsAsTcpTakesThem() throws Exception {
+    FakeDebt debt = new FakeDebt();
+    boolean all = payer.pay(end, cookie, debt);
+    assertThat(all).as("more than TCP's buffers").isFalse();
+    assertThat(end.getInt(EndLayout.TX_PATH)).isEqualTo(Abi.PATH_DRAIN);
+    assertThat(end.getLong(EndLayout.RING_OUT)).isEqualTo(STOPPED_AT);
+    for (long at = STOPPED_AT; at < WROTE; ) {
+      long head = end.getLong(EndLayout.TX_HEAD);
+      assertThat(head).isGreaterThan(at);
+      assertThat(end.getLong(EndLayout.TCP_OUT)).isEqualTo(head - STOPPED_AT);
+      assertThat(end.getInt(EndLayout.TX_LOCK)).isZero();
+      assertThat(end.getInt(EndLayout.FLAGS) & Abi.ENDF_PAYER).isZero();
+      assertThat(debt.paid).isEqualTo(head == WROTE);
+      reads(at, head);
+      at = head;
+      payer.pay(end, cookie, debt);
+    }
+    assertThat(debt.paid).isTrue();
+  }
+
+  @Test
+  void leavesWhatIsNotItsBusiness() throws Exception {
+    FakeDebt debt = new FakeDebt();
+    assertThat(payer.pay(end, cookie + 1, debt)).isFalse();
+    untouched();
+    end.putInt(EndLayout.TX_LOCK, 1234); // the program is just doing it
+    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    assertThat(end.getInt(EndLayout.TX_LOCK)).isEqualTo(1234);
+    untouched();
+    end.putInt(EndLayout.TX_LOCK, 0);
+    end.putInt(EndLayout.TX_ROUND, ROUND + 1);
+    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    untouched();
+    end.putInt(EndLayout.TX_ROUND, ROUND);
+    end.putInt(EndLayout.FLAGS, Abi.ENDF_PAYER); // another agent has died over it
+    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    untouched();
+    end.putInt(EndLayout.FLAGS, 0);
+    debt.at = -1; // not stopped
+    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    untouched();
+    end.putInt(EndLayout.STATE, Abi.END_TCP);
+    debt.at = STOPPED_AT;
+    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    untouched();
+    assertThat(debt.paid).isFalse();
+  }
+
+  /** What a program says is bounded before it is used. */
+  @Test
+  void believesNoCursorBeyondTheTail() throws Exception {
+    FakeDebt debt = new FakeDebt();
+    for (long at : new long[] {WROTE + 1, Long.MAX_VALUE}) {
+      debt.at = at;
+      assertThat(payer.pay(end, cookie, debt)).isFalse();
+      untouched();
+    }
+    end.putInt(EndLayout.TX_PATH, Abi.PATH_DRAIN);
+    for (long head : new long[] {WROTE + 1, WROTE - (1L << 40), Long.MIN_VALUE}) {
+      end.putLong(EndLayout.TX_HEAD, head);
+      assertThat(payer.pay(end, cookie, debt)).isFalse();
+      assertThat(end.getLong(EndLayout.TX_HEAD)).isEqualTo(head);
+      nothingMore();
+    }
+    assertThat(end.getInt(EndLayout.TX_LOCK)).isZero();
+  }
+
+  /** The registered number may be closed, or another socket's, while a copy is in use. */
+  @Test
+  void findsTheSocketUnderAnotherNumber() throws Exception {
+    end.putInt(EndLayout.FD, FakeShim.number(peer));
+    end.putLong(EndLayout.TX_TAIL, STOPPED_AT + 10);
+    FakeDebt debt = new FakeDebt();
+    assertThat(payer.pay(end, cookie, debt)).isTrue();
+    reads(STOPPED_AT, STOPPED_AT + 10);
+    assertThat(debt.paid).isTrue();
+  }
+
+  @Test
+  void countsOnlyWhatTcpTook() throws Exception {
+    peer.setOption(StandardSocketOptions.SO_LINGER, 0);
+    peer.close(); // a reset
+    FakeShim.until(this::dead);
+    FakeDebt debt = new FakeDebt();
+    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    assertThat(end.getLong(EndLayout.TX_HEAD)).isEqualTo(STOPPED_AT);
+    assertThat(end.getLong(EndLayout.TCP_OUT)).isZero();
+    assertThat(end.getInt(EndLayout.FLAGS) & Abi.ENDF_PAYER).isZero();
+    assertThat(end.getInt(EndLayout.TX_LOCK)).isZero();
+    assertThat(debt.paid).isFalse();
+  }
+
+  private boolean dead() {
+    try {
+      program.configureBlocking(false);
+      return program.read(ByteBuffer.allocate(1)) < 0;
+    } catch (IOException e) {
+      return true;
+    }
+  }
+
+  @Test
+  void unlocksWhatAnotherAgentHasLocked() {
+    int other = Abi.LOCK_AGENT | 8;
+    int own = Abi.LOCK_AGENT | 7;
+    for (int[] lock : new int[][] {{other, 0}, {own, own}, {1234, 1234}, {0, 0}}) {
+      end.putInt(EndLayout.TX_LOCK, lock[0]);
+      payer.unlock(end);
+      assertThat(end.getInt(EndLayout.TX_LOCK)).isEqualTo(lock[1]);
+    }
+  }
+}
