@@ -96,6 +96,8 @@ public interface LibC {
 
   int epoll_wait(int epoll, Pointer events, int max, int timeoutMs);
 
+  int epoll_pwait2(int epoll, Pointer events, int max, Pointer timeout, Pointer signals);
+
   long readlink(byte[] path, Pointer buffer, long size);
 
   int if_nametoindex(byte[] name);

@@ -14,6 +14,10 @@ final class AnswerClock {
   private long quietSince;
 
   private int silences;
+
+  /** Since when it is quiet, silences left out. */
+  private long silentSince;
+
   private boolean askedAgain;
   private int askNumber;
   private long askOrder;
@@ -64,17 +68,20 @@ final class AnswerClock {
     unansweredSince = Sender.NEVER;
   }
 
-  /** After 3T: all is lost. */
+  /** After 3T: something is lost. */
   void silent(long now) {
+    if (silences == 0) {
+      silentSince = quietSince;
+    }
     silences++;
     counters.silences++;
     quietSince = now;
     askedAgain = false;
   }
 
-  /** How many silences there were in a row. */
-  int silences() {
-    return silences;
+  /** How long the silences in a row have lasted. */
+  long silentNs(long now) {
+    return silences == 0 ? 0 : now - silentSince;
   }
 
   boolean askDue(long now) {

@@ -284,6 +284,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   private void onBell(Entry entry) {
+    if (timerAt - now() <= 0) {
+      wires.receive(now()); // as in onTimer
+      stepTouched();
+    }
     step(entry, entry.line::onBell);
     flush();
   }
@@ -474,6 +478,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private void onTimer() {
     timer = null;
     timerAt = Long.MAX_VALUE;
+    wires.receive(now()); // what has come while this thread had no processor is no silence
+    stepTouched();
     long now = now();
     for (Entry entry : List.copyOf(byLine.values())) {
       long due = dueOf(entry, now);
@@ -491,13 +497,17 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private void onInput(WirePort port) {
     port.receive(now());
     port.report(trouble);
+    stepTouched();
+    flush();
+  }
+
+  private void stepTouched() {
     for (int i = 0; i < touched.size(); i++) {
       Entry entry = touched.get(i);
       entry.touched = false;
       step(entry, () -> {});
     }
     touched.clear();
-    flush();
   }
 
   private void touch(LightLine line) {
