@@ -71,7 +71,8 @@ public final class LinuxEvents implements Events {
 
   @Override
   public void urgent() {
-    LibC.INSTANCE.setpriority(PRIO_PROCESS, 0, URGENT); // 0: this thread alone, in spite of the name
+    LibC.INSTANCE.setpriority(
+        PRIO_PROCESS, 0, URGENT); // 0: this thread alone, in spite of the name
   }
 
   @Override
