@@ -58,7 +58,8 @@ public interface Poller extends AutoCloseable {
   /**
    * Waits once and calls the handlers of what is ready.
    *
-   * @param timeout the longest wait, rounded up to milliseconds; null waits without a limit
+   * @param timeout the longest wait, rounded up to milliseconds on a kernel that cannot measure it
+   *     finer; null waits without a limit
    * @param onError told what handlers throw; the other handlers are called all the same
    * @return how many handlers were called; 0 after the timeout or a {@link #wakeup}
    * @throws OsException when the wait itself fails

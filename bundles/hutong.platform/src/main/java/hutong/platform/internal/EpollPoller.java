@@ -25,12 +25,17 @@ final class EpollPoller implements Poller {
   private static final int EVENT_SIZE = PACKED ? 12 : 16;
   private static final int EVENT_DATA = PACKED ? 4 : 8;
 
+  private static final int TIMESPEC_SIZE = 16;
+  private static final int ENOSYS = 38;
+
   private record Watch(Fd fd, int number, long token, Handler handler) {}
 
   private final Events events;
   private final Fd epoll;
   private final Fd wake;
   private final Pointer ready = Memory.allocateDirect(LibC.RUNTIME, BATCH * EVENT_SIZE, true);
+  private final Pointer wait = Memory.allocateDirect(LibC.RUNTIME, TIMESPEC_SIZE, true);
+  private boolean fine = true;
   // by token, never by number: an event of a descriptor closed in the same batch must not reach its
   // number's next owner
   private final Map<Long, Watch> byToken = new HashMap<>();
@@ -80,9 +85,13 @@ final class EpollPoller implements Poller {
 
   @Override
   public int await(Duration timeout, Consumer<? super Throwable> onError) throws OsException {
-    int n = LibC.INSTANCE.epoll_wait(epoll.number(), ready, BATCH, millis(timeout));
+    int n = waitFor(timeout);
     if (n < 0) {
       int errno = LibC.errno();
+      if (errno == ENOSYS && fine) {
+        fine = false;
+        return 0;
+      }
       if (errno == LibC.EINTR) {
         return 0;
       }
@@ -106,6 +115,20 @@ final class EpollPoller implements Poller {
       }
     }
     return called;
+  }
+
+  /** To the nanosecond where the kernel (5.11) and the C library (2.35) can. */
+  private int waitFor(Duration timeout) {
+    if (fine && timeout != null && !timeout.isZero()) {
+      wait.putLong(0, timeout.getSeconds());
+      wait.putLong(8, timeout.getNano());
+      try {
+        return LibC.INSTANCE.epoll_pwait2(epoll.number(), ready, BATCH, wait, null);
+      } catch (LinkageError e) {
+        fine = false;
+      }
+    }
+    return LibC.INSTANCE.epoll_wait(epoll.number(), ready, BATCH, millis(timeout));
   }
 
   @Override

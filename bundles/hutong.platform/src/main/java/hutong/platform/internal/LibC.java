@@ -96,6 +96,10 @@ public interface LibC {
 
   int epoll_wait(int epoll, Pointer events, int max, int timeoutMs);
 
+  int epoll_pwait2(int epoll, Pointer events, int max, Pointer timeout, Pointer signals);
+
+  int setpriority(int which, int who, int priority);
+
   long readlink(byte[] path, Pointer buffer, long size);
 
   int if_nametoindex(byte[] name);

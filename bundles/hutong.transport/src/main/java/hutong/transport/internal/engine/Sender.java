@@ -20,6 +20,13 @@ final class Sender {
 
   static final long NEVER = Long.MAX_VALUE;
 
+  /**
+   * A peer that answers nothing for less than this may just have no processor, as a program on a
+   * busy machine has none for some time slices of 4 ms; it has what was sent, then. Silence that
+   * lasts longer speaks of the network.
+   */
+  static final long PAUSE_NS = 50_000_000;
+
   private final FlowSettings settings;
   private final SendBuffer buffer;
   private final FlowCounters counters;
@@ -186,15 +193,15 @@ final class Sender {
   void onTime(long now) {
     if (stopped() && clock.lostDue(now)) {
       clock.silent(now);
-      boolean first = settings.adaptive() && clock.silences() == 1;
-      if (!first) {
+      boolean pause = settings.adaptive() && clock.silentNs(now) < PAUSE_NS;
+      if (!pause) {
         congestion.onSilence(order);
       }
       for (long s = outstanding.first(); s < outstanding.next(); s++) {
         if (outstanding.isInFlight(s)) {
           outstanding.setLost(s);
-          if (first) {
-            break; // a peer that had no processor for some milliseconds has all the others
+          if (pause) {
+            break; // the oldest alone; should others be lost too, the answer will name them
           }
         }
       }
@@ -284,7 +291,7 @@ final class Sender {
       outstanding.removeFirst();
     }
     acknowledged = boundary(outstanding.first());
-    congestion.onAcknowledged(ahead, flight);
+    congestion.onAcknowledged(ahead, flight, clock.smoothNs());
     if (sample >= 0) {
       clock.measured(sample);
     }

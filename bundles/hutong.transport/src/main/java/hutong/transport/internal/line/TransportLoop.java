@@ -138,6 +138,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.pages = pages;
     this.loop =
         new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
+    // TCP's part of this work is done by the kernel, before all programs: a window of data that
+    // waits for a busy processor would be less than its share of a link
+    loop.execute(events::urgent);
     this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch);
   }
 
@@ -282,6 +285,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   private void onBell(Entry entry) {
+    if (timerAt - now() <= 0) {
+      wires.receive(now()); // as in onTimer
+      stepTouched();
+    }
     step(entry, entry.line::onBell);
     flush();
   }
@@ -472,6 +479,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private void onTimer() {
     timer = null;
     timerAt = Long.MAX_VALUE;
+    wires.receive(now()); // what has come while this thread had no processor is no silence
+    stepTouched();
     long now = now();
     for (Entry entry : List.copyOf(byLine.values())) {
       long due = dueOf(entry, now);
@@ -489,13 +498,17 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private void onInput(WirePort port) {
     port.receive(now());
     port.report(trouble);
+    stepTouched();
+    flush();
+  }
+
+  private void stepTouched() {
     for (int i = 0; i < touched.size(); i++) {
       Entry entry = touched.get(i);
       entry.touched = false;
       step(entry, () -> {});
     }
     touched.clear();
-    flush();
   }
 
   private void touch(LightLine line) {

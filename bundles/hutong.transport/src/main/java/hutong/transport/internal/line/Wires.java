@@ -147,6 +147,14 @@ final class Wires implements AutoCloseable {
     failedUntil.put(way, now + FAILED_NS);
   }
 
+  /** Takes what has come by all of them. */
+  void receive(long now) {
+    ethernet.receive(now);
+    for (WirePort port : udp.values()) {
+      port.receive(now);
+    }
+  }
+
   /** Sends what was taken from the flows. */
   void flush() {
     ethernet.flush();
