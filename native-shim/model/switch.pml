@@ -87,7 +87,7 @@ end:
 /* io.c:ring_space(): a head before S is of a reader that has not come to this round. */
 #define SEEN_HEAD (head < tx_start -> tx_start : head)
 
-/* stop.c:owe(); the reader's offset must be one that can be, or the connection is poisoned */
+/* stop_tx.c:owe(); the reader's offset must be one that can be, or the connection is poisoned */
 inline owe(from)
 {
 	assert(from >= tx_head && from <= out);
@@ -95,7 +95,7 @@ inline owe(from)
 	path = DRAIN
 }
 
-/* stop.c:conn_tx_stopped(): the loop around the compare-and-set is one step */
+/* stop_tx.c:conn_tx_stopped(): the loop around the compare-and-set is one step */
 inline accept()
 {
 	if
@@ -108,7 +108,7 @@ inline accept()
 	fi
 }
 
-/* stop.c:end_round() with one of its two expected values */
+/* stop_tx.c:end_round() with one of its two expected values */
 inline end_round(seen)
 {
 	if
@@ -120,7 +120,7 @@ inline end_round(seen)
 	fi
 }
 
-/* stop.c:stop_tx(); each compare-and-set waits for the stores before it */
+/* stop_tx.c:conn_stop_tx(); each compare-and-set waits for the stores before it */
 inline stop_tx(closing)
 {
 	len(prod_buf) == 0;
@@ -146,7 +146,7 @@ inline stop_tx(closing)
 	accept()
 }
 
-/* stop.c:pay(): one byte at a time; a system call */
+/* stop_tx.c:pay(): one byte at a time; a system call */
 #define CAN_PAY (path == DRAIN && tx_head < out && len(tcp) < TS && len(prod_buf) == 0)
 inline pay()
 {
@@ -189,7 +189,7 @@ proctype producer()
 	/* computes for ever and makes no call */
 	:: path != DRAIN -> idle = true; goto gone
 #endif
-	/* stop.c:conn_before_fin() of close() or shutdown() */
+	/* stop_tx.c:conn_before_fin() of close() or shutdown() */
 	:: break
 	od;
 	if
@@ -222,7 +222,7 @@ gone:	skip
 
 /* ---- the consumer ---- */
 
-/* stop.c:conn_rx_leave() */
+/* stop_rx.c:conn_rx_leave() */
 inline rx_leave()
 {
 	armed = false;
@@ -258,7 +258,7 @@ inline start_rx()
 	fi
 }
 
-/* stop.c:conn_rx_ended() */
+/* stop_rx.c:conn_rx_ended() */
 #define ENDS ((path == RING || path == SWITCH) && rx_end == NONE && IS(rx_round, ENDED))
 inline rx_ended()
 {
@@ -272,7 +272,7 @@ inline rx_ended()
 	}
 }
 
-/* stop.c:stop_rx(): a look at turn, then a compare-and-set, which the producer alone can make fail */
+/* stop_rx.c:conn_stop_rx(): a look at turn, then a compare-and-set, which the producer alone can make fail */
 inline stop_rx()
 {
 	len(cons_buf) == 0;
@@ -361,7 +361,7 @@ proctype consumer()
 			:: else
 			fi }
 	:: path == SWITCH && len(tcp) == 0 && fin -> assert(false)
-	/* io.c:unclaimed_recv(), stop.c:conn_rx_unclaimed() and conn_rx_claim() */
+	/* io.c:unclaimed_recv(), stop_rx.c:conn_rx_unclaimed() and conn_rx_claim() */
 #ifndef NO_CLAIM
 	:: d_step { path == TCP && stopped && IS(rx_round, STOPPED) && prod_round == rx_round && pos >= start &&
 			tail > pos -> t = turn };
@@ -385,7 +385,7 @@ proctype consumer()
 			:: else -> break
 			od;
 			v = 0 }
-	/* stop.c:conn_end_of_tcp() */
+	/* stop_rx.c:conn_end_of_tcp() */
 	:: path == TCP && len(tcp) == 0 && fin ->
 		if
 		:: !rx_round || prod_round != rx_round -> break

@@ -25,6 +25,8 @@ void conn_arm(struct conn *c, int fd);
 void conn_start_tx(struct conn *c, int fd);
 void conn_rx_on(struct conn *c, uint32_t path);   /* rx_lock held */
 void conn_start_rx(struct conn *c, int fd);
+void conn_stop_tx(struct conn *c, int fd, bool closing);
+void conn_stop_rx(struct conn *c, int fd, uint32_t reason);
 void conn_rx_ended(struct conn *c, int fd);
 bool conn_move(struct ring *r, uint64_t from, uint64_t to); /* compare-and-set of `turn` */
 void conn_progress_rx(struct conn *c, int fd);
