@@ -266,7 +266,7 @@ struct hut_members {
  * always sizeof(struct hut_msg) bytes, descriptors as SCM_RIGHTS in the order given.
  *
  *   HELLO     shim -> agent  [pool memfd]               first message
- *   WELCOME   agent -> shim  [member table, read-only]  answer to HELLO
+ *   WELCOME   agent -> shim  [member table, read-only]  answer to HELLO; ref: what the agent puts into tx_lock
  *   REGISTER  shim -> agent  [own doorbell eventfd]     ref, fd, cookie, slot
  *   DECLINED  agent -> shim                             ref, reason
  *   CHANNEL   agent -> shim  [segment memfd, peer's doorbell eventfd]  ref, side, sizes, channel numbers

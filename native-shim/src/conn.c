@@ -37,8 +37,7 @@ static bool is_dead(struct suspect *s, uint32_t holder)
 	bool agent = holder & HUT_LOCK_AGENT;
 	uint64_t now;
 
-	/* One that ran on another agent's session was unlocked by this one, when it was given the pool. */
-	if (agent ? !control_is_lost() : !syscall(SYS_tkill, (pid_t)holder, 0) || errno != ESRCH)
+	if (agent ? !control_agent_died(holder) : !syscall(SYS_tkill, (pid_t)holder, 0) || errno != ESRCH)
 		return false;
 	now = now_ns();
 	if (s->holder != holder)

@@ -24,6 +24,7 @@
 static _Atomic pid_t ctl_holder;
 static int ctl_fd = -1;
 static bool welcomed;
+static uint32_t agent_mark; /* what this session's agent puts into locks; 0: not known yet */
 static uint64_t retry_at;
 static int pool_fd = -1;
 static struct hut_pool *pool;
@@ -51,13 +52,20 @@ static void ctl_unlock(void)
 	atomic_store_explicit(&ctl_holder, 0, memory_order_release);
 }
 
-/* Without a lock: is there nobody at the other end? */
+/* Without a lock: is there nobody at the other end?  Not by a read: a message that is unread still would hide the end. */
 bool control_is_lost(void)
 {
-	int fd = LOAD(&ctl_fd);
-	char byte;
+	struct pollfd p = { .fd = LOAD(&ctl_fd) };
 
-	return fd < 0 || syscall(SYS_recvfrom, fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0;
+	return p.fd < 0 || (poll_now(&p, 1) > 0 && (p.revents & (POLLHUP | POLLERR)));
+}
+
+/* Is that holder of a lock an agent that is no more?  Another one may have come since. */
+bool control_agent_died(uint32_t holder)
+{
+	uint32_t mark = LOAD(&agent_mark);
+
+	return (mark && mark != holder) || control_is_lost();
 }
 
 /* ---- end pool ---- */
@@ -98,7 +106,7 @@ static bool pool_open(void)
 
 static bool slot_free(const struct hut_end *e)
 {
-	return LOAD(&e->state) == HUT_END_FREE && LOAD(&e->holders) == 0;
+	return LOAD(&e->state) == HUT_END_FREE && LOAD(&e->holders) == 0 && LOAD(&e->tx_lock) == 0;
 }
 
 static int find_slot(void)
@@ -263,6 +271,7 @@ static void session_lost(void)
 	ctl_fd = -1;
 	n_owed = 0;
 	welcomed = false;
+	STORE(&agent_mark, 0);
 	retry_at = now_coarse_ns() + RETRY_NS;
 	/* What waited for the old agent may be offered to the next one; what is about to be offered it does not concern. */
 	for (uint32_t s = 0; pool && s < pool->used; s++) {
@@ -335,6 +344,7 @@ static void dispatch(const struct hut_msg *m, int *fds, int nfds)
 
 	switch (m->type) {
 	case HUT_MSG_WELCOME:
+		STORE(&agent_mark, m->ref);
 		if (nfds == 1 && members_take(fds[0]))
 			STORE_REL(&welcomed, true);
 		break;
@@ -498,6 +508,7 @@ void control_after_fork_child(void)
 	n_owed = 0;
 	pool_pages = (struct paging){ 0 };
 	pool = NULL; /* the mapping stays: inherited connections use it */
+	agent_mark = 0;
 	welcomed = false;
 	retry_at = 0;
 	memset(slot_conn, 0, sizeof(slot_conn));

@@ -265,23 +265,31 @@ static void stop_all(struct epset *s, uint32_t reason, bool restore)
 static void settle_all(struct epset *s)
 {
 	struct conn *c[BATCH];
-	int fd[BATCH], n = 0;
+	int fd[BATCH], n, all = 0;
+	bool quiet = true;
 
-	if (!ep_lock())
-		return;
-	for (struct epreg *r = s->regs; r && n < BATCH; r = r->next_in_set) {
-		if (r->conn->end && conn_is_remote(r->conn) && conn_state(r->conn) == HUT_END_CHANNEL &&
-		    (c[n] = conn_by_index(r->conn->index)) != NULL)
-			fd[n++] = ep_number(r);
-	}
-	s->unsettled = n != 0;
 	if (!s->settle_until)
 		s->settle_until = now_ns() + SETTLE_NS;
-	ep_unlock();
-	for (int i = 0; i < n; i++) {
-		remote_settle(c[i], fd[i], s->settle_until);
-		conn_put(c[i]);
-	}
+	do {
+		int skip = all;
+
+		n = 0;
+		if (!ep_lock())
+			return;
+		for (struct epreg *r = s->regs; r && n < BATCH; r = r->next_in_set) {
+			if (!r->conn->end || !conn_is_remote(r->conn) || conn_state(r->conn) != HUT_END_CHANNEL)
+				continue;
+			if (skip-- <= 0 && (c[n] = conn_by_index(r->conn->index)) != NULL)
+				fd[n++] = ep_number(r);
+		}
+		ep_unlock();
+		for (int i = 0; i < n; i++) {
+			quiet = quiet && remote_settle(c[i], fd[i], s->settle_until);
+			all += conn_state(c[i]) == HUT_END_CHANNEL; /* those that have settled are in no set any more */
+			conn_put(c[i]);
+		}
+	} while (quiet && n == BATCH);
+	s->unsettled = all != 0 || !quiet;
 }
 
 void ep_stop_foreign(struct epset *s)

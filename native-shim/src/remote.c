@@ -10,6 +10,7 @@
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include "real.h"
 #include "conn.h"
@@ -289,15 +290,19 @@ static bool unsettled(const struct conn *c)
 /*
  * Before a wait of which we see nothing, after the stop: the agents still ring the doorbell, which the set holds, and the
  * kernel would take that for an event.  Waits until both rounds are over for them, and the doorbell can go; no longer than
- * until there is something that ends the wait anyway, or nobody is left who rings.
+ * until there is something that ends the wait anyway, or nobody is left who rings.  False: a signal's handler has run,
+ * which the program may wait for.
  */
-void remote_settle(struct conn *c, int fd, uint64_t until)
+bool remote_settle(struct conn *c, int fd, uint64_t until)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN | POLLRDHUP };
+	bool quiet = true;
 
-	while (unsettled(c) && now_ns() < until && !control_is_lost() && !poll_now(&p, 1)) {
-		REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS / 2 }, NULL);
+	while (quiet && unsettled(c) && now_ns() < until && !control_is_lost() && !poll_now(&p, 1)) {
+		/* By the system call: this is no place to be cancelled at. */
+		quiet = syscall(SYS_ppoll, NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS / 2 }, NULL, 8) == 0;
 		conn_progress(c, fd);
 	}
 	conn_progress(c, fd);
+	return quiet;
 }

@@ -239,6 +239,7 @@ enum member_kind { MEMBER_UNKNOWN, MEMBER_NONE, MEMBER_SELF, MEMBER_REMOTE, MEMB
 bool control_session(void);
 bool members_take(int fd);                          /* a table from the agent; false: it is none */
 bool control_is_lost(void);                         /* the agent has ended the session, or there is none */
+bool control_agent_died(uint32_t holder);           /* that is in tx_lock */
 bool control_ready(void);                           /* starts the session when there is none; never blocks */
 enum member_kind control_member(const struct sockaddr *sa);
 uint32_t control_after_bytes(void);
@@ -349,7 +350,7 @@ void remote_sent_by_tcp(struct conn *c, uint64_t was, uint64_t n);
 void remote_ask_back(struct conn *c);
 void remote_is_back(struct conn *c);
 bool remote_leave_agreed(struct conn *c);
-void remote_settle(struct conn *c, int fd, uint64_t until);
+bool remote_settle(struct conn *c, int fd, uint64_t until);
 bool conn_rx_rest(struct conn *c, uint64_t at, uint64_t *tail); /* rx_lock held: takes on what the ring has from `at` */
 
 static inline bool conn_is_remote(const struct conn *c)

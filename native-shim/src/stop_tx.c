@@ -24,7 +24,7 @@ static void owe(struct conn *c, uint64_t from)
 	struct hut_end *e = c->end;
 
 	e->tx_head = from;
-	e->ring_out -= e->tx_tail - from;
+	e->ring_out = from - LOAD(&e->tcp_out); /* not by what it was: an agent may have died when it had done so */
 	STORE(&e->tx_path, HUT_PATH_DRAIN);
 	conn_changed(c);
 	hut_log("fd %u: goes back to TCP at %llu, %llu owed", e->fd, (unsigned long long)from,
@@ -85,8 +85,9 @@ static bool recount(struct conn *c, int fd)
 	if (!conn_sent_by_tcp(c, fd, &ti, &sent))
 		return false;
 	if (ti.tcpi_state == TCP_IS_ESTABLISHED || ti.tcpi_state == TCP_IS_CLOSE_WAIT) { /* others carry nothing more */
-		e->tx_head += sent - e->tcp_out;
-		e->tcp_out = sent;
+		/* From the sum, which an agent that died between two stores has not changed. */
+		e->tx_head = sent + e->ring_out;
+		STORE(&e->tcp_out, sent);
 		if (e->tx_head > e->tx_tail)
 			e->tx_head = e->tx_tail;
 	}

@@ -202,7 +202,6 @@ static bool take_up(struct conn *c)
 	return false;
 }
 
-/* Rule 5, consumer: the producer has said S. */
 /* rx_lock held */
 void conn_rx_on(struct conn *c, uint32_t path)
 {
@@ -211,6 +210,7 @@ void conn_rx_on(struct conn *c, uint32_t path)
 	conn_changed(c);
 }
 
+/* Rule 5, consumer: the producer has said S. */
 void conn_start_rx(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;

@@ -40,6 +40,7 @@
 #define DATAGRAM 1400u              /* what comes, comes in multiples of it */
 #define PIECE (48 * DATAGRAM)       /* most bytes at a time */
 #define PAY_NS (20 * MS)            /* how long a stopped program has to send what it owes before we do */
+#define PAY_MORE_NS 2000000ull /* after progress */
 #define LONGEST_PAY_NS (160 * MS)
 
 /* What a half tells of the direction that it receives ... */
@@ -113,7 +114,7 @@ bool far_on;
 static uint64_t now, delay_ns, leave_ns, random_state;
 static uint32_t ring_size, over_size;
 static int epoll_fd, diag_fd;
-static bool die_paying; /* HUTONG_TEST_DIE_PAYING: this agent dies in the middle of its first payment */
+static int die_paying; /* HUTONG_TEST_DIE_PAYING: where in its first payment this agent dies */
 static struct line *lines;
 
 static uint64_t draw(void)
@@ -657,11 +658,14 @@ static void out_pay(struct far_half *h)
 	o->pay_at = NEVER;
 	if (o->phase != OUT_STOPPED || o->ended || h->gone || !h->end)
 		return;
-	o->pay_ns = o->pay_ns * 2 < LONGEST_PAY_NS ? o->pay_ns * 2 : LONGEST_PAY_NS;
-	o->pay_at = now + o->pay_ns;
 	if (LOAD(&tx(h)->prod_done) != o->round) {
-		far_pay(h->end, h->cookie, &debt);
-		h->rang = true; /* whatever was moved: who sleeps must look again */
+		if (far_pay(h->end, h->cookie, &debt)) {
+			h->rang = true; /* who sleeps must look again */
+			o->pay_ns = PAY_MORE_NS;
+		} else {
+			o->pay_ns = o->pay_ns * 2 < LONGEST_PAY_NS ? o->pay_ns * 2 : LONGEST_PAY_NS;
+		}
+		o->pay_at = now + o->pay_ns;
 	}
 	if (LOAD(&tx(h)->prod_done) == o->round)
 		h->look_at = now;
@@ -1084,7 +1088,7 @@ void far_init(const char *option, uint32_t ring, uint32_t over)
 	random_state = (*rest == ',' ? strtoull(rest + 1, &rest, 0) : 1) * 0x9e3779b97f4a7c15ull | 1;
 	leave_ns = *rest == ',' ? strtoull(rest + 1, NULL, 0) * 1000 : 0;
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	die_paying = getenv("HUTONG_TEST_DIE_PAYING");
+	die_paying = atoi(getenv("HUTONG_TEST_DIE_PAYING") ? getenv("HUTONG_TEST_DIE_PAYING") : "0");
 	diag_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	if (epoll_fd < 0 || diag_fd < 0) {
 		perror("far");

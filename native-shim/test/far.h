@@ -7,6 +7,7 @@
 #define HUTONG_TEST_FAR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "hutong_abi.h"
@@ -34,10 +35,13 @@ struct far_debt {
 	uint32_t round;
 	struct far_half *half;
 	const uint8_t *(*place)(const struct far_half *h, uint64_t at, size_t *n);
-	bool die; /* for tests: in the middle of it */
+	int die; /* for tests: the place where, 0 for none */
 };
 
-void far_pay(struct hut_end *e, uint64_t cookie, const struct far_debt *debt);
+enum far_die { FAR_DIE_SENDING = 1, FAR_DIE_COUNTING, FAR_DIE_ACCEPTING };
+
+uint32_t far_mark(void);
+bool far_pay(struct hut_end *e, uint64_t cookie, const struct far_debt *debt);
 
 extern bool far_on;
 

@@ -30,6 +30,13 @@ static int program_socket(const struct hut_end *e, uint64_t cookie)
 	return fd;
 }
 
+/* As if killed here, for tests. */
+static void die_at(const struct far_debt *debt, int stage)
+{
+	if (debt->die == stage)
+		_exit(0);
+}
+
 /* Accepts the stop if the program has not done so.  Is something owed in that round? */
 static bool owes(struct hut_end *e, const struct far_debt *debt)
 {
@@ -47,46 +54,61 @@ static bool owes(struct hut_end *e, const struct far_debt *debt)
 	if (from < e->tx_start)
 		from = e->tx_start;
 	e->tx_head = from;
-	e->ring_out -= e->tx_tail - from;
+	e->ring_out = from - LOAD(&e->tcp_out);
+	die_at(debt, FAR_DIE_ACCEPTING);
 	STORE(&e->reason, HUT_R_PEER_STOP);
 	STORE(&e->tx_path, HUT_PATH_DRAIN); /* release: the cursors before the path that they are for */
 	return true;
 }
 
-static void send_it(struct hut_end *e, int fd, const struct far_debt *debt)
+static bool send_it(struct hut_end *e, int fd, const struct far_debt *debt)
 {
+	uint64_t head = e->tx_head;
+
 	__atomic_fetch_or(&e->flags, HUT_ENDF_PAYER, __ATOMIC_ACQ_REL);
 	while (e->tx_head < e->tx_tail) {
 		size_t n = e->tx_tail - e->tx_head;
 		const uint8_t *from = debt->place(debt->half, e->tx_head, &n);
 		ssize_t sent = send(fd, from, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-		if (debt->die)
-			_exit(0); /* as if killed: nobody has written down how much it was, and the lock is held */
+		die_at(debt, FAR_DIE_SENDING);
 		if (sent <= 0)
 			break;
 		e->tx_head += (uint64_t)sent;
+		die_at(debt, FAR_DIE_COUNTING);
 		__atomic_fetch_add(&e->tcp_out, (uint64_t)sent, __ATOMIC_RELAXED);
 	}
 	__atomic_fetch_and(&e->flags, ~(uint32_t)HUT_ENDF_PAYER, __ATOMIC_ACQ_REL);
 	if (e->tx_head == e->tx_tail)
 		STORE(&debt->dir->prod_done, debt->round);
+	return e->tx_head != head || e->tx_head == e->tx_tail;
 }
 
-void far_pay(struct hut_end *e, uint64_t cookie, const struct far_debt *debt)
+bool far_pay(struct hut_end *e, uint64_t cookie, const struct far_debt *debt)
 {
-	uint32_t none = 0;
+	uint32_t none = 0, mark = far_mark();
+	bool moved = false;
 	int fd;
 
-	if (LOAD(&e->cookie) != cookie || LOAD(&e->state) != HUT_END_CHANNEL ||
-	    !__atomic_compare_exchange_n(&e->tx_lock, &none, HUT_LOCK_AGENT | 1, false, __ATOMIC_ACQUIRE,
-					 __ATOMIC_RELAXED))
-		return;
+	if (LOAD(&e->tx_round) != debt->round || LOAD(&e->tx_path) == HUT_PATH_TCP)
+		return false;
 	fd = program_socket(e, cookie);
-	if (fd >= 0) {
-		if (owes(e, debt))
-			send_it(e, fd, debt);
+	if (fd < 0)
+		return false;
+	if (__atomic_compare_exchange_n(&e->tx_lock, &none, mark, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+		/* Only now: the slot might have become another connection's. */
+		if (LOAD(&e->cookie) == cookie && LOAD(&e->state) == HUT_END_CHANNEL && owes(e, debt))
+			moved = send_it(e, fd, debt);
+		close(fd); /* before the lock goes: it would hold back the program's FIN */
+		__atomic_compare_exchange_n(&e->tx_lock, &mark, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	} else {
 		close(fd);
 	}
-	STORE(&e->tx_lock, 0);
+	return moved;
+}
+
+/* Whoever holds a lock with that is this agent; the shims know it from their welcome. */
+uint32_t far_mark(void)
+{
+	return HUT_LOCK_AGENT | (uint32_t)getpid();
 }

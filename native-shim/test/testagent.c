@@ -287,7 +287,7 @@ static bool handle(int shim)
 	if (cm && cm->cmsg_type == SCM_RIGHTS)
 		memcpy(&fd, CMSG_DATA(cm), sizeof(int));
 	if (m.type == HUT_MSG_HELLO) {
-		struct hut_msg w = { .type = HUT_MSG_WELCOME, .version = HUT_ABI_VERSION };
+		struct hut_msg w = { .type = HUT_MSG_WELCOME, .version = HUT_ABI_VERSION, .ref = far_mark() };
 
 		shims[shim].pool = mmap(NULL, sizeof(struct hut_pool), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		close(fd);

@@ -2,6 +2,7 @@
 /* agent.c - cases in which the agent is killed, stays away and comes back (rules 3, 5 and 7). */
 #include <sys/resource.h>
 
+#include "../far.h"
 #include "harness.h"
 
 static int echo(int fd, bool first, int rounds)
@@ -180,12 +181,10 @@ static void b_next_agent(int none)
  * Between hosts the agent sends what a stopped writer owes that makes no call, and dies when it has done so and has not
  * written it down, with the writer's lock in its hand.
  */
-static void a_payer_dies(int listener)
+static void pays_and_reads(int fd)
 {
-	int fd = pick(listener);
 	pid_t p;
 
-	warm(fd, false);
 	await(TO_A);
 	until_queued(fd, 60000);
 	p = kid();
@@ -198,18 +197,110 @@ static void a_payer_dies(int listener)
 	reap(p);
 }
 
+static void owes_and_goes_on(int fd)
+{
+	note(" put=%zu", put(fd, 0, MUCH));
+	go(TO_A);
+	agent_ends();
+	wr(fd, "end");
+	rd(fd, 2, MSG_WAITALL);
+}
+
+static void a_payer_dies(int listener)
+{
+	int fd = pick(listener);
+
+	warm(fd, false);
+	pays_and_reads(fd);
+}
+
+static void b_payer_dies_at(int where)
+{
+	int fd;
+
+	agent_kill();
+	agent_start_dying(where);
+	fd = dial();
+	warm(fd, true);
+	owes_and_goes_on(fd);
+}
+
 static void b_payer_dies(int none)
+{
+	(void)none;
+	b_payer_dies_at(FAR_DIE_SENDING);
+}
+
+static void a_payer_dies_counting(int listener)
+{
+	a_payer_dies(listener);
+}
+
+static void b_payer_dies_counting(int none)
+{
+	(void)none;
+	b_payer_dies_at(FAR_DIE_COUNTING);
+}
+
+static void a_payer_dies_accepting(int listener)
+{
+	a_payer_dies(listener);
+}
+
+static void b_payer_dies_accepting(int none)
+{
+	(void)none;
+	b_payer_dies_at(FAR_DIE_ACCEPTING);
+}
+
+/* The same, with a message of the agent's unread, about another connection. */
+static void a_payer_unheard(int listener)
+{
+	int fd = pick(listener), other;
+
+	warm(fd, false);
+	other = pick(listener);
+	rd(other, 2001, MSG_WAITALL);
+	pays_and_reads(fd);
+}
+
+static void b_payer_unheard(int none)
+{
+	static const char two[2001];
+	int fd, other;
+
+	(void)none;
+	agent_kill();
+	agent_start_dying(FAR_DIE_SENDING);
+	fd = dial();
+	warm(fd, true);
+	other = dial();
+	note(" n=%zd", send(other, two, 2000, 0));
+	ms(200);
+	note(" n=%zd", send(other, two, 1, 0));
+	ms(100);
+	owes_and_goes_on(fd);
+}
+
+/* A new agent has come when the program finds the dead one's lock. */
+static void a_payer_replaced(int listener)
+{
+	a_payer_dies(listener);
+}
+
+static void b_payer_replaced(int none)
 {
 	int fd;
 
 	(void)none;
 	agent_kill();
-	agent_start_dying();
+	agent_start_dying(FAR_DIE_SENDING);
 	fd = dial();
 	warm(fd, true);
 	note(" put=%zu", put(fd, 0, MUCH));
 	go(TO_A);
-	agent_ends();
+	if (agent_ends())
+		agent_start();
 	wr(fd, "end");
 	rd(fd, 2, MSG_WAITALL);
 }
@@ -291,6 +382,10 @@ static const struct test_case cases[] = {
 	CASE_F(killed_young, "3,5", RAW_COLD, OWN_AGENT | NOT_FAR),
 	CASE_F(agent_comes, "3,6", RAW, OWN_AGENT),
 	CASE_F(payer_dies, "3,7", RAW, OWN_AGENT),
+	CASE_F(payer_dies_counting, "3,7", RAW, OWN_AGENT),
+	CASE_F(payer_dies_accepting, "3,7", RAW, OWN_AGENT),
+	CASE_F(payer_unheard, "3,7", RAW, OWN_AGENT),
+	CASE_F(payer_replaced, "3,7", RAW, OWN_AGENT),
 	CASE_F(paused_closes, "3,16", RAW, OWN_AGENT | SLOW),
 	CASE_F(next_agent, "3,5", RAW, OWN_AGENT | NOT_FAR),
 };

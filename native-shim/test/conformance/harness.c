@@ -252,9 +252,10 @@ static bool with_agent(char what)
 	case 'k':
 		return kill_agent();
 	case 's':
+		unsetenv("HUTONG_TEST_DIE_PAYING");
 		return start_agent();
-	case 'D':
-		setenv("HUTONG_TEST_DIE_PAYING", "1", 1);
+	case '1' ... '3':
+		setenv("HUTONG_TEST_DIE_PAYING", (char[]){ what, 0 }, 1);
 		return start_agent();
 	case 'e':
 		return agent_has_ended();

@@ -106,8 +106,8 @@ void push(int fd);                      /* one way only: this side sends until i
 void pull(int fd);                      /* ... while the other receives */
 void agent_kill(void);
 void agent_start(void);
-void agent_start_dying(void);           /* between hosts: one that dies in the middle of its first payment ... */
-void agent_ends(void);                  /* ... and has done so, or the case fails */
+void agent_start_dying(int where);      /* between hosts: one that dies in its first payment, see enum far_die ... */
+bool agent_ends(void);                  /* ... and has done so, or the case fails; false: no such thing here */
 void agent_pause(void);                 /* SIGSTOP */
 void agent_go_on(void);
 void agent_mark(void);                  /* so many descriptors it has now ... */

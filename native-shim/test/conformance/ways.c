@@ -213,15 +213,17 @@ void agent_start(void)
 	must(ask('s'), "agent");
 }
 
-void agent_start_dying(void)
+void agent_start_dying(int where)
 {
-	must(ask('D'), "agent");
+	must(ask((char)('0' + where)), "agent");
 }
 
-void agent_ends(void)
+bool agent_ends(void)
 {
-	if (want_ring() && getenv("CONF_FAR"))
-		must(ask('e'), "an agent that pays and dies");
+	if (!want_ring() || !getenv("CONF_FAR"))
+		return false;
+	must(ask('e'), "an agent that pays and dies");
+	return true;
 }
 
 void agent_pause(void)

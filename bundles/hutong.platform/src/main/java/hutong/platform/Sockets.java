@@ -4,6 +4,7 @@ package hutong.platform;
 import hutong.api.os.Fd;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.OptionalLong;
 
 /**
  * Unix sockets of type SEQPACKET, facts about TCP sockets, packet sockets. All sockets are
@@ -57,6 +58,14 @@ public interface Sockets {
    * @return how many were taken; 0 when it takes none now
    */
   int sendStream(Fd socket, byte[] data) throws OsException;
+
+  /**
+   * How many bytes a TCP connection was given to send, acknowledged or not; of the side that
+   * connected the SYN counts as one, once it is acknowledged (tcp(7), TCP_INFO and SIOCOUTQ).
+   *
+   * @return empty while acknowledgements come in, or when the connection carries nothing any more
+   */
+  OptionalLong tcpSent(Fd socket) throws OsException;
 
   /**
    * Receives one message; the descriptors in it are CLOEXEC.

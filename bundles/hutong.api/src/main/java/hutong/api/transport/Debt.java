@@ -12,6 +12,9 @@ public interface Debt {
   /** The round that was stopped. */
   int round();
 
+  /** No more than this can be owed: what the program's ring and its overflow area hold. */
+  long most();
+
   /**
    * Accepts the stop in the program's place. Only for who holds the program's sending lock.
    *

@@ -16,7 +16,7 @@ public interface LineProgram {
    * Sends by TCP what the program owes, as far as that goes without waiting. For a program that
    * makes no call in which it would do so itself, while its peer waits for the bytes.
    *
-   * @return whether nothing is owed any more
+   * @return whether anything has changed for the program
    */
   boolean pay(Debt debt);
 }

@@ -20,6 +20,7 @@ final class EndPool implements AutoCloseable {
   private static final int SEAL_FUTURE_WRITE = 16;
 
   private final Mapping map;
+  private boolean paid;
 
   private EndPool(Mapping map) {
     this.map = map;
@@ -136,18 +137,20 @@ final class EndPool implements AutoCloseable {
     return map.getIntVolatile(PoolLayout.slot(index) + EndLayout.STATE) == Abi.END_FREE;
   }
 
-  /** One end, for who must know more of it than is displayed. */
-  ProgramEnd end(int index, Payer payer) {
+  /**
+   * One end, for who must know more of it than is displayed.
+   *
+   * @param process a handle of the process whose pool this is; it stays the caller's
+   * @param pid its number
+   */
+  ProgramEnd end(int index, Payer payer, Fd process, int pid) {
     int at = PoolLayout.slot(index);
+    Payer.Purse purse = new Payer.Purse(process, pid);
     return new ProgramEnd() {
       @Override
       public boolean pay(long cookie, Debt debt) {
         synchronized (EndPool.this) { // not closed meanwhile
-          try {
-            return payer.pay(map.buffer().slice(at, EndLayout.SIZE), cookie, debt);
-          } catch (IllegalStateException e) {
-            return false;
-          }
+          return !paid && payer.pay(map.buffer().slice(at, EndLayout.SIZE), purse, cookie, debt);
         }
       }
 
@@ -212,8 +215,14 @@ final class EndPool implements AutoCloseable {
     }
   }
 
+  /** Waits for a payment that is under way; there will be no other. */
+  synchronized void endPayments() {
+    paid = true;
+  }
+
   @Override
-  public synchronized void close() {
+  public void close() {
+    endPayments();
     map.close();
   }
 }

@@ -206,6 +206,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     try {
       Fd socket = services.sockets.unixSeqpacketListenAbstract(config.address, 1024);
       listener = socket;
+      survivors.unlock(); // the name is ours, so no other agent lives here
       inspector = new Inspector(services.sockets, services.processes, routes, socket);
       loop.add(socket, Poller.IN, events -> accept());
       listening = true;
@@ -401,8 +402,8 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   }
 
   void sweep() {
-    sessions.forEach(ShimSession::sweep);
     sweeping = false;
+    sessions.forEach(ShimSession::sweep);
     if (sessions.stream().anyMatch(session -> !session.refs().isEmpty())) {
       registered();
     }
@@ -642,11 +643,12 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   @Override
   public void close() {
     loop.close();
-    closeListener();
     far.close(); // before the sessions, whose programs have not gone
     List.copyOf(sessions).forEach(ShimSession::close);
     matcher.close();
     survivors.close();
+    payer.close();
+    closeListener(); // the next agent may begin, and lets go of what this one has locked
     table.close();
   }
 }

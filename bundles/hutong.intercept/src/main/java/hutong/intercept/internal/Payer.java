@@ -15,6 +15,14 @@ import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
+import java.util.OptionalLong;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 
 /**
  * Sends by TCP what a program owes after a stop (rule 7). The program does that itself at its next
@@ -23,11 +31,14 @@ import java.nio.file.Path;
  * cursors as the program would.
  *
  * <p>An agent may die in the middle. What it has locked is let go by the program or by the next
- * agent, and how much it had sent the program asks the kernel, since {@code HUT_ENDF_PAYER} stands
- * from before the first byte until the cursors are right again. Any thread; a slot is given as its
- * bytes in host order.
+ * agent, and how much it had sent both ask the kernel, since {@code HUT_ENDF_PAYER} stands from
+ * before the first byte until the cursors are right again; the sum {@code TCP_OUT + RING_OUT}, the
+ * place in the stream from which TCP goes on, is right at each moment.
+ *
+ * <p>Everything in a slot is what the program says: it can harm only its own connection, and take
+ * little of the caller's time. Any thread; a slot is given as its bytes in host order.
  */
-final class Payer {
+final class Payer implements AutoCloseable {
   private static final VarHandle INT =
       MethodHandles.byteBufferViewVarHandle(int[].class, ByteOrder.nativeOrder());
   private static final VarHandle LONG =
@@ -36,13 +47,27 @@ final class Payer {
   private static final String SOCKET_LINK = "socket:[";
   private static final int PART = 64 << 10;
 
-  /** A ring and its overflow, whatever their sizes: more cannot be owed. */
-  private static final long MOST = 1L << 32;
+  /** No more in one turn: others wait. */
+  private static final int TURN = 256 << 10;
+
+  /** A program with more descriptors than this keeps what it has under an unknown number. */
+  private static final int MOST_DESCRIPTORS = 1024;
+
+  /** How long a payment waits for the copy of the socket to be closed. */
+  private static final long CLOSE_MS = 20;
 
   private final Processes processes;
   private final Sockets sockets;
   private final int mark;
   private final ProcFs proc = new ProcFs(Path.of("/proc"));
+  private final ExecutorService closer =
+      Executors.newSingleThreadExecutor(
+          task -> {
+            Thread thread = new Thread(task, "hutong-closer");
+            thread.setDaemon(true);
+            return thread;
+          });
+  private volatile Future<?> closing;
 
   /**
    * Makes a payer.
@@ -55,25 +80,64 @@ final class Payer {
     this.mark = life & Abi.LOCK_AGENT - 1 | Abi.LOCK_AGENT;
   }
 
+  /** What this agent puts into a lock that it holds. */
+  int mark() {
+    return mark;
+  }
+
+  /** Where one program's socket is found. Guarded by its pool. */
+  static final class Purse {
+    private final Fd process;
+    private final int pid;
+    private int found = -1;
+    private int soughtIn;
+
+    /**
+     * Makes one.
+     *
+     * @param process a handle of the process
+     * @param pid its number
+     */
+    Purse(Fd process, int pid) {
+      this.process = process;
+      this.pid = pid;
+    }
+  }
+
   /**
    * Pays as far as it goes without waiting.
    *
    * @param cookie of the socket that is meant
-   * @return whether nothing is owed any more
+   * @return whether anything has changed
    */
-  boolean pay(ByteBuffer end, long cookie, Debt debt) {
+  boolean pay(ByteBuffer end, Purse purse, long cookie, Debt debt) {
     end = end.order(ByteOrder.nativeOrder());
-    if ((long) LONG.getAcquire(end, EndLayout.COOKIE) != cookie
-        || get(end, EndLayout.STATE) != Abi.END_CHANNEL
-        || !INT.compareAndSet(end, EndLayout.TX_LOCK, 0, mark)) {
-      return false; // another's slot by now, or the program is just doing it
+    int path = get(end, EndLayout.TX_PATH);
+    if (get(end, EndLayout.TX_ROUND) != debt.round()
+        || (path != Abi.PATH_RING && path != Abi.PATH_DRAIN)
+        || isClosing()) {
+      return false;
     }
-    try (Fd socket = socket(end, cookie)) {
-      return socket != null && owes(end, debt) && send(end, socket, debt);
+    Fd socket = socket(end, purse, cookie, debt.round());
+    if (socket == null) {
+      return false; // the program is gone
+    }
+    boolean locked = INT.compareAndSet(end, EndLayout.TX_LOCK, 0, mark); // else it does so itself
+    try {
+      // Only now: the slot may have become another connection's.
+      return locked
+          && (long) LONG.getAcquire(end, EndLayout.COOKIE) == cookie
+          && get(end, EndLayout.STATE) == Abi.END_CHANNEL
+          && get(end, EndLayout.TX_ROUND) == debt.round()
+          && settled(end, socket)
+          && pay(end, socket, debt);
     } catch (IOException e) {
-      return false; // the program is gone, or the connection is: nobody waits for bytes of it
+      return false; // the connection is gone: nobody waits for bytes of it
     } finally {
-      INT.setRelease(end, EndLayout.TX_LOCK, 0);
+      close(socket); // under the lock: it would hold back the program's FIN (rule 19)
+      if (locked) {
+        INT.compareAndSet(end, EndLayout.TX_LOCK, mark, 0);
+      }
     }
   }
 
@@ -87,57 +151,103 @@ final class Payer {
   }
 
   /**
-   * The program's socket; the copy lives for one payment only, since it would hold back the FIN
-   * (rule 19). Process and number are what the program says, so the cookie decides.
+   * The last close of a socket with SO_LINGER waits, for as long as its program has said; the last
+   * it is when the program has closed, or died, meanwhile. So another thread does it, and nobody is
+   * paid while it waits.
    */
-  private Fd socket(ByteBuffer end, long cookie) throws OsException {
-    int pid = get(end, EndLayout.OWNER_PID);
-    try (Fd process = processes.pidfdOpen(pid)) {
-      Fd socket = socket(process, get(end, EndLayout.FD), cookie);
-      if (socket != null) {
-        return socket;
-      }
-      // Closed under that number: a copy of it is in use, which only the process' list tells.
-      for (ProcFs.Descriptor descriptor : proc.descriptors(pid)) {
-        if (descriptor.target().startsWith(SOCKET_LINK)) {
-          socket = socket(process, descriptor.fd(), cookie);
-          if (socket != null) {
-            return socket;
-          }
-        }
-      }
-      return null;
+  private void close(Fd socket) {
+    try {
+      Future<?> done = closer.submit(socket::close);
+      closing = done;
+      done.get(CLOSE_MS, TimeUnit.MILLISECONDS);
+    } catch (TimeoutException | ExecutionException e) {
+      // isClosing() sees to it; and a close cannot fail
+    } catch (RejectedExecutionException e) {
+      socket.close(); // this agent ends
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
     }
   }
 
-  private Fd socket(Fd process, int fd, long cookie) {
-    Fd copy = null;
-    try {
-      copy = processes.pidfdGetfd(process, fd);
-      if (sockets.tcpFacts(copy).cookie() == cookie) {
-        Fd found = copy;
-        copy = null;
-        return found;
-      }
-    } catch (OsException e) {
-      return null; // not open, or no socket
-    } finally {
-      if (copy != null) {
-        copy.close();
+  private boolean isClosing() {
+    Future<?> last = closing;
+    return last != null && !last.isDone();
+  }
+
+  /** The program's socket. The number is what the program says, so the cookie decides. */
+  private Fd socket(ByteBuffer end, Purse purse, long cookie, int round) {
+    Fd socket = socket(purse, get(end, EndLayout.FD), cookie);
+    if (socket == null && purse.found >= 0) {
+      socket = socket(purse, purse.found, cookie);
+    }
+    if (socket != null || purse.soughtIn == round) {
+      return socket;
+    }
+    // Closed under that number: a copy of it is in use, which only the process' list tells; once.
+    purse.soughtIn = round;
+    for (ProcFs.Descriptor descriptor : proc.descriptors(purse.pid, MOST_DESCRIPTORS)) {
+      if (descriptor.target().startsWith(SOCKET_LINK)) {
+        socket = socket(purse, descriptor.fd(), cookie);
+        if (socket != null) {
+          purse.found = descriptor.fd();
+          return socket;
+        }
       }
     }
     return null;
   }
 
-  /** Is something owed in that round? Accepts the stop if the program has not done so. */
-  private static boolean owes(ByteBuffer end, Debt debt) {
-    if (get(end, EndLayout.TX_ROUND) != debt.round()
-        || (get(end, EndLayout.FLAGS) & Abi.ENDF_PAYER) != 0) {
-      return false; // not written down yet: only the program can count it
+  private Fd socket(Purse purse, int fd, long cookie) {
+    Fd copy = null;
+    try {
+      copy = processes.pidfdGetfd(purse.process, fd);
+      if (sockets.tcpFacts(copy).cookie() == cookie) {
+        Fd found = copy;
+        copy = null;
+        return found;
+      }
+    } catch (OsException | IllegalStateException e) {
+      return null; // not open, or no socket; or the program is gone
+    } finally {
+      if (copy != null) {
+        close(copy);
+      }
     }
-    int path = get(end, EndLayout.TX_PATH);
-    if (path != Abi.PATH_RING) {
-      return path == Abi.PATH_DRAIN;
+    return null;
+  }
+
+  /** What an agent that died over it has sent is counted. */
+  private boolean settled(ByteBuffer end, Fd socket) throws OsException {
+    int flags = get(end, EndLayout.FLAGS);
+    if ((flags & Abi.ENDF_PAYER) == 0) {
+      return true;
+    }
+    OptionalLong given = sockets.tcpSent(socket);
+    if (given.isEmpty()) {
+      return false;
+    }
+    long sent = given.getAsLong() - ((flags & Abi.ENDF_ACTIVE) != 0 ? 1 : 0);
+    end.putLong(EndLayout.TX_HEAD, sent + end.getLong(EndLayout.RING_OUT));
+    LONG.setRelease(end, EndLayout.TCP_OUT, sent);
+    INT.getAndBitwiseAnd(end, EndLayout.FLAGS, ~Abi.ENDF_PAYER);
+    return true;
+  }
+
+  private boolean pay(ByteBuffer end, Fd socket, Debt debt) throws OsException {
+    if (get(end, EndLayout.TX_PATH) == Abi.PATH_DRAIN) {
+      return send(end, socket, debt);
+    }
+    if (!accept(end, debt)) {
+      return false;
+    }
+    send(end, socket, debt);
+    return true;
+  }
+
+  /** The program has not seen its stop. */
+  private static boolean accept(ByteBuffer end, Debt debt) {
+    if (get(end, EndLayout.TX_PATH) != Abi.PATH_RING) {
+      return false;
     }
     long tail = end.getLong(EndLayout.TX_TAIL);
     long at = debt.accept();
@@ -145,28 +255,35 @@ final class Payer {
       return false;
     }
     long from = Math.max(at, end.getLong(EndLayout.TX_START));
-    if (from < end.getLong(EndLayout.TX_HEAD) || from > tail || tail - from > MOST) {
+    if (from < end.getLong(EndLayout.TX_HEAD) || !owes(from, tail, debt)) {
       return false; // the program will find that out, too
     }
     end.putLong(EndLayout.TX_HEAD, from);
-    end.putLong(EndLayout.RING_OUT, end.getLong(EndLayout.RING_OUT) - (tail - from));
+    // Not by what it was: an agent may have died when it had done just this.
+    end.putLong(EndLayout.RING_OUT, from - end.getLong(EndLayout.TCP_OUT));
     INT.setRelease(end, EndLayout.REASON, Reason.PEER_STOP.number());
     // Release: the cursors before the path that they are for.
     INT.setRelease(end, EndLayout.TX_PATH, Abi.PATH_DRAIN);
     return true;
   }
 
+  private static boolean owes(long from, long tail, Debt debt) {
+    return from <= tail && tail - from >= 0 && tail - from <= debt.most();
+  }
+
   private boolean send(ByteBuffer end, Fd socket, Debt debt) throws OsException {
     long head = end.getLong(EndLayout.TX_HEAD);
     long tail = end.getLong(EndLayout.TX_TAIL);
-    if (head > tail || tail - head < 0 || tail - head > MOST) {
+    if (!owes(head, tail, debt)) {
       return false;
     }
+    long begin = head;
+    long last = Math.min(tail, head + TURN);
     // Before the first byte: from here on only the kernel knows, should this agent die.
     INT.getAndBitwiseOr(end, EndLayout.FLAGS, Abi.ENDF_PAYER);
     try {
-      for (int n = 1; head < tail && n > 0; head += n) {
-        byte[] part = new byte[(int) Math.min(PART, tail - head)];
+      for (int n = 1; head < last && n > 0; head += n) {
+        byte[] part = new byte[(int) Math.min(PART, last - head)];
         debt.copy(head, part.length, ByteBuffer.wrap(part));
         n = sockets.sendStream(socket, part);
         end.putLong(EndLayout.TX_HEAD, head + n);
@@ -178,7 +295,13 @@ final class Payer {
     if (head == tail) {
       debt.paid();
     }
-    return head == tail;
+    return head > begin || head == tail;
+  }
+
+  /** Ends; a close that waits goes on. */
+  @Override
+  public void close() {
+    closer.shutdown();
   }
 
   private static int get(ByteBuffer end, int at) {

@@ -42,9 +42,14 @@ final class ProcFs {
 
   /** The descriptors of a process. */
   List<Descriptor> descriptors(int pid) {
+    return descriptors(pid, Integer.MAX_VALUE);
+  }
+
+  /** The first descriptors of a process, no more than so many. */
+  List<Descriptor> descriptors(int pid, int most) {
     Path dir = root.resolve(pid + "/fd");
     List<Descriptor> out = new ArrayList<>();
-    for (int fd : numbers(dir)) {
+    for (int fd : numbers(dir, most)) {
       String target = link(dir.resolve(Integer.toString(fd)));
       if (target != null) {
         out.add(new Descriptor(pid, fd, target));
@@ -161,10 +166,17 @@ final class ProcFs {
   }
 
   private static List<Integer> numbers(Path dir) {
+    return numbers(dir, Integer.MAX_VALUE);
+  }
+
+  private static List<Integer> numbers(Path dir, int most) {
     List<Integer> out = new ArrayList<>();
     try (DirectoryStream<Path> entries = Files.newDirectoryStream(dir)) {
       for (Path entry : entries) {
         String name = entry.getFileName().toString();
+        if (out.size() == most) {
+          break;
+        }
         if (!name.isEmpty()
             && name.length() < 10
             && name.chars().allMatch(c -> c >= '0' && c <= '9')) {

@@ -47,8 +47,8 @@ record ShimMessage(int type, int version, int ref, int fd, long cookie, int slot
   }
 
   /** Answer to a greeting. */
-  static byte[] welcome() {
-    return start(Abi.MSG_WELCOME, 0).array();
+  static byte[] welcome(int mark) {
+    return start(Abi.MSG_WELCOME, mark).array();
   }
 
   /** There will be no channel. */

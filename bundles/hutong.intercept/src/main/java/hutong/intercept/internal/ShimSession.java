@@ -167,7 +167,11 @@ final class ShimSession implements Registration.Owner {
       hostile(e.getMessage());
       return;
     }
-    send(null, ShimMessage.welcome(), List.of(intercept.memberTable()), false);
+    send(
+        null,
+        ShimMessage.welcome(intercept.payer().mark()),
+        List.of(intercept.memberTable()),
+        false);
   }
 
   /** Handles a registration; gives back the doorbell if it was kept. */
@@ -244,7 +248,7 @@ final class ShimSession implements Registration.Owner {
                     cookie,
                     cred.uid(),
                     new PeerId(peer.hostId(), peer.domid()),
-                    pool.end(end.slot, intercept.payer()),
+                    pool.end(end.slot, intercept.payer(), process, cred.pid()),
                     end.doorbell,
                     this);
     if (end.registration == null) {
@@ -472,6 +476,9 @@ final class ShimSession implements Registration.Owner {
       return;
     }
     closed = true;
+    if (pool != null) {
+      pool.endPayments(); // before the program takes this agent for dead, and its lock for free
+    }
     intercept.loop().remove(socket);
     socket.close();
     process.close();

@@ -38,13 +38,20 @@ final class Survivors implements AutoCloseable {
     private final int pid;
     private final int uid;
     private final EndPool pool;
+    private final Fd process;
     private final List<ProcessHandle> holders = new ArrayList<>();
     private final List<Old> channels = new ArrayList<>();
 
-    private Found(int pid, int uid, EndPool pool) {
+    private Found(int pid, int uid, EndPool pool, Fd process) {
       this.pid = pid;
       this.uid = uid;
       this.pool = pool;
+      this.process = process;
+    }
+
+    private void close() {
+      pool.close();
+      process.close();
     }
   }
 
@@ -125,10 +132,11 @@ final class Survivors implements AutoCloseable {
 
   private Found open(ProcFs.Descriptor descriptor, Map<Long, SockDiag.Socket> sockets) {
     int pid = descriptor.pid();
-    try (Fd process = services.processes().pidfdOpen(pid);
-        Fd copy = services.processes().pidfdGetfd(process, descriptor.fd())) {
-      Found found = new Found(pid, proc.uid(pid), EndPool.open(services.memory(), copy, true));
-      found.pool.unlock(intercept.payer());
+    Fd process = null;
+    try {
+      process = services.processes().pidfdOpen(pid);
+      Found found = new Found(pid, proc.uid(pid), openPool(process, descriptor.fd()), process);
+      process = null;
       int used = found.pool.used();
       for (int i = 0; i < used; i++) {
         EndPool.Slot slot = found.pool.slot(i);
@@ -142,7 +150,22 @@ final class Survivors implements AutoCloseable {
       return found;
     } catch (IOException e) {
       return null; // gone, or it only has that name
+    } finally {
+      if (process != null) {
+        process.close();
+      }
     }
+  }
+
+  private EndPool openPool(Fd process, int fd) throws IOException {
+    try (Fd copy = services.processes().pidfdGetfd(process, fd)) {
+      return EndPool.open(services.memory(), copy, true);
+    }
+  }
+
+  /** Lets go of what an agent that died over it has locked. Only for the agent in charge. */
+  void unlock() {
+    byInode.values().forEach(found -> found.pool.unlock(intercept.payer()));
   }
 
   /**
@@ -219,7 +242,7 @@ final class Survivors implements AutoCloseable {
   }
 
   private void resume(LightTransport transport, Found found, Old old) {
-    ProgramEnd end = found.pool.end(old.slot, intercept.payer());
+    ProgramEnd end = found.pool.end(old.slot, intercept.payer(), found.process, found.pid);
     AddressPair pair = old.far.pair();
     try {
       old.line =
@@ -261,7 +284,7 @@ final class Survivors implements AutoCloseable {
             return over;
           });
       if (found.channels.isEmpty()) {
-        found.pool.close();
+        found.close();
         all.remove();
       }
     }
@@ -312,7 +335,7 @@ final class Survivors implements AutoCloseable {
   public void close() {
     for (Found found : byInode.values()) {
       found.channels.forEach(Old::release);
-      found.pool.close();
+      found.close();
     }
     byInode.clear();
   }

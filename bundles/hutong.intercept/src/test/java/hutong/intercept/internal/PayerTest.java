@@ -3,6 +3,7 @@ package hutong.intercept.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import hutong.api.os.Fd;
 import hutong.api.transport.Debt;
 import hutong.platform.Platform;
 import hutong.platform.abi.Abi;
@@ -18,6 +19,7 @@ import java.nio.channels.SocketChannel;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 /** A real socket of this process, which plays the program; its slot and its ring are made up. */
 final class PayerTest {
@@ -28,18 +30,25 @@ final class PayerTest {
   private final Payer payer = new Payer(Platform.processes(), Platform.sockets(), 7);
   private final ByteBuffer end =
       ByteBuffer.allocateDirect(EndLayout.SIZE).order(ByteOrder.nativeOrder());
+  private Fd process;
+  private Payer.Purse purse;
   private SocketChannel program;
   private SocketChannel peer;
   private long cookie;
 
   /** What of the ring is asked for, and what became of the debt. */
-  private final class FakeDebt implements Debt {
+  private class FakeDebt implements Debt {
     private long at = STOPPED_AT;
     private boolean paid;
 
     @Override
     public int round() {
       return ROUND;
+    }
+
+    @Override
+    public long most() {
+      return 1 << 20;
     }
 
     @Override
@@ -73,6 +82,8 @@ final class PayerTest {
       program.connect(listener.getLocalAddress());
       peer = listener.accept();
     }
+    process = Platform.processes().pidfdOpen(FakeShim.PID);
+    purse = new Payer.Purse(process, FakeShim.PID);
     int number = FakeShim.number(program);
     cookie = Platform.processes().inspectSocket(FakeShim.PID, number).cookie();
     end.putInt(EndLayout.OWNER_PID, FakeShim.PID).putInt(EndLayout.FD, number);
@@ -85,6 +96,8 @@ final class PayerTest {
   void close() throws IOException {
     program.close();
     peer.close();
+    process.close();
+    payer.close();
   }
 
   /** Reads, on blocking channels, what must come, and that nothing else has. */
@@ -117,48 +130,99 @@ final class PayerTest {
   @Test
   void paysInPartsAsTcpTakesThem() throws Exception {
     FakeDebt debt = new FakeDebt();
-    boolean all = payer.pay(end, cookie, debt);
-    assertThat(all).as("more than TCP's buffers").isFalse();
-    assertThat(end.getInt(EndLayout.TX_PATH)).isEqualTo(Abi.PATH_DRAIN);
-    assertThat(end.getLong(EndLayout.RING_OUT)).isEqualTo(STOPPED_AT);
     for (long at = STOPPED_AT; at < WROTE; ) {
+      assertThat(payer.pay(end, purse, cookie, debt)).as("something has changed").isTrue();
       long head = end.getLong(EndLayout.TX_HEAD);
       assertThat(head).isGreaterThan(at);
+      assertThat(end.getInt(EndLayout.TX_PATH)).isEqualTo(Abi.PATH_DRAIN);
+      assertThat(end.getLong(EndLayout.RING_OUT)).isEqualTo(STOPPED_AT);
       assertThat(end.getLong(EndLayout.TCP_OUT)).isEqualTo(head - STOPPED_AT);
       assertThat(end.getInt(EndLayout.TX_LOCK)).isZero();
-      assertThat(end.getInt(EndLayout.FLAGS) & Abi.ENDF_PAYER).isZero();
+      assertThat(end.getInt(EndLayout.FLAGS)).isZero();
       assertThat(debt.paid).isEqualTo(head == WROTE);
       reads(at, head);
       at = head;
-      payer.pay(end, cookie, debt);
     }
     assertThat(debt.paid).isTrue();
+  }
+
+  /** It was killed between a byte's way out and the note of it, at any of the stores between. */
+  @Test
+  void countsWhatADeadAgentHasSent() throws Exception {
+    ByteBuffer sent = ByteBuffer.allocate(500);
+    new FakeDebt().copy(STOPPED_AT, 500, sent);
+    program.write(sent.flip());
+    end.putInt(EndLayout.TX_PATH, Abi.PATH_DRAIN).putLong(EndLayout.RING_OUT, STOPPED_AT);
+    end.putLong(EndLayout.TX_HEAD, STOPPED_AT + 500); // and TCP_OUT not yet
+    end.putLong(EndLayout.TX_TAIL, STOPPED_AT + 700);
+    end.putInt(EndLayout.FLAGS, Abi.ENDF_PAYER | Abi.ENDF_ACTIVE);
+    FakeDebt debt = new FakeDebt();
+    FakeShim.until(() -> payer.pay(end, purse, cookie, debt)); // acknowledgements may come in
+    assertThat(debt.paid).isTrue();
+    assertThat(end.getLong(EndLayout.TX_HEAD)).isEqualTo(STOPPED_AT + 700);
+    assertThat(end.getLong(EndLayout.TCP_OUT)).isEqualTo(700);
+    assertThat(end.getInt(EndLayout.FLAGS)).isEqualTo(Abi.ENDF_ACTIVE);
+    reads(STOPPED_AT, STOPPED_AT + 700);
+  }
+
+  /** It was killed when it had taken the stop on, and not said so yet. */
+  @Test
+  void takesTheStopOnOnceMore() throws Exception {
+    end.putLong(EndLayout.TX_HEAD, STOPPED_AT).putLong(EndLayout.RING_OUT, STOPPED_AT);
+    end.putLong(EndLayout.TX_TAIL, STOPPED_AT + 10);
+    assertThat(payer.pay(end, purse, cookie, new FakeDebt())).isTrue();
+    assertThat(end.getLong(EndLayout.RING_OUT)).isEqualTo(STOPPED_AT);
+    assertThat(end.getLong(EndLayout.TCP_OUT)).isEqualTo(10);
+    reads(STOPPED_AT, STOPPED_AT + 10);
+  }
+
+  /** A program that has its last close wait for an hour keeps nobody else from being paid. */
+  @Test
+  @Timeout(60)
+  void doesNotWaitInTheProgramsPlace() throws Exception {
+    FakeDebt debt =
+        new FakeDebt() {
+          @Override
+          public void copy(long offset, int length, ByteBuffer target) {
+            super.copy(offset, length, target);
+            if (program.isOpen() && offset > STOPPED_AT) {
+              try {
+                program.setOption(StandardSocketOptions.SO_LINGER, 3600);
+                program.close();
+              } catch (IOException e) {
+                throw new AssertionError(e);
+              }
+            }
+          }
+        };
+    while (program.isOpen()) {
+      payer.pay(end, purse, cookie, debt);
+    }
+    assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
+    assertThat(end.getInt(EndLayout.TX_LOCK)).isZero();
+    peer.close(); // ends the wait
   }
 
   @Test
   void leavesWhatIsNotItsBusiness() throws Exception {
     FakeDebt debt = new FakeDebt();
-    assertThat(payer.pay(end, cookie + 1, debt)).isFalse();
+    assertThat(payer.pay(end, purse, cookie + 1, debt)).isFalse();
     untouched();
     end.putInt(EndLayout.TX_LOCK, 1234); // the program is just doing it
-    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
     assertThat(end.getInt(EndLayout.TX_LOCK)).isEqualTo(1234);
     untouched();
     end.putInt(EndLayout.TX_LOCK, 0);
     end.putInt(EndLayout.TX_ROUND, ROUND + 1);
-    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
     untouched();
     end.putInt(EndLayout.TX_ROUND, ROUND);
-    end.putInt(EndLayout.FLAGS, Abi.ENDF_PAYER); // another agent has died over it
-    assertThat(payer.pay(end, cookie, debt)).isFalse();
-    untouched();
-    end.putInt(EndLayout.FLAGS, 0);
     debt.at = -1; // not stopped
-    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
     untouched();
     end.putInt(EndLayout.STATE, Abi.END_TCP);
     debt.at = STOPPED_AT;
-    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
     untouched();
     assertThat(debt.paid).isFalse();
   }
@@ -169,13 +233,13 @@ final class PayerTest {
     FakeDebt debt = new FakeDebt();
     for (long at : new long[] {WROTE + 1, Long.MAX_VALUE}) {
       debt.at = at;
-      assertThat(payer.pay(end, cookie, debt)).isFalse();
+      assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
       untouched();
     }
     end.putInt(EndLayout.TX_PATH, Abi.PATH_DRAIN);
     for (long head : new long[] {WROTE + 1, WROTE - (1L << 40), Long.MIN_VALUE}) {
       end.putLong(EndLayout.TX_HEAD, head);
-      assertThat(payer.pay(end, cookie, debt)).isFalse();
+      assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
       assertThat(end.getLong(EndLayout.TX_HEAD)).isEqualTo(head);
       nothingMore();
     }
@@ -188,7 +252,7 @@ final class PayerTest {
     end.putInt(EndLayout.FD, FakeShim.number(peer));
     end.putLong(EndLayout.TX_TAIL, STOPPED_AT + 10);
     FakeDebt debt = new FakeDebt();
-    assertThat(payer.pay(end, cookie, debt)).isTrue();
+    assertThat(payer.pay(end, purse, cookie, debt)).isTrue();
     reads(STOPPED_AT, STOPPED_AT + 10);
     assertThat(debt.paid).isTrue();
   }
@@ -199,7 +263,7 @@ final class PayerTest {
     peer.close(); // a reset
     FakeShim.until(this::dead);
     FakeDebt debt = new FakeDebt();
-    assertThat(payer.pay(end, cookie, debt)).isFalse();
+    assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
     assertThat(end.getLong(EndLayout.TX_HEAD)).isEqualTo(STOPPED_AT);
     assertThat(end.getLong(EndLayout.TCP_OUT)).isZero();
     assertThat(end.getInt(EndLayout.FLAGS) & Abi.ENDF_PAYER).isZero();

@@ -12,6 +12,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalLong;
 import jnr.ffi.Pointer;
 import org.osgi.service.component.annotations.Component;
 
@@ -114,6 +115,11 @@ public final class LinuxSockets implements Sockets {
       }
       throw e;
     }
+  }
+
+  @Override
+  public OptionalLong tcpSent(Fd socket) throws OsException {
+    return SocketReader.sent(socket.number());
   }
 
   @Override

@@ -6,6 +6,7 @@ import hutong.platform.SocketFacts;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
+import java.util.OptionalLong;
 import jnr.ffi.Pointer;
 
 /** Reads what the kernel knows of a socket. */
@@ -17,6 +18,11 @@ final class SocketReader {
   private static final int SO_COOKIE = 57;
   private static final int TCP_INFO = 11;
   private static final int SIZE = 128; // of struct sockaddr_storage
+  private static final int TCP_INFO_SIZE = 128; // as far as it is needed here
+  private static final int BYTES_ACKED = 120;
+  private static final long SIOCOUTQ = 0x5411;
+  private static final int ESTABLISHED = 1;
+  private static final int CLOSE_WAIT = 8;
 
   private SocketReader() {}
 
@@ -43,6 +49,26 @@ final class SocketReader {
       }
     }
     return new SocketFacts(family, type, protocol, state, local, remote, cookie);
+  }
+
+  static OptionalLong sent(int fd) throws OsException {
+    int before = unacknowledged(fd);
+    Pointer p = Scratch.get(TCP_INFO_SIZE + 8);
+    p.putInt(TCP_INFO_SIZE, TCP_INFO_SIZE);
+    LibC.check(
+        "getsockopt TCP_INFO",
+        LibC.INSTANCE.getsockopt(fd, SocketFacts.IPPROTO_TCP, TCP_INFO, p, p.slice(TCP_INFO_SIZE)));
+    int state = p.getByte(0);
+    long acknowledged = p.getLong(BYTES_ACKED);
+    return (state == ESTABLISHED || state == CLOSE_WAIT) && unacknowledged(fd) == before
+        ? OptionalLong.of(acknowledged + before)
+        : OptionalLong.empty();
+  }
+
+  private static int unacknowledged(int fd) throws OsException {
+    Pointer p = Scratch.get(4);
+    LibC.check("ioctl SIOCOUTQ", LibC.INSTANCE.ioctl(fd, SIOCOUTQ, p));
+    return p.getInt(0);
   }
 
   private static long option(int fd, int level, int name, int size, String label)

@@ -139,6 +139,11 @@ final class OutRing implements SendBuffer {
       }
 
       @Override
+      public long most() {
+        return (long) ringSize + overSize;
+      }
+
+      @Override
       public long accept() {
         long turn = Words.getLong(memory, DIR + DirLayout.TURN);
         if (Turn.is(turn, round, Abi.TURN_STOPPED)) {

@@ -38,6 +38,10 @@ final class Outgoing {
   /** How long a stopped program has to send what it owes before the agent does so. */
   private static final long PAY_NS = 20_000_000;
 
+  /** How long until more is paid, where TCP has taken some ... */
+  private static final long PAY_MORE_NS = 2_000_000;
+
+  /** ... and where it takes nothing, at most. */
   private static final long LONGEST_PAY_NS = 160_000_000;
 
   private final LightLine line;
@@ -310,12 +314,12 @@ final class Outgoing {
     if (phase != Phase.STOPPED || ended || now < payAt) {
       return;
     }
-    payNs = Math.min(2 * payNs, LONGEST_PAY_NS);
-    payAt = now + payNs;
-    if (!ring.done(round)) {
-      line.spec().program().pay(ring.debt(round));
-      line.ringProgram(); // whatever was moved: who sleeps must look again
+    boolean paid = !ring.done(round) && line.spec().program().pay(ring.debt(round));
+    if (paid) {
+      line.ringProgram(); // who sleeps must look again
     }
+    payNs = paid ? PAY_MORE_NS : Math.min(2 * payNs, LONGEST_PAY_NS);
+    payAt = now + payNs;
     if (ring.done(round)) {
       over();
     }
