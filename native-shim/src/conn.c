@@ -7,7 +7,6 @@
  */
 #include <netinet/in.h>
 #include <linux/tcp.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -55,7 +54,7 @@ static bool end_lock(uint32_t *word)
 		if (holder == me)
 			return false;
 		if (spins > 100)
-			sched_yield();
+			give_way(spins - 100);
 		if (spins % 1024 == 1023 && is_dead(&suspect, holder))
 			__atomic_compare_exchange_n(word, &holder, 0, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 		holder = 0;
@@ -438,8 +437,7 @@ void conn_release(struct conn *c)
 	if (c->end)
 		stats_add(c);
 	if (c->seg)
-		munmap(c->seg, c->seg_len);
-	c->seg = NULL;
+		segment_unmap(c);
 	if (c->bell >= 0)
 		table_unhide(c->bell);
 	if (c->peer_bell >= 0)

@@ -6,7 +6,6 @@
  * believed only when it runs as root (SO_PEERCRED), because any process of the namespace may bind an abstract address.
  */
 #include <netinet/in.h>
-#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -36,13 +35,14 @@ static uint32_t ref_gen;
 static bool ctl_lock(void)
 {
 	pid_t me = hut_tid(), none = 0;
+	unsigned int turns = 0;
 
 	while (!atomic_compare_exchange_weak_explicit(&ctl_holder, &none, me, memory_order_acquire,
 						      memory_order_relaxed)) {
 		if (none == me)
 			return false;
 		none = 0;
-		sched_yield();
+		give_way(turns++);
 	}
 	return true;
 }

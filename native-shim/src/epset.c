@@ -9,7 +9,6 @@
  * epoll_wait and asks its peer for no doorbell.  Before a real sleep hot connections are armed and leave the list, so
  * that a set's cost does not grow with the idle connections in it.
  */
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -26,13 +25,14 @@ static struct epset *free_sets;
 bool ep_lock(void)
 {
 	pid_t me = hut_tid(), none = 0;
+	unsigned int turns = 0;
 
 	while (!atomic_compare_exchange_weak_explicit(&holder, &none, me, memory_order_acquire,
 						      memory_order_relaxed)) {
 		if (none == me)
 			return false; /* a signal handler inside one of our own sections */
 		none = 0;
-		sched_yield();
+		give_way(turns++);
 	}
 	return true;
 }

@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "conn.h"
@@ -28,6 +29,46 @@ static void before_strict(void)
 	errno = saved;
 }
 
+/*
+ * A filter that the program installs itself lets through what its own code needs, and that is all that may happen from now
+ * on.  One that was there before is somebody's who knew not what would run under it (a container's): that stays.
+ */
+static void before_filter(void)
+{
+	if (life_in_vfork_child())
+		return;
+	before_strict();
+	atomic_store(&hut_enabled, false);
+}
+
+/* Fewer descriptors than now: poll() takes no more entries than that, and has ours to ask beside the program's. */
+static void before_limit(int resource, rlim_t n)
+{
+	struct rlimit was;
+
+	if (resource == RLIMIT_NOFILE && !life_in_vfork_child() && !getrlimit(RLIMIT_NOFILE, &was) && n < was.rlim_cur)
+		before_strict();
+}
+
+HUT_EXPORT int setrlimit(__rlimit_resource_t resource, const struct rlimit *to)
+{
+	if ((uintptr_t)to >= HUT_PAGE)
+		before_limit((int)resource, to->rlim_cur);
+	return NEXT(setrlimit)(resource, to);
+}
+
+HUT_EXPORT int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *to) __attribute__((alias("setrlimit")));
+
+HUT_EXPORT int prlimit(pid_t pid, enum __rlimit_resource resource, const struct rlimit *to, struct rlimit *old)
+{
+	if ((uintptr_t)to >= HUT_PAGE && (!pid || pid == hut_pid))
+		before_limit((int)resource, to->rlim_cur);
+	return NEXT(prlimit)(pid, resource, to, old);
+}
+
+HUT_EXPORT int prlimit64(pid_t pid, enum __rlimit_resource resource, const struct rlimit64 *to, struct rlimit64 *old)
+	__attribute__((alias("prlimit")));
+
 #undef syscall
 
 HUT_EXPORT int prctl(int option, ...)
@@ -41,6 +82,8 @@ HUT_EXPORT int prctl(int option, ...)
 	va_end(ap);
 	if (UNLIKELY(option == PR_SET_SECCOMP && a[0] == SECCOMP_MODE_STRICT))
 		before_strict();
+	if (UNLIKELY(option == PR_SET_SECCOMP && a[0] == SECCOMP_MODE_FILTER))
+		before_filter();
 	return NEXT(prctl)(option, a[0], a[1], a[2], a[3]);
 }
 
@@ -66,5 +109,8 @@ HUT_EXPORT long syscall(long number, ...)
 	if (UNLIKELY((number == SYS_seccomp && a[0] == SECCOMP_SET_MODE_STRICT) ||
 		     (number == SYS_prctl && a[0] == PR_SET_SECCOMP && a[1] == SECCOMP_MODE_STRICT)))
 		before_strict();
+	if (UNLIKELY((number == SYS_seccomp && a[0] == SECCOMP_SET_MODE_FILTER) ||
+		     (number == SYS_prctl && a[0] == PR_SET_SECCOMP && a[1] == SECCOMP_MODE_FILTER)))
+		before_filter();
 	return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

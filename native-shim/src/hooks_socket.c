@@ -11,9 +11,12 @@
 #define TCP_ULP_OPTION 31
 #define TCP_INQ_OPTION 36
 #define TCP_REPAIR_OPTION 19
+#define ZEROCOPY_RECEIVE 35
 #define TIMESTAMP_NEW 63
 #define TIMESTAMPNS_NEW 64
 #define TIMESTAMPING_NEW 65
+#define RCVTIMEO_NEW 66
+#define SNDTIMEO_NEW 67
 
 static bool tcp_like(int domain, int type, int protocol)
 {
@@ -192,6 +195,7 @@ static const struct {
 	{ SOL_SOCKET, SO_RCVLOWAT, 1 },    { SOL_SOCKET, SO_PEEK_OFF, -1 },    { SOL_SOCKET, SO_ZEROCOPY, 0 },
 	{ SOL_SOCKET, SO_TIMESTAMP, 0 },   { SOL_SOCKET, SO_TIMESTAMPNS, 0 },  { SOL_SOCKET, SO_TIMESTAMPING, 0 },
 	{ SOL_SOCKET, TIMESTAMP_NEW, 0 },  { SOL_SOCKET, TIMESTAMPNS_NEW, 0 }, { SOL_SOCKET, TIMESTAMPING_NEW, 0 },
+	{ SOL_SOCKET, SO_MAX_PACING_RATE, -1 },
 	{ IPPROTO_TCP, TCP_INQ_OPTION, 0 },
 };
 
@@ -219,6 +223,8 @@ static bool cannot_honour(int level, int name)
 {
 	if (level == IPPROTO_TCP && (name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION))
 		return true;
+	if (level == SOL_SOCKET && (name == SO_ATTACH_FILTER || name == SO_ATTACH_BPF))
+		return true; /* which may drop, or cut, what comes */
 	for (size_t i = 0; i < ODD_OPTIONS; i++) {
 		if (odd_option[i].level == level && odd_option[i].name == name) {
 			atomic_store(&odd_set, true);
@@ -240,8 +246,8 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	rc = REAL(setsockopt)(fd, level, name, val, len);
 	c = rc == 0 && level == SOL_SOCKET ? conn_get(fd) : NULL;
 	if (c) {
-		if (name == SO_RCVTIMEO || name == SO_SNDTIMEO)
-			note_timeo(c, name == SO_SNDTIMEO, val, len);
+		if (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == RCVTIMEO_NEW || name == SNDTIMEO_NEW)
+			note_timeo(c, name == SO_SNDTIMEO || name == SNDTIMEO_NEW, val, len);
 		conn_put(c);
 	}
 	return rc;
@@ -249,9 +255,12 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 
 HUT_EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
-	int rc = REAL(getsockopt)(fd, level, name, val, len);
+	int rc;
 	struct conn *c;
 
+	if (UNLIKELY(level == IPPROTO_TCP && name == ZEROCOPY_RECEIVE))
+		conn_never(fd, HUT_R_OPTION); /* it takes bytes */
+	rc = REAL(getsockopt)(fd, level, name, val, len);
 	if (LIKELY(level != SOL_SOCKET || name != SO_ERROR || rc || !(c = table_peek(fd))))
 		return rc;
 	/* The error that we took from the socket to tell it after the queued bytes. */
@@ -361,6 +370,12 @@ static int unsent(struct conn *c)
 	return n;
 }
 
+/* Urgent bytes come by TCP alone: with others before them in the ring the reader is not at the mark. */
+static bool bytes_before_tcp(struct conn *c)
+{
+	return LOAD(&c->end->rx_path) == HUT_PATH_RING ? ring_avail(&c->rx, c->end) > 0 : conn_rx_told(c) > 0;
+}
+
 HUT_EXPORT int ioctl(int fd, unsigned long req, ...)
 {
 	struct conn *c;
@@ -380,15 +395,25 @@ HUT_EXPORT int ioctl(int fd, unsigned long req, ...)
 		return rc;
 	if (req == FIONBIO)
 		note_nonblock(fd, *(int *)arg != 0);
-	c = req == SIOCINQ || req == SIOCOUTQ ? conn_get(fd) : NULL;
+	c = req == SIOCINQ || req == SIOCOUTQ || req == SIOCATMARK ? conn_get(fd) : NULL;
 	if (c) {
 		if (conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd)) {
 			if (req == SIOCINQ)
 				count_readable(c, fd, arg);
+			else if (req == SIOCATMARK)
+				*(int *)arg &= !bytes_before_tcp(c);
 			else
 				*(int *)arg += unsent(c);
 		}
 		conn_put(c);
 	}
 	return rc;
+}
+
+/* libc's asks inside, past us. */
+HUT_EXPORT int sockatmark(int fd)
+{
+	int at;
+
+	return ioctl(fd, SIOCATMARK, &at) ? -1 : at;
 }

@@ -87,7 +87,7 @@ static int without_ours(int n)
 	int dir, high = 0, size = 256;
 	long got;
 
-	if (LIKELY(n <= FD_SETSIZE) || table_last_used() < 0)
+	if (LIKELY(n <= FD_SETSIZE) || table_last_used() < 0 || !atomic_load_explicit(&hut_enabled, memory_order_relaxed))
 		return n;
 	dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
@@ -129,7 +129,14 @@ static bool select_concerns(int n, fd_set *r, fd_set *w, fd_set *e)
 #define SELECT_IN (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)
 #define SELECT_OUT (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR)
 
-static int select_answer(const struct pollfd *p, nfds_t k, fd_set *r, fd_set *w, fd_set *e)
+/* The kernel writes whole words: what is beyond n in the last one is cleared, whoever had set it. */
+static void clear_beyond(fd_set *set, int n)
+{
+	if (set && n % 64)
+		((unsigned long *)(void *)set)[n / 64] &= (1ul << (n % 64)) - 1;
+}
+
+static int select_answer(const struct pollfd *p, nfds_t k, int n, fd_set *r, fd_set *w, fd_set *e)
 {
 	const struct {
 		fd_set *set;
@@ -153,6 +160,8 @@ static int select_answer(const struct pollfd *p, nfds_t k, fd_set *r, fd_set *w,
 				clear(of[s].set, p[i].fd);
 		}
 	}
+	for (int s = 0; s < 3; s++)
+		clear_beyond(of[s].set, n);
 	return count;
 }
 
@@ -194,7 +203,7 @@ static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timesp
 	}
 	rc = wait_poll(p, k, timeout, mask, began);
 	if (rc >= 0)
-		rc = select_answer(p, k, r, w, e);
+		rc = select_answer(p, k, n, r, w, e);
 	if (p != few)
 		munmap(p, size);
 	return rc;
@@ -272,6 +281,8 @@ HUT_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	if (LIKELY(!s || !table_peek(fd))) {
 		if (s && op == EPOLL_CTL_ADD)
 			epset_foreign(s);
+		else if (UNLIKELY(!s && table_peek(fd)))
+			conn_never(fd, HUT_R_OPTION); /* a set that came by exec, or in a message: the kernel alone tends it */
 		return REAL(epoll_ctl)(epfd, op, fd, ev);
 	}
 	return epset_ctl(s, epfd, op, fd, ev);
@@ -290,6 +301,9 @@ HUT_EXPORT int epoll_pwait(int epfd, struct epoll_event *ev, int max, int timeou
 
 HUT_EXPORT int epoll_wait(int epfd, struct epoll_event *ev, int max, int timeout)
 {
+	/* A filter of system calls may know this one alone. */
+	if (UNLIKELY(!atomic_load_explicit(&hut_enabled, memory_order_relaxed)))
+		return REAL(epoll_wait)(epfd, ev, max, timeout);
 	return epoll_pwait(epfd, ev, max, timeout, NULL);
 }
 

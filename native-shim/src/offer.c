@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "real.h"
@@ -134,9 +135,32 @@ void conn_on_declined(struct conn *c, uint32_t reason)
 		conn_give_up(c, reason);
 }
 
+static size_t segment_length(const struct hut_msg *m)
+{
+	return HUT_PAGE + 2ull * m->ring_size + 2ull * m->over_size;
+}
+
+static _Atomic size_t mapped;
+
+/* A segment is mostly untouched, but counts whole where a program's address space is limited: a sixteenth of it is for us. */
+static bool address_space_for(size_t len)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY ||
+	       atomic_load(&mapped) + len <= limit.rlim_cur / 16;
+}
+
+void segment_unmap(struct conn *c)
+{
+	munmap(c->seg, c->seg_len);
+	atomic_fetch_sub(&mapped, c->seg_len);
+	c->seg = NULL;
+}
+
 static bool map_segment(struct conn *c, const struct hut_msg *m, int fd)
 {
-	size_t len = HUT_PAGE + 2ull * m->ring_size + 2ull * m->over_size;
+	size_t len = segment_length(m);
 	int seals = REAL(fcntl)(fd, F_GET_SEALS);
 	struct stat st;
 
@@ -171,6 +195,7 @@ static bool map_segment(struct conn *c, const struct hut_msg *m, int fd)
 	}
 	c->seg_len = len;
 	c->seg = p;
+	atomic_fetch_add(&mapped, len);
 	return true;
 }
 
@@ -181,9 +206,11 @@ void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int be
 		return;
 	}
 	c->peer_bell = table_hide(bell_fd);
-	if (c->peer_bell < 0 || !map_segment(c, m, seg_fd)) {
+	bool room = address_space_for(segment_length(m));
+
+	if (c->peer_bell < 0 || !room || !map_segment(c, m, seg_fd)) {
 		c->gone_due = true;
-		conn_give_up(c, c->peer_bell < 0 ? HUT_R_DESCRIPTORS : HUT_R_SEGMENT);
+		conn_give_up(c, c->peer_bell < 0 ? HUT_R_DESCRIPTORS : !room ? HUT_R_MEMORY : HUT_R_SEGMENT);
 		return;
 	}
 	c->end->chan = m->chan;

@@ -177,6 +177,45 @@ static void count_out(struct poll_job *j)
 	}
 }
 
+/*
+ * poll() takes no more entries than the process may have descriptors.  The program's array may be that long already, most of
+ * it empty: the doorbells are asked for in empty places then.  Leaves in the doorbells' own entries where each has gone.
+ */
+static int ppoll_packed(struct poll_job *j, const struct timespec *ts, const sigset_t *mask)
+{
+	nfds_t at = 0, k = 0;
+	int n;
+
+	for (; k < j->bells; k++) {
+		struct pollfd *bell = &j->work[j->n + k];
+
+		while (at < j->n && j->work[at].fd >= 0)
+			at++;
+		if (at == j->n)
+			break;
+		j->work[at] = *bell;
+		bell->fd = (int)at;
+	}
+	/* With too few places the kernel refuses once more. */
+	n = REAL(ppoll)(j->work, k < j->bells ? j->n + j->bells : j->n, ts, mask);
+	while (k-- > 0) {
+		struct pollfd *bell = &j->work[j->n + k];
+
+		at = (nfds_t)bell->fd;
+		*bell = j->work[at];
+		j->work[at].fd = -1;
+		j->work[at].revents = 0;
+	}
+	return n;
+}
+
+static int poll_all(struct poll_job *j, const struct timespec *ts, const sigset_t *mask)
+{
+	int n = REAL(ppoll)(j->work, j->n + j->bells, ts, mask);
+
+	return UNLIKELY(n < 0 && errno == EINVAL && j->bells) ? ppoll_packed(j, ts, mask) : n;
+}
+
 static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_t *mask)
 {
 	/* With an answer already a pending signal stays pending, as in the kernel. */
@@ -279,7 +318,7 @@ static int poll_loop(struct poll_job *j, const sigset_t *mask)
 
 		errno = EINTR;
 		if (signals_sleep(j->bells ? j->work[j->n].fd : -1))
-			n = REAL(ppoll)(j->work, j->n + j->bells, wait_until(wait_sooner(deadline, j->deadline), &ts), mask);
+			n = poll_all(j, wait_until(wait_sooner(deadline, j->deadline), &ts), mask);
 		signals_woke();
 		int saved = errno;
 

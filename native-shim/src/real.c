@@ -3,6 +3,7 @@
 #include "real.h"
 
 #include <dlfcn.h>
+#include <sched.h>
 #include <sys/syscall.h>
 
 struct real real;
@@ -38,6 +39,19 @@ uint64_t now_coarse_ns(void)
 void sys_close(int fd)
 {
 	(void)syscall(SYS_close, fd);
+}
+
+#define YIELDS 200
+#define REST_NS 20000
+
+void give_way(unsigned int turns)
+{
+	static const struct timespec rest = { 0, REST_NS };
+
+	if (turns < YIELDS)
+		sched_yield();
+	else
+		(void)syscall(SYS_nanosleep, &rest, NULL);
 }
 
 int poll_now(struct pollfd *p, nfds_t n)

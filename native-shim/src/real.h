@@ -82,6 +82,9 @@ void real_init(void);
 /* libc's close() is a cancellation point, and locks may be held. */
 void sys_close(int fd);
 
+/* A short lock is held by somebody else.  To yield is not enough where its holder has a lower real-time priority. */
+void give_way(unsigned int turns);
+
 /* Looks without waiting, and without being a cancellation point. */
 int poll_now(struct pollfd *p, nfds_t n);
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* recv.c - receiving on a tracked connection, by TCP or ring, as one stream (rule 5). */
 #include <limits.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "real.h"
@@ -12,6 +14,14 @@
 
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | MSG_TRUNC)
 #define KERNELS_FLAGS (MSG_OOB | MSG_ERRQUEUE | (int)0x80000000u /* MSG_CMSG_COMPAT, which it refuses */)
+
+/* No read goes on past an urgent byte, as it would from the ring's end into TCP. */
+static bool at_mark(int fd)
+{
+	int at = 0;
+
+	return REAL(ioctl)(fd, SIOCATMARK, &at) == 0 && at;
+}
 
 static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t limit, size_t total, int flags)
 {
@@ -100,6 +110,8 @@ static ssize_t peek_beyond(struct conn *c, int fd, const struct cursor *k, size_
 {
 	struct cursor w = *k;
 
+	if (at_mark(fd))
+		return (ssize_t)n;
 	io_advance(&w, n);
 	ssize_t more = tcp_recv(c, fd, &w, want - n, want - n, flags);
 
@@ -445,6 +457,8 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 			done += (size_t)n;
 			io_advance(&k, (size_t)n);
 			if (done == want)
+				return io_finish(c, done, n);
+			if (UNLIKELY(LOAD(&c->end->rx_path) != path) && at_mark(fd))
 				return io_finish(c, done, n);
 			/* Short only when the stream itself is empty: look beyond a boundary. */
 			if (crossed(c, path) || sliced || more_soon(c, fd, done, want, flags, &until))

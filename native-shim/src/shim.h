@@ -264,6 +264,7 @@ void conn_connected(int fd, struct conn *c, const struct sockaddr *peer);
 bool socket_has_odd_option(int fd); /* set, or inherited: it stays on TCP */
 void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags);
 bool conn_progress(struct conn *c, int fd);         /* false: the connection has become plain TCP */
+void segment_unmap(struct conn *c);
 void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int bell_fd);
 void conn_on_declined(struct conn *c, uint32_t reason);
 uint64_t conn_young_ns(const struct conn *c);       /* when the next look at rule 6 is due, NS_FOREVER if never */

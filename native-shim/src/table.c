@@ -6,7 +6,6 @@
  * never returned to the allocator, so a pin on a recycled one is harmless and is noticed by looking again.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -51,13 +50,14 @@ bool table_init(void)
 bool table_lock(void)
 {
 	pid_t me = hut_tid(), free_tid = 0;
+	unsigned int turns = 0;
 
 	while (!atomic_compare_exchange_weak_explicit(&lock_holder, &free_tid, me, memory_order_acquire,
 						      memory_order_relaxed)) {
 		if (free_tid == me)
 			return false;
 		free_tid = 0;
-		sched_yield();
+		give_way(turns++);
 	}
 	return true;
 }
@@ -237,8 +237,8 @@ void raw_end(struct conn *c)
 void raw_settle(struct conn *c)
 {
 	/* A signal handler that closes what this very thread is in the middle of cannot wait for it. */
-	while (UNLIKELY(atomic_load(&c->raw)) && !raw_depth)
-		sched_yield();
+	for (unsigned int turns = 0; UNLIKELY(atomic_load(&c->raw)) && !raw_depth; turns++)
+		give_way(turns);
 }
 
 void table_forget(struct conn *c)

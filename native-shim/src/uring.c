@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* uring.c - does this process have io_uring descriptors?  Their calls would go past us, so it is declined (rule 8). */
+/*
+ * uring.c - does this process have descriptors whose calls go past us?  Then it is declined (rule 8): io_uring's, and
+ * epoll sets that we have not seen made, which a program uses by system calls of its own, though it may read and write by
+ * libc's (Rust's rustix under std).
+ */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -16,11 +21,17 @@ struct entry {
 	char name[];
 };
 
+static bool is(int dir, const char *name, const char *target)
+{
+	char link[32];
+	long len = (long)strlen(target);
+
+	return syscall(SYS_readlinkat, dir, name, link, sizeof(link)) == len && !memcmp(link, target, (size_t)len);
+}
+
 static bool any_in(int dir)
 {
-	static const char target[] = "anon_inode:[io_uring]";
 	_Alignas(8) char buf[2048];
-	char link[sizeof(target)];
 	long n;
 
 	while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
@@ -30,8 +41,8 @@ static bool any_in(int dir)
 			at += e->length;
 			if (e->name[0] == '.')
 				continue;
-			if (syscall(SYS_readlinkat, dir, e->name, link, sizeof(link)) == (long)sizeof(target) - 1 &&
-			    !memcmp(link, target, sizeof(target) - 1))
+			if (is(dir, e->name, "anon_inode:[io_uring]") ||
+			    (is(dir, e->name, "anon_inode:[eventpoll]") && !epset_get(atoi(e->name))))
 				return true;
 		}
 	}

@@ -301,6 +301,16 @@ static void asleep_end(struct asleep *a)
 	a->c = NULL;
 }
 
+/* O_NONBLOCK set where we do not see it (Rust's rustix makes its own system calls): asked before a real sleep only. */
+static bool made_nonblocking(struct conn *c, int fd)
+{
+	if (LOAD(&c->end->nonblock) || !(REAL(fcntl)(fd, F_GETFL) & O_NONBLOCK))
+		return false;
+	c->nonblock = true;
+	STORE(&c->end->nonblock, true);
+	return true;
+}
+
 #define SEEN_READY 3
 
 static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
@@ -356,6 +366,10 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline, bool some)
 		if (!conn_progress(c, fd) ||
 		    (conn_state(c) == HUT_END_CHANNEL && (conn_ready(c, fd, want) || spin_for(&c, &want, 1))))
 			return 1;
+		if (UNLIKELY(made_nonblocking(c, fd))) {
+			errno = EAGAIN;
+			return -1;
+		}
 		int n = sleep_once(c, fd, want, deadline);
 
 		if (n == SEEN_READY)
