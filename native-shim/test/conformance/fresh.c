@@ -492,11 +492,11 @@ static void b_zc_receive(int fd)
 /* A limited address space, as a batch system gives its jobs: segments count whole there, so the connection stays on TCP. */
 static bool limit_space(void)
 {
-	struct rlimit limit = { 128 << 20, RLIM_INFINITY };
+	struct rlimit limit = { 132 << 20, RLIM_INFINITY }; /* a segment would fit in, but be more than a sixteenth */
 	FILE *f = fopen("/proc/self/statm", "r");
-	long pages = 0;
+	unsigned long pages = 0;
 
-	if (!f || fscanf(f, "%ld", &pages) != 1 || pages > (64 << 20) / 4096)
+	if (!f || fscanf(f, "%lu", &pages) != 1 || pages > (122 << 20) / 4096)
 		pages = 0; /* under a sanitizer no limit can be that small */
 	if (f)
 		fclose(f);
