@@ -24,6 +24,12 @@ public interface Events {
    */
   long drain(Fd eventfd) throws OsException;
 
+  /**
+   * The calling thread is to run soon after it is woken, before others that want the processor: its
+   * work is short, and somebody waits for it. Without the privilege all stays as it is.
+   */
+  void urgent();
+
   /** A new poller. */
   Poller openPoller() throws OsException;
 }

@@ -98,6 +98,8 @@ public interface LibC {
 
   int epoll_pwait2(int epoll, Pointer events, int max, Pointer timeout, Pointer signals);
 
+  int setpriority(int which, int who, int priority);
+
   long readlink(byte[] path, Pointer buffer, long size);
 
   int if_nametoindex(byte[] name);

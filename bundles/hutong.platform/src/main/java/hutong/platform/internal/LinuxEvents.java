@@ -12,6 +12,11 @@ import org.osgi.service.component.annotations.Deactivate;
 /** {@link Events} on Linux. */
 @Component(service = Events.class)
 public final class LinuxEvents implements Events {
+  private static final int PRIO_PROCESS = 0;
+
+  /** Nice. */
+  private static final int URGENT = -10;
+
   private final LinuxProcesses processes = new LinuxProcesses();
   private final Object bellLock = new Object();
   private KernelBell bell;
@@ -62,6 +67,12 @@ public final class LinuxEvents implements Events {
       }
     }
     return p.getLong(0);
+  }
+
+  @Override
+  public void urgent() {
+    LibC.INSTANCE.setpriority(
+        PRIO_PROCESS, 0, URGENT); // 0: this thread alone, in spite of the name
   }
 
   @Override

@@ -7,6 +7,12 @@ package hutong.transport.internal.engine;
  * (D4).
  */
 final class AnswerClock {
+  /**
+   * So many of the last requests may still be answered: with one alone, a peer that takes longer
+   * than 3T would never be measured.
+   */
+  private static final int ASKS = 8;
+
   private final RoundTrip roundTrip;
   private final FlowCounters counters;
 
@@ -19,10 +25,14 @@ final class AnswerClock {
   private long silentSince;
 
   private boolean askedAgain;
+  private final long[] askOrders = new long[ASKS];
+  private final long[] askedAt = new long[ASKS];
+
+  /** Number of the last request. */
   private int askNumber;
-  private long askOrder;
-  private long askSentAt;
-  private boolean askOpen;
+
+  /** Number of the newest one that was answered. */
+  private int askAnswered;
 
   /** Since when something waits for an answer without progress; NEVER when nothing does. */
   private long unansweredSince = Sender.NEVER;
@@ -33,7 +43,7 @@ final class AnswerClock {
   }
 
   void start(long now) {
-    askOpen = false;
+    askAnswered = askNumber;
     unansweredSince = Sender.NEVER;
     answered(now);
   }
@@ -106,34 +116,38 @@ final class AnswerClock {
    */
   int ask(long order, boolean stopped, long now) {
     askNumber++;
-    askOrder = order;
-    askSentAt = now;
-    askOpen = true;
+    askOrders[askNumber & ASKS - 1] = order;
+    askedAt[askNumber & ASKS - 1] = now;
     askedAgain |= stopped;
     counters.asksOut++;
     waits(now);
     return askNumber;
   }
 
-  /** Whether that answers the last request, for the first time. */
+  /** Whether that answers one of the last requests, and none after it was answered. */
   boolean echoed(int number, long now) {
-    if (!askOpen || number != askNumber) {
+    if (number - askAnswered <= 0 || number - askNumber > 0 || askNumber - number >= ASKS) {
       return false;
     }
-    askOpen = false;
-    measured(now - askSentAt);
+    askAnswered = number;
+    measured(now - askedAt[number & ASKS - 1]);
     answered(now);
     return true;
   }
 
-  /** Place of the last request among all transmissions. */
+  /** Place of the newest answered request among all transmissions. */
   long askOrder() {
-    return askOrder;
+    return askOrders[askAnswered & ASKS - 1];
   }
 
   void measured(long ns) {
     roundTrip.sample(ns);
     counters.roundTripNs = roundTrip.smoothNs();
+  }
+
+  /** The round trip, smoothed; 0 when none is known. */
+  long smoothNs() {
+    return roundTrip.smoothNs();
   }
 
   /** The shortest round trip seen. */

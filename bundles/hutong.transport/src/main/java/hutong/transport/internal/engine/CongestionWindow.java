@@ -3,15 +3,28 @@ package hutong.transport.internal.engine;
 
 /**
  * How many datagrams may be in flight (D4): never more than W. Grows by one for each acknowledged
- * datagram until the first loss, and then by 0.53 datagrams for each window acknowledged; shrinks
- * to 0.7 of itself once for each window in which datagrams were lost, and to the least when nothing
- * is answered. These are TCP cubic's own figures where its windows are small (RFC 9438, 4.3), so
- * that the two share a link evenly.
+ * datagram until the first loss or the reference W of M1.3, and then by 0.53 datagrams for each
+ * window acknowledged; shrinks to 0.7 of itself once for each window in which datagrams were lost,
+ * and to the least when nothing is answered. These are TCP cubic's own figures where its windows
+ * are small (RFC 9438, 4.3), so that the two share a link evenly.
+ *
+ * <p>TCP answers in the kernel, while our peer has to wait for a processor. So that a stream beside
+ * TCP gets its share all the same, it grows faster in the square of what a round trip takes longer
+ * than a link's queue can explain, as TCP Hybla does: it needs a larger window, and sooner.
  */
 final class CongestionWindow {
   static final int LEAST = 4;
   private static final double KEPT = 0.7;
   private static final double GROWTH = 3 * (1 - KEPT) / (1 + KEPT);
+
+  /** The reference W (M1.3). */
+  private static final int REFERENCE = 128;
+
+  /** What a queue explains: W of 1500 bytes at 1 Gbit/s. */
+  private static final long ROUND_NS = 2_000_000;
+
+  /** So many times that still count. */
+  private static final long MOST_ROUNDS = 4;
 
   private final boolean enabled;
   private final int most;
@@ -25,19 +38,29 @@ final class CongestionWindow {
     enabled = settings.congestionControl();
     most = settings.window();
     size = enabled ? settings.firstWindow() : most;
-    threshold = most;
+    threshold = Math.min(most, REFERENCE);
   }
 
   int datagrams() {
     return (int) size;
   }
 
-  /** Datagrams were acknowledged while {@code inFlight} were under way. */
-  void onAcknowledged(int count, int inFlight) {
+  /**
+   * Datagrams were acknowledged while {@code inFlight} were under way.
+   *
+   * @param roundTripNs as it is known; 0 when it is not
+   */
+  void onAcknowledged(int count, int inFlight, long roundTripNs) {
     if (!enabled || 2 * inFlight < size) {
       return; // a window that is not used says nothing about the network
     }
-    size += size < threshold ? count : GROWTH * count / size;
+    if (size < threshold) {
+      size += count;
+    } else {
+      double rounds =
+          (double) Math.max(ROUND_NS, Math.min(roundTripNs, MOST_ROUNDS * ROUND_NS)) / ROUND_NS;
+      size += rounds * rounds * GROWTH * count / size;
+    }
     size = Math.min(size, most);
   }
 

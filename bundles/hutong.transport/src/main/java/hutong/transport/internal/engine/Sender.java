@@ -291,7 +291,7 @@ final class Sender {
       outstanding.removeFirst();
     }
     acknowledged = boundary(outstanding.first());
-    congestion.onAcknowledged(ahead, flight);
+    congestion.onAcknowledged(ahead, flight, clock.smoothNs());
     if (sample >= 0) {
       clock.measured(sample);
     }

@@ -54,7 +54,10 @@ record LightSettings(
         (int) config.number("hutong.udp.port", 7414, 1, 0xffff),
         (int)
             config.number(
-                "hutong.window", 128, FlowSettings.LEAST_WINDOW, FlowSettings.MOST_WINDOW),
+                "hutong.window",
+                FlowSettings.MOST_WINDOW,
+                FlowSettings.LEAST_WINDOW,
+                FlowSettings.MOST_WINDOW),
         (int) config.number("hutong.inter.ring.size", 1 << 20, 4096, 1 << 26),
         (int) config.number("hutong.inter.overflow.size", 4 << 20, 4096, 1 << 26),
         config.flag("hutong.authenticate", false),

@@ -139,6 +139,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.pages = pages;
     this.loop =
         new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
+    // TCP's part of this work is done by the kernel, before all programs: a window of data that
+    // waits for a busy processor would be less than its share of a link
+    loop.execute(events::urgent);
     this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch);
   }
 

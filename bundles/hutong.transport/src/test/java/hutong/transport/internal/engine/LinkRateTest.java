@@ -82,22 +82,51 @@ class LinkRateTest {
   }
 
   @Test
+  @DisplayName("D4: a round trip that is longer than 3T is measured, and is no silence then")
+  void shouldMeasureLongRoundTrip() {
+    FlowSettings settings = FlowSettings.reference(1500).withoutProbes();
+    Simulation simulation = simulation(bulk(settings), silent(settings), 1000, 4_000_000);
+    simulation.runUntil(SECOND_NS);
+    FlowCounters counters = simulation.a.flow.counters();
+    assertThat(counters.roundTripNs).isBetween(8_000_000L, 12_000_000L);
+    assertThat(counters.silences).isLessThan(5);
+  }
+
+  @Test
   @DisplayName("D4: beside a cubic-like stream on a drop-tail queue neither is below 30 %")
   void shouldShareLink() {
-    for (int queue : new int[] {50, 100, 200}) {
-      FlowSettings settings = FlowSettings.reference(1500);
-      Simulation simulation = simulation(bulk(settings), silent(settings), queue, 50_000);
-      Cubic cubic = new Cubic(simulation, simulation.a.path);
-      cubic.begin();
-      simulation.runUntil(2 * SECOND_NS);
-      long ours = simulation.b.in.consumed();
-      long theirs = cubic.delivered;
-      simulation.runUntil(6 * SECOND_NS);
-      double us = simulation.b.in.consumed() - ours;
-      double them = cubic.delivered - theirs;
-      assertThat(us / (us + them)).as("our share, queue of %d", queue).isBetween(0.3, 0.7);
-      assertThat((us + them) * 8 / 4).as("the link is used").isGreaterThan(0.9 * WIRE_LIMIT);
+    for (int window : new int[] {128, 256}) {
+      for (int queue : new int[] {50, 100, 200}) {
+        share(window, queue, 50_000, 1);
+      }
     }
+  }
+
+  @Test
+  @DisplayName("D4: nor where our answers wait for a processor, which TCP's do not")
+  void shouldShareLinkWithLateAnswers() {
+    for (long late : new long[] {1_000_000, 2_000_000, 4_000_000}) {
+      share(256, 150, late, 12);
+    }
+  }
+
+  /** Beside a cubic-like stream, with our answers late by that much. */
+  private static void share(int window, int queue, long lateNs, int burst) {
+    FlowSettings settings = FlowSettings.reference(1500).withWindow(window);
+    Simulation simulation = simulation(bulk(settings), silent(settings), queue, 50_000);
+    simulation.b.path.delayNs = lateNs;
+    Cubic cubic = new Cubic(simulation, simulation.a.path, burst);
+    cubic.begin();
+    simulation.runUntil(2 * SECOND_NS);
+    long ours = simulation.b.in.consumed();
+    long theirs = cubic.delivered;
+    simulation.runUntil(6 * SECOND_NS);
+    double us = simulation.b.in.consumed() - ours;
+    double them = cubic.delivered - theirs;
+    assertThat(us / (us + them))
+        .as("our share, %d %d %d", window, queue, lateNs)
+        .isBetween(0.3, 0.7);
+    assertThat((us + them) * 8 / 4).as("the link is used").isGreaterThan(0.9 * WIRE_LIMIT);
   }
 
   /**
@@ -110,6 +139,7 @@ class LinkRateTest {
     private static final int FRAME = 1500;
     private final Simulation simulation;
     private final Path path;
+    private final int burst;
     private double window = 10;
     private double threshold = Double.MAX_VALUE;
     private double most;
@@ -120,9 +150,10 @@ class LinkRateTest {
     private int inFlight;
     private long delivered;
 
-    Cubic(Simulation simulation, Path path) {
+    Cubic(Simulation simulation, Path path, int burst) {
       this.simulation = simulation;
       this.path = path;
+      this.burst = burst;
     }
 
     void begin() {
@@ -130,6 +161,9 @@ class LinkRateTest {
     }
 
     private void fill() {
+      if (inFlight > window - Math.min(window / 4, burst)) {
+        return; // segments go out together, as many as the kernel sends by one packet
+      }
       while (inFlight < (int) window) {
         long number = next++;
         inFlight++;
