@@ -227,6 +227,8 @@ final class LightLine {
       if (!out.ended() || leaving && !gone) {
         retryNs = Math.min(2 * retryNs, LONGEST_RETRY_NS);
         retryAt = now + retryNs;
+      } else {
+        retryNs = RETRY_NS; // what is waited for next may come as soon as this did
       }
     }
     in.onTime(now);

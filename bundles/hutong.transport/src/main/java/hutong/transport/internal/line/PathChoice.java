@@ -19,16 +19,20 @@ final class PathChoice {
    */
   static final int LASTING = 5;
 
-  /** How long a trial begins without being judged, and then is judged. */
+  /** How long a trial begins; then only what is far off ends it. */
   static final long BEGIN_NS = 100_000_000;
 
+  /** How long it is looked at after that ... */
   static final long TRIAL_NS = 200_000_000;
+
+  /** ... and how often at most, while it is narrowly slower: machines have bad moments. */
+  static final int LOOKS = 3;
 
   /** How long the outcome of a trial holds, also for other streams to that VM, at most ... */
   static final long REMEMBER_NS = 60_000_000_000L;
 
-  /** ... and after a first narrow loss, which may have had a passing cause. */
-  static final long AGAIN_NS = 2_000_000_000L;
+  /** ... and after a narrow loss, or the first one: an agent that has just started is slow. */
+  static final long AGAIN_NS = 3_000_000_000L;
 
   /** Less than this much of TCP's rate is no narrow loss. */
   private static final double FAR_OFF = 0.6;
@@ -46,9 +50,9 @@ final class PathChoice {
     private final Object peer;
     private boolean light;
     private boolean judged;
+    private int looks;
     private long since;
     private long from;
-    private long begun;
     private int bulk;
     private long notBefore = Long.MIN_VALUE;
     private double tcpRate;
@@ -59,7 +63,7 @@ final class PathChoice {
   }
 
   /** What a trial gave, and until when that holds. */
-  private record Outcome(double rate, long holdsNs, long until) {}
+  private record Outcome(double rate, boolean lost, long holdsNs, long until) {}
 
   private final Map<Object, Outcome> outcomes = new HashMap<>();
 
@@ -81,10 +85,12 @@ final class PathChoice {
     if (took < MEASURE_NS) {
       return false;
     }
-    stream.tcpRate = 1e9 * (bytes - stream.from) / took;
+    double rate = 1e9 * (bytes - stream.from) / took;
     stream.since = now;
     stream.from = bytes;
-    stream.bulk = stream.tcpRate < BULK ? 0 : stream.bulk + 1;
+    stream.bulk = rate < BULK ? 0 : stream.bulk + 1;
+    // of about the last ones: a moment's rate is noise
+    stream.tcpRate += (rate - stream.tcpRate) / Math.max(1, Math.min(stream.bulk, LASTING));
     if (stream.bulk < LASTING || now < stream.notBefore) {
       return false;
     }
@@ -96,7 +102,7 @@ final class PathChoice {
   void onLight(Stream stream, long bytes, long now) {
     stream.light = true;
     stream.judged = false;
-    stream.begun = now;
+    stream.looks = 0;
     stream.since = now;
     stream.from = bytes;
   }
@@ -111,11 +117,6 @@ final class PathChoice {
     if (now < due(stream)) {
       return false;
     }
-    if (!stream.judged && stream.since == stream.begun) {
-      stream.since = now; // the beginning is over: from here on it counts
-      stream.from = bytes;
-      return false;
-    }
     double rate = 1e9 * (bytes - stream.from) / (now - stream.since);
     stream.since = now;
     stream.from = bytes;
@@ -126,23 +127,28 @@ final class PathChoice {
     if (stream.judged) {
       return false;
     }
-    stream.judged = true;
+    boolean begins = stream.looks == 0;
+    boolean farOff = rate < FAR_OFF * stream.tcpRate;
     boolean lost = rate < ENOUGH * stream.tcpRate;
-    long holds = lost ? afterLoss(stream, rate) : REMEMBER_NS;
-    outcomes.put(stream.peer, new Outcome(rate, holds, now + holds));
+    stream.looks++;
+    if (!farOff && (begins || lost && stream.looks <= LOOKS)) {
+      return false;
+    }
+    stream.judged = true;
+    long holds = lost ? afterLoss(stream, farOff) : REMEMBER_NS;
+    outcomes.put(stream.peer, new Outcome(rate, lost, holds, now + holds));
     if (lost) {
       stream.notBefore = now + PAUSE_NS;
     }
     return lost;
   }
 
-  private long afterLoss(Stream stream, double rate) {
+  private long afterLoss(Stream stream, boolean farOff) {
     Outcome before = outcomes.get(stream.peer);
-    if (rate < FAR_OFF * stream.tcpRate) {
-      return REMEMBER_NS;
+    if (before == null || !before.lost) {
+      return AGAIN_NS;
     }
-    boolean again = before != null && before.rate < ENOUGH * stream.tcpRate;
-    return again ? Math.min(REMEMBER_NS, 2 * before.holdsNs) : AGAIN_NS;
+    return farOff ? REMEMBER_NS : Math.min(REMEMBER_NS, 2 * before.holdsNs);
   }
 
   /** When {@link #onTime} wants to look. */
@@ -150,8 +156,6 @@ final class PathChoice {
     if (!stream.light) {
       return Long.MAX_VALUE;
     }
-    return !stream.judged && stream.since == stream.begun
-        ? stream.begun + BEGIN_NS
-        : stream.since + TRIAL_NS;
+    return stream.since + (!stream.judged && stream.looks == 0 ? BEGIN_NS : TRIAL_NS);
   }
 }

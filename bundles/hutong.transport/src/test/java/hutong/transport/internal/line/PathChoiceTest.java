@@ -54,7 +54,10 @@ class PathChoiceTest {
   void shouldGoBackWhereItIsSlowerAndRememberIt() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
     tcp(stream, 1_500, 2e9);
-    assertThat(light(stream, 1_000, 2e8)).isTrue();
+    assertThat(light(stream, 100, 2e8)).as("in its beginning").isTrue();
+    assertThat(tcp(stream, 2_500, 2e9)).isFalse();
+    assertThat(tcp(stream, 1_500, 2e9)).as("the agent may just have started").isTrue();
+    assertThat(light(stream, 100, 2e8)).isTrue();
     assertThat(tcp(stream, 50_000, 2e9)).isFalse();
     assertThat(tcp(new PathChoice.Stream("a"), 1_500, 2e9)).isFalse();
     assertThat(tcp(new PathChoice.Stream("b"), 1_500, 2e9)).isTrue();
@@ -66,11 +69,26 @@ class PathChoiceTest {
     PathChoice.Stream stream = new PathChoice.Stream("a");
     tcp(stream, 1_500, 117e6);
     assertThat(light(stream, 1_000, 90e6)).isTrue();
-    assertThat(tcp(stream, 1_500, 117e6)).isFalse();
+    assertThat(tcp(stream, 2_500, 117e6)).isFalse();
     assertThat(tcp(stream, 1_500, 117e6)).isTrue();
     assertThat(light(stream, 1_000, 90e6)).isTrue();
-    assertThat(tcp(stream, 3_500, 117e6)).isFalse();
+    assertThat(tcp(stream, 5_500, 117e6)).isFalse();
     assertThat(tcp(stream, 2_500, 117e6)).isTrue();
+  }
+
+  @Test
+  void shouldCompareWithMoreThanAMoment() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    tcp(stream, 900, 117e6);
+    choice.onTcp(stream, (long) (0.9 * 117e6 + 0.2 * 130e6), now += 200 * MS);
+    assertThat(light(stream, 1_000, 118e6)).isFalse();
+    PathChoice.Stream other = new PathChoice.Stream("b");
+    tcp(other, 1_500, 117e6);
+    choice.onLight(other, 0, now);
+    assertThat(choice.onTime(other, 10_000_000, now += 100 * MS)).isFalse();
+    assertThat(choice.onTime(other, 30_000_000, now += 200 * MS)).as("a bad moment").isFalse();
+    assertThat(choice.onTime(other, 54_000_000, now += 200 * MS)).as("no slower").isFalse();
+    assertThat(choice.onTime(other, 70_000_000, now += 200 * MS)).as("judged").isFalse();
   }
 
   @Test
