@@ -34,8 +34,11 @@ final class PathChoice {
   /** ... and after a narrow loss, or the first one: an agent that has just started is slow. */
   static final long AGAIN_NS = 3_000_000_000L;
 
-  /** Less than this much of TCP's rate is no narrow loss. */
+  /** Less than this much of TCP's rate is no narrow loss ... */
   private static final double FAR_OFF = 0.6;
+
+  /** ... nor this in the beginning, when an agent may still be cold. */
+  private static final double FAR_OFF_FIRST = 0.3;
 
   /** What is slower than this is not bulk, and stays where its round trips are shortest. */
   static final double BULK = 10e6;
@@ -128,7 +131,7 @@ final class PathChoice {
       return false;
     }
     boolean begins = stream.looks == 0;
-    boolean farOff = rate < FAR_OFF * stream.tcpRate;
+    boolean farOff = rate < (begins ? FAR_OFF_FIRST : FAR_OFF) * stream.tcpRate;
     boolean lost = rate < ENOUGH * stream.tcpRate;
     stream.looks++;
     if (!farOff && (begins || lost && stream.looks <= LOOKS)) {
