@@ -95,8 +95,7 @@ class LongFaultTest(FaultTest):
 class FairTest(InterTest):
     """
     Beside a TCP stream on a link that both fill: neither gets less than 30 %. That is about the link: on a machine
-    whose processors other programs keep busy the agents come too late, so one of some attempts must show it. Among the
-    long tests: it is not always so, see docs/known-limits.md.
+    whose processors other programs keep busy the agents may come too late, so one of some attempts must show it.
     """
 
     SECONDS, ATTEMPTS = 10, 3

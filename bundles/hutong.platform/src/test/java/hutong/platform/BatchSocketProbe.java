@@ -68,7 +68,42 @@ final class BatchSocketProbe {
       } catch (OsException e) {
         System.out.println("packet: too long is errno " + e.errno());
       }
+      for (int i = 0; i < 4000 / SLOTS; i++) {
+        send(a, toB, SLOTS);
+      }
+      int kept = receiveAll(b);
+      send(a, toB, 10);
+      System.out.println(
+          "packet: "
+              + (kept >= 900 ? "many" : kept)
+              + " wait, others are lost, then "
+              + receiveAll(b)
+              + " of 10");
     }
+    try (BatchSocket a = SOCKETS.openPacket("va", ETHER_TYPE, out, SLOTS, 2048);
+        BatchSocket b = SOCKETS.openPacket("vb", ETHER_TYPE, out, SLOTS, 100)) {
+      a.add(a.target(macOfB, 0), 0, 300, 0);
+      a.flush();
+      await(b);
+      b.receive();
+      System.out.println("packet: one too long is " + b.length(0) + " bytes");
+    }
+  }
+
+  private static void send(BatchSocket a, BatchSocket.Target to, int count) throws OsException {
+    for (int i = 0; i < count; i++) {
+      a.add(to, 0, 1000, 0);
+    }
+    a.flush();
+  }
+
+  private static int receiveAll(BatchSocket b) throws Exception {
+    await(b);
+    int all = 0;
+    for (int n = b.receive(); n > 0; n = b.receive()) {
+      all += n;
+    }
+    return all;
   }
 
   private void udp(String name, byte[] address, int length) throws Exception {

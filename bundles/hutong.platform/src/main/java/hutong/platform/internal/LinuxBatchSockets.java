@@ -42,14 +42,26 @@ public final class LinuxBatchSockets implements BatchSockets {
     try {
       set(socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
       buffers(socket);
+      MmsgSocket.Family family = new LinkFamily(etherType, index);
+      BatchSocket opened = ring(socket, family, out, slots, slotBytes);
       Pointer name = Scratch.get(PacketAddress.BYTES);
       PacketAddress.write(name, etherType, index, new byte[0]);
       LibC.check(
           "bind " + interfaceName, LibC.INSTANCE.bind(socket.number(), name, PacketAddress.BYTES));
-      return new MmsgSocket(socket, new LinkFamily(etherType, index), out, slots, slotBytes);
+      return opened;
     } catch (OsException | RuntimeException e) {
       socket.close();
       throw e;
+    }
+  }
+
+  private static BatchSocket ring(
+      Fd socket, MmsgSocket.Family family, ByteBuffer out, int slots, int slotBytes) {
+    try {
+      return RingSocket.of(
+          socket, new MmsgSocket(socket, family, out, slots, 1, 1), slots, slotBytes);
+    } catch (OsException e) {
+      return new MmsgSocket(socket, family, out, slots, slots, slotBytes); // one copy more
     }
   }
 
@@ -70,7 +82,7 @@ public final class LinuxBatchSockets implements BatchSockets {
       Pointer name = Scratch.get(SIZEOF_SOCKADDR_IN6);
       int length = family.write(name, address, port);
       LibC.check("bind UDP port " + port, LibC.INSTANCE.bind(socket.number(), name, length));
-      return new MmsgSocket(socket, family, out, slots, slotBytes);
+      return new MmsgSocket(socket, family, out, slots, slots, slotBytes);
     } catch (OsException | RuntimeException e) {
       socket.close();
       throw e;
@@ -82,7 +94,7 @@ public final class LinuxBatchSockets implements BatchSockets {
         LibC.check("socket", LibC.INSTANCE.socket(domain, SOCK_DGRAM | NONBLOCK_CLOEXEC, 0)));
   }
 
-  private static void set(Fd socket, int level, int option, int value) throws OsException {
+  static void set(Fd socket, int level, int option, int value) throws OsException {
     Pointer p = Scratch.get(4);
     p.putInt(0, value);
     LibC.check(

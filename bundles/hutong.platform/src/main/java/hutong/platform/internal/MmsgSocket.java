@@ -56,14 +56,23 @@ final class MmsgSocket implements BatchSocket {
   private final int outBytes;
   private final ByteBuffer in;
   private final int slots;
+  private final int inSlots;
   private final int slotBytes;
   private final MessageBatch sending;
   private final MessageBatch receiving;
   private int waiting;
   private int received;
 
-  MmsgSocket(Fd socket, Family family, ByteBuffer out, int slots, int slotBytes) {
-    if (!out.isDirect() || slots < 1 || slotBytes < 1) {
+  /**
+   * Takes a socket over.
+   *
+   * @param out send memory
+   * @param slots most that one call sends
+   * @param inSlots most that one call receives
+   * @param slotBytes most bytes of one that is received
+   */
+  MmsgSocket(Fd socket, Family family, ByteBuffer out, int slots, int inSlots, int slotBytes) {
+    if (!out.isDirect() || slots < 1 || inSlots < 1 || slotBytes < 1) {
       throw new IllegalArgumentException("send memory must be direct, slots positive");
     }
     this.socket = socket;
@@ -71,12 +80,13 @@ final class MmsgSocket implements BatchSocket {
     this.outAddress = Pointer.wrap(LibC.RUNTIME, out).address();
     this.outBytes = out.capacity();
     this.slots = slots;
+    this.inSlots = inSlots;
     this.slotBytes = slotBytes;
-    this.in = ByteBuffer.allocateDirect(slots * slotBytes);
+    this.in = ByteBuffer.allocateDirect(inSlots * slotBytes);
     this.sending = new MessageBatch(slots);
-    this.receiving = new MessageBatch(slots);
+    this.receiving = new MessageBatch(inSlots);
     long inAddress = Pointer.wrap(LibC.RUNTIME, in).address();
-    for (int i = 0; i < slots; i++) {
+    for (int i = 0; i < inSlots; i++) {
       receiving.data(i, inAddress + (long) i * slotBytes, slotBytes);
       rearm(i);
     }
@@ -155,7 +165,7 @@ final class MmsgSocket implements BatchSocket {
     received = 0;
     while (true) {
       int n =
-          LibC.INSTANCE.recvmmsg(socket.number(), receiving.headers(), slots, MSG_DONTWAIT, null);
+          LibC.INSTANCE.recvmmsg(socket.number(), receiving.headers(), inSlots, MSG_DONTWAIT, null);
       if (n >= 0) {
         received = n;
         return n;

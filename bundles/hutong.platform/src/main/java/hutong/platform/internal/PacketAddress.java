@@ -2,6 +2,7 @@
 package hutong.platform.internal;
 
 import hutong.platform.OsException;
+import java.nio.ByteBuffer;
 import jnr.ffi.Pointer;
 
 /** {@code struct sockaddr_ll} of packet(7). */
@@ -22,6 +23,11 @@ final class PacketAddress {
     name.putInt(4, interfaceIndex);
     name.putByte(11, (byte) mac.length);
     name.put(12, mac, 0, mac.length);
+  }
+
+  /** The number of {@link hutong.platform.BatchSocket#sender} for the one that lies there. */
+  static long number(ByteBuffer names, int at) {
+    return (long) names.getInt(at + 12) << 16 | names.getShort(at + 16) & 0xffff;
   }
 
   /** The interface's index. */

@@ -22,6 +22,9 @@ final class PathChoice {
   /** How long a trial begins; then only what is far off ends it. */
   static final long BEGIN_NS = 100_000_000;
 
+  /** The same for the first trial of all with a peer, whose way through the agent is cold. */
+  static final long COLD_NS = 300_000_000;
+
   /** How long it is looked at after that ... */
   static final long TRIAL_NS = 200_000_000;
 
@@ -34,8 +37,11 @@ final class PathChoice {
   /** ... and after a narrow loss, or the first one: an agent that has just started is slow. */
   static final long AGAIN_NS = 3_000_000_000L;
 
-  /** Less than this much of TCP's rate is no narrow loss. */
+  /** Less than this much of TCP's rate is no narrow loss ... */
   private static final double FAR_OFF = 0.6;
+
+  /** ... nor this in the beginning. */
+  private static final double FAR_OFF_FIRST = 0.3;
 
   /** What is slower than this is not bulk, and stays where its round trips are shortest. */
   static final double BULK = 10e6;
@@ -51,6 +57,7 @@ final class PathChoice {
     private boolean light;
     private boolean judged;
     private int looks;
+    private boolean cold;
     private long since;
     private long from;
     private int bulk;
@@ -103,6 +110,7 @@ final class PathChoice {
     stream.light = true;
     stream.judged = false;
     stream.looks = 0;
+    stream.cold = !outcomes.containsKey(stream.peer);
     stream.since = now;
     stream.from = bytes;
   }
@@ -128,7 +136,7 @@ final class PathChoice {
       return false;
     }
     boolean begins = stream.looks == 0;
-    boolean farOff = rate < FAR_OFF * stream.tcpRate;
+    boolean farOff = rate < (begins ? FAR_OFF_FIRST : FAR_OFF) * stream.tcpRate;
     boolean lost = rate < ENOUGH * stream.tcpRate;
     stream.looks++;
     if (!farOff && (begins || lost && stream.looks <= LOOKS)) {
@@ -156,6 +164,9 @@ final class PathChoice {
     if (!stream.light) {
       return Long.MAX_VALUE;
     }
-    return stream.since + (!stream.judged && stream.looks == 0 ? BEGIN_NS : TRIAL_NS);
+    if (stream.judged || stream.looks > 0) {
+      return stream.since + TRIAL_NS;
+    }
+    return stream.since + (stream.cold ? COLD_NS : BEGIN_NS);
   }
 }

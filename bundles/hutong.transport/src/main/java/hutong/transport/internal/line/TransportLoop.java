@@ -44,6 +44,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private static final int MOST_UNKNOWN = 4096;
   private static final long AGAIN_NS = 50_000_000;
 
+  /** Calls that take what has come, before others get their turn. */
+  private static final int TURNS = 64;
+
   private static final Duration SOON = Duration.ofMillis(1);
 
   /**
@@ -286,8 +289,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private void onBell(Entry entry) {
     if (timerAt - now() <= 0) {
-      wires.receive(now()); // as in onTimer
-      stepTouched();
+      receive(); // as in onTimer
     }
     step(entry, entry.line::onBell);
     flush();
@@ -479,8 +481,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private void onTimer() {
     timer = null;
     timerAt = Long.MAX_VALUE;
-    wires.receive(now()); // what has come while this thread had no processor is no silence
-    stepTouched();
+    receive(); // what has come while this thread had no processor is no silence
     long now = now();
     for (Entry entry : List.copyOf(byLine.values())) {
       long due = dueOf(entry, now);
@@ -496,10 +497,18 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   // ---------------------------------------------------------------- wires
 
   private void onInput(WirePort port) {
-    port.receive(now());
+    for (int i = 0; i < TURNS && port.receive(now()); i++) {
+      stepTouched();
+      flush();
+    }
     port.report(trouble);
-    stepTouched();
-    flush();
+  }
+
+  private void receive() {
+    for (int i = 0; i < TURNS && wires.receive(now()); i++) {
+      stepTouched();
+      flush();
+    }
   }
 
   private void stepTouched() {

@@ -37,9 +37,6 @@ final class WirePort implements AutoCloseable {
     DropCause.TOO_SHORT, DropCause.NO_CHANNEL, DropCause.WRONG_PEER
   };
 
-  /** Calls that take what has come, before others get their turn. */
-  private static final int TURNS = 16;
-
   /** Between two tries to open the socket. */
   private static final long TRY_NS = 50_000_000;
 
@@ -113,15 +110,19 @@ final class WirePort implements AutoCloseable {
     return route;
   }
 
-  /** Takes what has come, as far as its turn goes; the caller sends afterwards. */
-  void receive(long time) {
+  /**
+   * Takes some of what has come; the caller answers before it calls again, since the peer may wait
+   * for that.
+   *
+   * @return whether there may be more
+   */
+  boolean receive(long time) {
     now = time;
     try {
-      for (int i = 0; wire != null && i < TURNS && wire.receive(taker) > 0; i++) {
-        // until nothing is there
-      }
+      return wire != null && wire.receive(taker) > 0;
     } catch (OsException e) {
       lose();
+      return false;
     }
   }
 

@@ -147,12 +147,13 @@ final class Wires implements AutoCloseable {
     failedUntil.put(way, now + FAILED_NS);
   }
 
-  /** Takes what has come by all of them. */
-  void receive(long now) {
-    ethernet.receive(now);
+  /** Takes some of what has come by each of them; see {@link WirePort#receive}. */
+  boolean receive(long now) {
+    boolean more = ethernet.receive(now);
     for (WirePort port : udp.values()) {
-      port.receive(now);
+      more |= port.receive(now);
     }
+    return more;
   }
 
   /** Sends what was taken from the flows. */

@@ -29,8 +29,15 @@ public final class Wire implements AutoCloseable {
     void take(ByteBuffer datagram, long sender);
   }
 
-  private static final int SLOTS = 256;
-  private static final int MERGED_SLOTS = 32;
+  /**
+   * Datagrams of one call: a quarter of the largest W, so that the peer works on some, or answers
+   * some, while we work on others.
+   */
+  private static final int SLOTS = 64;
+
+  /** About as many, where the kernel has put them together. */
+  private static final int MERGED_SLOTS = 2;
+
   private static final int MERGED_BYTES = 1 << 16;
   private static final int IPV4_AND_UDP_BYTES = 28;
   private static final int IPV6_AND_UDP_BYTES = 48;

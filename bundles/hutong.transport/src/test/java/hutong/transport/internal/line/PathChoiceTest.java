@@ -54,7 +54,7 @@ class PathChoiceTest {
   void shouldGoBackWhereItIsSlowerAndRememberIt() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
     tcp(stream, 1_500, 2e9);
-    assertThat(light(stream, 100, 2e8)).as("in its beginning").isTrue();
+    assertThat(light(stream, 300, 2e8)).as("in its beginning").isTrue();
     assertThat(tcp(stream, 2_500, 2e9)).isFalse();
     assertThat(tcp(stream, 1_500, 2e9)).as("the agent may just have started").isTrue();
     assertThat(light(stream, 100, 2e8)).isTrue();
@@ -85,10 +85,11 @@ class PathChoiceTest {
     PathChoice.Stream other = new PathChoice.Stream("b");
     tcp(other, 1_500, 117e6);
     choice.onLight(other, 0, now);
-    assertThat(choice.onTime(other, 10_000_000, now += 100 * MS)).isFalse();
-    assertThat(choice.onTime(other, 30_000_000, now += 200 * MS)).as("a bad moment").isFalse();
-    assertThat(choice.onTime(other, 54_000_000, now += 200 * MS)).as("no slower").isFalse();
-    assertThat(choice.onTime(other, 70_000_000, now += 200 * MS)).as("judged").isFalse();
+    assertThat(choice.onTime(other, 1_000_000, now += 100 * MS)).as("cold").isFalse();
+    assertThat(choice.onTime(other, 11_000_000, now += 200 * MS)).isFalse();
+    assertThat(choice.onTime(other, 31_000_000, now += 200 * MS)).as("a bad moment").isFalse();
+    assertThat(choice.onTime(other, 55_000_000, now += 200 * MS)).as("no slower").isFalse();
+    assertThat(choice.onTime(other, 71_000_000, now += 200 * MS)).as("judged").isFalse();
   }
 
   @Test
