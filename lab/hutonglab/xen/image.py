@@ -20,10 +20,10 @@ SOURCE = os.path.join(topology.REPO, "lab/xen")
 SUITE = "bookworm"
 PACKAGES = ("xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xen-utils-common", "xenstore-utils", "libxengnttab1",
             "libxenevtchn1", "libxenmisc4.17", "libxenstore4", "kmod", "iproute2", "iputils-ping", "procps", "ethtool",
-            "tcpdump", "python3-minimal", "openjdk-17-jre-headless", "iperf3", "openmpi-bin")
+            "tcpdump", "python3-minimal", "openjdk-17-jre-headless", "iperf3", "openmpi-bin", "strace")
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "xen-blkfront", "xen-netfront", "ext4", "overlay",
            "xenfs", "xen-privcmd", "xen-gntdev", "xen-gntalloc", "xen-evtchn", "xen-blkback", "xen-netback", "bridge",
-           "crc32c_generic", "crc32c-intel")
+           "crc32c_generic", "crc32c-intel", "tcp_diag", "af_packet")
 BASE_MIB, PRODUCT_MIB = 1000, 96
 LOW = ["nice", "-n", "19", "chrt", "--idle", "0"]  # others measure on this machine
 
