@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hutong_xen.h"
 
@@ -35,6 +36,8 @@ static int open_control(void)
 
 	if (handle)
 		return 0;
+	if (access("/dev/xen/hypercall", R_OK | W_OK) && access("/dev/xen/privcmd", R_OK | W_OK))
+		return -errno; /* the library would complain */
 	for (size_t i = 0; !library && i < sizeof(names) / sizeof(*names); i++)
 		library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
 	if (!library)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
-import hutong.api.channel.Segments;
 import hutong.api.discovery.Member;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.Reason;
@@ -57,7 +57,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
       Events events,
       Memory memory,
       ChannelTable table,
-      Segments segments,
+      ChannelProvider provider,
       Counters counters,
       EventLog log) {}
 
@@ -117,7 +117,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
             config.domid,
             new MatchWorld(
                 services.table,
-                services.segments,
+                services.provider,
                 this::sendToPeer,
                 new LoopTimers(loop),
                 this::isDoorbell,
@@ -349,6 +349,11 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
 
   boolean forbids(int pid, int uid, AddressPair pair) {
     return config.policy.decide(Subject.of(() -> proc.names(pid), uid, pair)).denied();
+  }
+
+  /** Whether the policy of the channels' provider keeps a program from having any on this host. */
+  boolean lacksPrivilege(PeerCred program) {
+    return services.provider.rootOnly() && program.uid() != 0;
   }
 
   boolean isDoorbell(Fd fd) {

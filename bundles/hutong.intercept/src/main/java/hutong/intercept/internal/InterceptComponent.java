@@ -3,8 +3,8 @@ package hutong.intercept.internal;
 
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
+import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
-import hutong.api.channel.Segments;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.CheckInfo;
@@ -79,7 +79,7 @@ public final class InterceptComponent
       @Reference Events events,
       @Reference Memory memory,
       @Reference ChannelTable table,
-      @Reference Segments segments,
+      @Reference ChannelProvider provider,
       @Reference Counters counters,
       @Reference EventLog log)
       throws IOException {
@@ -100,7 +100,7 @@ public final class InterceptComponent
         new LivePolicy(
             config, config.run().resolve("policy"), text -> log.error("intercept", text));
     Intercept.Services services =
-        new Intercept.Services(sockets, processes, events, memory, table, segments, counters, log);
+        new Intercept.Services(sockets, processes, events, memory, table, provider, counters, log);
     RouteCheck routes = new RouteCheck();
     intercept =
         new Intercept(

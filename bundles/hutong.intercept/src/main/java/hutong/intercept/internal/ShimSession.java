@@ -227,11 +227,14 @@ final class ShimSession implements Registration.Owner {
     if (matcher.registered(cookie) != null || intercept.far().registered(cookie) != null) {
       return Reason.SHARED;
     }
+    Member peer = verdict.peer();
+    if (peer.coResident() && intercept.lacksPrivilege(cred)) {
+      return Reason.XEN_PRIV;
+    }
     intercept.verdicts().clear(cookie);
     // Known here before it is known to the matching, which may answer at once.
     byRef.put(end.ref, end);
     slots.add(end.slot);
-    Member peer = verdict.peer();
     end.registration =
         peer.coResident()
             ? matcher.register(verdict.pair(), cookie, cred.uid(), peer.domid(), end.doorbell, this)

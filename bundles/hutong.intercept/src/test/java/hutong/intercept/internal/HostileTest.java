@@ -205,7 +205,8 @@ class HostileTest {
         random.nextLong() & 0xffff_ffff_ffffL,
         1 + random.nextInt(3),
         random.nextInt(4) == 0 ? anInt(random) : Sim.RING,
-        random.nextInt(4) == 0 ? anInt(random) : Sim.OVER);
+        random.nextInt(4) == 0 ? anInt(random) : Sim.OVER,
+        random.nextInt(8) == 0 ? List.of(anInt(random)) : List.of());
   }
 
   @Test
@@ -324,7 +325,8 @@ class HostileTest {
               message.mac(),
               message.session(),
               message.ringSize(),
-              message.overSize());
+              message.overSize(),
+              message.ticket());
     }
     byte[] bytes = message.encode();
     if (random.nextInt(10) == 0) {
