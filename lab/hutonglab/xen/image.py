@@ -23,7 +23,7 @@ PACKAGES = ("xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xen-utils-common", "
             "tcpdump", "python3-minimal", "openjdk-17-jre-headless", "iperf3", "openmpi-bin", "strace")
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "xen-blkfront", "xen-netfront", "ext4", "overlay",
            "xenfs", "xen-privcmd", "xen-gntdev", "xen-gntalloc", "xen-evtchn", "xen-blkback", "xen-netback", "bridge",
-           "crc32c_generic", "crc32c-intel", "tcp_diag", "af_packet")
+           "crc32c_generic", "crc32c-intel", "tcp_diag", "xfrm_user")
 BASE_MIB, PRODUCT_MIB = 1000, 96
 LOW = ["nice", "-n", "19", "chrt", "--idle", "0"]  # others measure on this machine
 

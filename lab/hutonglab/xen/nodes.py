@@ -14,7 +14,7 @@ RUN = "/run/hutong"
 PRODUCT = "/product"
 XEN_LIBRARY = os.path.join(topology.REPO, "native-xen/build/libhutong_xen.so")
 # Everything takes some twenty times as long as on the machine itself.
-READY_SECONDS = 150
+READY_SECONDS = 400
 FLAGS = ("-Xms12m", "-Xmn4m", "-Xmx64m", "-XX:+UseSerialGC", "-Xshare:auto", "-XX:TieredStopAtLevel=1")
 SHELL = """\
 import socket, sys
@@ -70,7 +70,9 @@ class Nodes:
         else:
             out.update({"hutong.role": "host", "hutong.host": name, "hutong.interface": "xenbr0", "hutong.domid": "0",
                         "hutong.xenstore.embedded": "false", "hutong.xenstore.socket": "/run/xenstored/socket",
-                        "hutong.keys.private": RUN + "/host.key",
+                        "hutong.keys.private": RUN + "/host.key", "hutong.xen.domains": "true",
+                        # Under emulation seconds may pass in which a domain does not run.
+                        "hutong.silence.ms": "9000", "hutong.list.valid.ms": "10000",
                         "hutong.xen.library": PRODUCT + "/lib/libhutong_xen.so"})
         out.update(self.settings)
         return "".join("%s=%s\n" % item for item in sorted(out.items()))

@@ -11,10 +11,15 @@ import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
 import hutong.platform.Events;
 import hutong.platform.NanoClock;
+import hutong.platform.OsException;
 import hutong.platform.Sockets;
+import hutong.platform.Xen;
 import hutong.xenstore.XenStore;
 import java.io.IOException;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.SortedSet;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicReference;
 import org.osgi.framework.BundleContext;
@@ -47,10 +52,16 @@ public final class DiscoveryComponent implements Membership {
   private ServiceRegistration<ReadyProbe> ready;
   private boolean closed;
 
+  /** On the role's thread. */
+  private boolean hypervisorFails;
+
   /** Starts the role's threads. */
   @Activate
   public DiscoveryComponent(
-      BundleContext context, @Reference Sockets sockets, @Reference Events events)
+      BundleContext context,
+      @Reference Sockets sockets,
+      @Reference Events events,
+      @Reference Xen xen)
       throws IOException {
     AgentConfig config = new AgentConfig(context::getProperty);
     Surroundings env =
@@ -63,6 +74,7 @@ public final class DiscoveryComponent implements Membership {
             NanoClock.SYSTEM,
             DiscoveryComponent::epoch,
             NetworkFacts::of,
+            config.flag("hutong.xen.domains", false) ? () -> domains(xen) : Optional::empty,
             context.getBundle().getVersion().toString(),
             () -> ready(context));
     if (config.role() == AgentConfig.Role.HOST) {
@@ -84,6 +96,22 @@ public final class DiscoveryComponent implements Membership {
   private static long epoch() {
     return System.currentTimeMillis() << RANDOM_BITS
         | ThreadLocalRandom.current().nextInt(1 << RANDOM_BITS);
+  }
+
+  /** The hypervisor's domains; when it does not tell, the store alone must do. */
+  private Optional<? extends Set<Integer>> domains(Xen xen) {
+    try {
+      Optional<SortedSet<Integer>> found = Optional.of(xen.domains());
+      hypervisorFails = false;
+      return found;
+    } catch (OsException e) {
+      EventLog now = log.get();
+      if (!hypervisorFails && now != null) {
+        now.warn("discovery", e.getMessage());
+      }
+      hypervisorFails = true;
+      return Optional.empty();
+    }
   }
 
   private void frameworkChanged(BundleEvent event) {

@@ -224,6 +224,7 @@ final class VmRole implements Role {
           () -> {
             receiver.trust(trust);
             refresh();
+            hub.notice(trust.notice());
           });
     } catch (XenStoreException e) {
       trustStale.set(true);

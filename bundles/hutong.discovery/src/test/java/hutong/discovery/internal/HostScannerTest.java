@@ -165,17 +165,18 @@ class HostScannerTest {
   @Test
   void shouldHandOutWhatOnlyTheDomainMayRead() throws XenStoreException {
     scan();
-    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1", "PC2", "k2"), "5 1"));
+    scanner.handOut(
+        store, new HostScanner.Handout("PC1", Map.of("PC1", "k1", "PC2", "k2"), "5 1", ""));
     Handing first = handing(store, 1);
     assertThat(first.value("host")).isEqualTo("PC1");
     assertThat(first.value("keys/PC2")).isEqualTo("k2");
     assertThat(store.permissions("/local/domain/1/hutong/keys/PC1"))
         .containsExactly(Permission.none(0), Permission.readOnly(1));
-    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 2"));
+    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 2", ""));
     assertThat(first.value("keys/PC2")).isNull();
-    assertThat(first.value("floor")).isEqualTo("5 2");
+    assertThat(first.value("floor")).isEqualTo("5 2", "");
     store.remove("/local/domain/2");
-    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 3"));
+    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 3", ""));
     assertThat(store.list("/local/domain")).containsExactly("0", "1");
   }
 

@@ -3,6 +3,7 @@ package hutong.intercept.internal;
 
 import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
+import hutong.api.discovery.HostNotice;
 import hutong.api.discovery.Member;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.Reason;
@@ -459,6 +460,13 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
             }
           }
         });
+  }
+
+  /** Domain 0 says something new about the host; any thread. */
+  void hostChanged(HostNotice notice) {
+    if (!notice.domains().isEmpty()) {
+      later(() -> matcher.alive(notice.domains()));
+    }
   }
 
   /** Sends over a link from now on; any thread. Its peers are announced by itself. */

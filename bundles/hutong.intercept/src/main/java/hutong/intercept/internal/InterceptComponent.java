@@ -5,6 +5,7 @@ import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
 import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
+import hutong.api.discovery.HostNotice;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.CheckInfo;
@@ -255,6 +256,13 @@ public final class InterceptComponent
   public void membershipChanged(MembershipSnapshot snapshot) {
     if (intercept != null) {
       intercept.membershipChanged(snapshot);
+    }
+  }
+
+  @Override
+  public void hostChanged(HostNotice notice) {
+    if (intercept != null) {
+      intercept.hostChanged(notice);
     }
   }
 

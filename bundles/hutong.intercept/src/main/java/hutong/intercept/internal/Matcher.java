@@ -14,6 +14,7 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Matches the two ends of connections by their address pair (D1) and exchanges MAC address and
@@ -191,6 +192,22 @@ final class Matcher {
         release(registration);
       }
       peer.state(Peer.State.DOWN);
+    }
+  }
+
+  /**
+   * These domains of the host live, by the hypervisor's word. Memory that was shared with another
+   * one brings nothing any more, and TCP would never tell: the connections are lost.
+   */
+  void alive(Set<Integer> domids) {
+    for (Registration registration : List.copyOf(byCookie.values())) {
+      if (registration.in(Channel.State.OPEN)
+          && !registration.remoteGone
+          && !domids.contains(registration.channel.peerVm())) {
+        registration.remoteGone = true;
+        world.meter().count("intercept.channels.lost");
+        registration.owner.onLost(registration);
+      }
     }
   }
 
