@@ -11,7 +11,7 @@
 #include "conn.h"
 
 #define STALL_NS (2 * NS_PER_MS)          /* the reader has not moved */
-#define OVERFULL_NS (100 * NS_PER_MS)     /* and on Xen, where the overflow area is small, TCP may take more */
+#define OVERFULL_NS (1000 * NS_PER_MS)    /* and on Xen, where the overflow area is small, TCP may take more */
 #define SLOW_NS (10 * NS_PER_MS)          /* it moves, but does not make room */
 #define HALF_CLOSED_NS (1000 * NS_PER_MS)
 #define CHECK_NS (8 * NS_PER_MS)

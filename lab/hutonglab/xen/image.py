@@ -161,7 +161,7 @@ def ensure():
         tree = path("build")
         shutil.rmtree(tree, ignore_errors=True)
         os.makedirs(tree + "/boot")
-        for name in ("init", "labd.py"):
+        for name in ("init", "labd.py", "launch.py"):
             shutil.copy2(SOURCE + "/guest/" + name, tree)
         shutil.copy2(SOURCE + "/build/hotplug", tree)
         os.chmod(tree + "/init", 0o755)

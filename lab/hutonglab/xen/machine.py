@@ -14,7 +14,7 @@ from ..errors import LabError
 from . import image
 
 XEN = ("sched=credit sched_ratelimit_us=0 dom0_mem=768M,max:768M dom0_max_vcpus=1 com1=115200,8n1 console=com1"
-       " loglvl=warning guest_loglvl=warning spec-ctrl=no xpti=no gnttab_max_frames=128")
+       " loglvl=warning guest_loglvl=warning spec-ctrl=no xpti=no gnttab_max_frames=128 conring_size=2048k")
 # With SMAP dom0 crashes at its first return to user space, with XSAVE memory is corrupted now and then: QEMU's faults.
 CPU = "max,-smap,-smep,-xsave"
 LINUX = "console=hvc0 quiet mitigations=off nokaslr"
