@@ -3,6 +3,7 @@ package hutong.discovery.internal;
 
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
+import hutong.api.discovery.HostControl;
 import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
@@ -15,6 +16,7 @@ import hutong.platform.OsException;
 import hutong.platform.Sockets;
 import hutong.platform.Xen;
 import hutong.xenstore.XenStore;
+import hutong.xenstore.XenStoreException;
 import java.io.IOException;
 import java.util.Map;
 import java.util.Optional;
@@ -39,13 +41,16 @@ import org.osgi.service.component.annotations.ReferencePolicy;
  * Discovery, in the role that this agent has. XenStore and telemetry may come and go while it runs;
  * listeners are told the current members when they come and every change after that.
  */
-@Component(immediate = true, service = Membership.class)
-public final class DiscoveryComponent implements Membership {
+@Component(
+    immediate = true,
+    service = {Membership.class, HostControl.class})
+public final class DiscoveryComponent implements Membership, HostControl {
   private static final int RANDOM_BITS = 10;
 
   private final AtomicReference<XenStore> store = new AtomicReference<>();
   private final AtomicReference<Counters> counters = new AtomicReference<>();
   private final AtomicReference<EventLog> log = new AtomicReference<>();
+  private final Detaching detaching = new Detaching(DiscoveryComponent::epoch);
   private final Role role;
   private final SynchronousBundleListener shutdown;
   private ServiceRegistration<VmIdentity> identity;
@@ -134,6 +139,40 @@ public final class DiscoveryComponent implements Membership {
   @Override
   public MembershipSnapshot current() {
     return role.membership().current();
+  }
+
+  @Override
+  public void detached(String detach) {
+    role.detached(detach);
+  }
+
+  @Override
+  public boolean detach(String vm, int seconds) {
+    try {
+      return detaching.detach(hostStore(), vm, seconds);
+    } catch (XenStoreException e) {
+      throw new IllegalStateException(e.getMessage(), e);
+    }
+  }
+
+  @Override
+  public void attach(String vm) {
+    try {
+      detaching.attach(hostStore(), vm);
+    } catch (XenStoreException e) {
+      throw new IllegalStateException(e.getMessage(), e);
+    }
+  }
+
+  private XenStore hostStore() {
+    XenStore now = store.get();
+    if (!(role instanceof HostRole)) {
+      throw new IllegalStateException("this is no host's agent");
+    }
+    if (now == null) {
+      throw new IllegalStateException("XenStore is away");
+    }
+    return now;
   }
 
   /** XenStore is there. */

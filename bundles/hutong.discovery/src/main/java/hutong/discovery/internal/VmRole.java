@@ -235,6 +235,25 @@ final class VmRole implements Role {
   }
 
   @Override
+  public void detached(String detach) {
+    try {
+      publisher.execute(
+          () -> {
+            try {
+              XenStore store = env.store().get();
+              if (store != null) {
+                VmStore.acknowledge(store, detach);
+              }
+            } catch (XenStoreException e) {
+              env.tally().count(Tally.STORE_ERROR); // domain 0 waits no longer than it likes
+            }
+          });
+    } catch (RejectedExecutionException e) {
+      // Closing already.
+    }
+  }
+
+  @Override
   public void goodbye() {
     publisher.close();
     XenStore store = env.store().get();

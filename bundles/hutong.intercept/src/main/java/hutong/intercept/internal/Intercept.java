@@ -5,6 +5,7 @@ import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
 import hutong.api.discovery.HostNotice;
 import hutong.api.discovery.Member;
+import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.Reason;
 import hutong.api.link.AgentLink;
@@ -50,6 +51,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private static final int MAX_SESSIONS = 8192;
   private static final Duration RETRY = Duration.ofSeconds(1);
   private static final int ANSWER_SECONDS = 5;
+  private static final Duration LOOK_AGAIN = Duration.ofMillis(100);
 
   /** The operating system and the services that this bundle needs. */
   record Services(
@@ -90,7 +92,12 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private volatile LightTransport transport;
   private volatile MemberView members = MemberView.EMPTY;
   private volatile boolean listening;
+  private volatile Membership membership;
   private boolean scanned;
+
+  /** The request to share no memory, empty while there is none. */
+  private String detach = "";
+
   private Inspector inspector;
   private Fd listener;
 
@@ -464,8 +471,46 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
 
   /** Domain 0 says something new about the host; any thread. */
   void hostChanged(HostNotice notice) {
-    if (!notice.domains().isEmpty()) {
-      later(() -> matcher.alive(notice.domains()));
+    later(
+        () -> {
+          if (!notice.domains().isEmpty()) {
+            matcher.alive(notice.domains());
+          }
+          detach = notice.detach();
+          if (!detach.isEmpty()) {
+            sessions.forEach(ShimSession::detach);
+            answerDetach(detach);
+          }
+        });
+  }
+
+  /** Whether this VM may share no memory with others now. */
+  boolean detaching() {
+    return !detach.isEmpty();
+  }
+
+  /** Answers domain 0 as soon as no program has memory of a channel any more. */
+  private void answerDetach(String wanted) {
+    Membership now = membership;
+    if (!wanted.equals(detach)) {
+      return; // taken back, or another request
+    }
+    if (now != null && sessions.stream().noneMatch(ShimSession::sharesMemory)) {
+      now.detached(wanted);
+      return;
+    }
+    loop.schedule(LOOK_AGAIN, () -> answerDetach(wanted));
+  }
+
+  /** Whom to tell domain 0 through, or null; any thread. */
+  void membership(Membership service) {
+    membership = service;
+  }
+
+  /** That one is gone; any thread. */
+  void forgetMembership(Membership service) {
+    if (membership == service) {
+      membership = null;
     }
   }
 

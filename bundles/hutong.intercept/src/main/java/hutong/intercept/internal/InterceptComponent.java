@@ -6,6 +6,7 @@ import hutong.api.ReadyProbe;
 import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
 import hutong.api.discovery.HostNotice;
+import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.CheckInfo;
@@ -256,6 +257,21 @@ public final class InterceptComponent
   public void membershipChanged(MembershipSnapshot snapshot) {
     if (intercept != null) {
       intercept.membershipChanged(snapshot);
+    }
+  }
+
+  /** Discovery is there. */
+  @Reference(cardinality = ReferenceCardinality.OPTIONAL, policy = ReferencePolicy.DYNAMIC)
+  void setMembership(Membership service) {
+    if (intercept != null) {
+      intercept.membership(service);
+    }
+  }
+
+  /** Discovery is gone, or replaced. */
+  void unsetMembership(Membership service) {
+    if (intercept != null) {
+      intercept.forgetMembership(service);
     }
   }
 
