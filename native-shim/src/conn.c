@@ -425,8 +425,10 @@ static bool progress_channel(struct conn *c, int fd)
 		conn_poison(c, fd); /* bytes are lost: neither side shall take it for an end, or wait for more */
 	progress_tx(c, fd);
 	conn_progress_rx(c, fd);
-	if (UNLIKELY(over(c)))
+	if (UNLIKELY(over(c))) {
+		c->gone_due = conn_is_owner(c); /* domain 0 may wait for the memory to be let go of */
 		return conn_forget(c);
+	}
 	return true;
 }
 

@@ -97,8 +97,11 @@ class Programs:
             out.append({"program": words[1], **{name: int(n) for name, n in found.items()}})
         return out
 
-    def conns_during(self, vm, action, seconds=40):
-        """Does something in the background and returns hutong:conns of a VM once a connection has left TCP, or None."""
+    def conns_during(self, vm, action, seconds=40, then=None):
+        """
+        Does something in the background, and `then` something beside it once one of the VM's connections has left TCP.
+        Returns what hutong:conns said of that one, or None.
+        """
         failed = []
 
         def act():
@@ -113,6 +116,8 @@ class Programs:
             for row in self.nodes.ask_json(vm, "hutong:conns") or ():
                 if row.get("path") in ("RING", "LIGHT", "SWITCHING"):
                     seen = row
+        if seen is not None and then is not None:
+            then()
         thread.join()
         if failed:
             raise failed[0]

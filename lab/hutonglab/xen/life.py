@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Show 4: a VM is destroyed under load, paused, saved; agents are killed. Each as the design says, checked in dom0."""
+
+import threading
+import time
+
+from ..errors import LabError
+
+
+class Life:
+    """The cases; each leaves the lab with all VMs and agents up again."""
+
+    def __init__(self, lab, nodes, programs, clauses, report):
+        self.lab, self.nodes, self.run, self.clauses, self.report = lab, nodes, programs, clauses, report
+
+    def all(self):
+        """All cases, the one that takes most away last."""
+        for case in (self.paused, self.agents_killed, self.saved, self.destroyed):
+            try:
+                case()
+            except LabError as e:
+                self.report.check(case.__name__, False, str(e)[-600:])
+
+    def _under_load(self, sender, receiver, mib, rate):
+        """Starts a checked stream and waits until it is on the ring; returns (wait for both answers, the listed row)."""
+        out, done = [], threading.Event()
+
+        def act():
+            out.extend(self.run.transfer(sender, receiver, mib, True, rate=rate, seconds=240))
+            done.set()
+        threading.Thread(target=act, daemon=True).start()
+        row, deadline = None, time.monotonic() + 60
+        while row is None and not done.is_set() and time.monotonic() < deadline:
+            row = next((r for r in self.nodes.ask_json(sender, "hutong:conns") or () if r.get("path") == "RING"), None)
+        if row is None:
+            raise LabError("the stream from %s to %s did not get to the ring" % (sender, receiver))
+
+        def wait(seconds):
+            done.wait(seconds)
+            return out
+        return wait, row
+
+    def paused(self):
+        """A paused VM's peer waits; afterwards all goes on."""
+        wait, _ = self._under_load("VM1", "VM2", 96, 4)
+        self.lab.sh("PC1", "xl pause VM2")
+        time.sleep(5)
+        stood = not wait(0)
+        self.lab.sh("PC1", "xl unpause VM2")
+        out = wait(200)
+        self.report.check("VM2 paused for 5 s and unpaused under load", stood and [a.status for a in out] == [0, 0],
+                          "; ".join(a.text.strip() for a in out) or "no end")
+
+    def agents_killed(self):
+        """The data path has no agent in it; new agents take over what stands."""
+        wait, _ = self._under_load("VM1", "VM2", 128, 2)
+        for vm in ("VM1", "VM2"):
+            self.nodes.stop(vm, "KILL")
+        out = wait(200)
+        self.report.check("both VMs' agents killed under load", [a.status for a in out] == [0, 0],
+                          "; ".join(a.text.strip() for a in out) or "no end")
+        self.nodes.start(["VM1", "VM2"])
+        self.nodes.wait_members(240)
+        self.run.stats("VM1")
+        self.run.transfer("VM1", "VM2", 64, True, rate=4)
+        self.report.check("new agents, new channels", sum(m["ring_out"] for m in self.run.stats("VM1")) > 0)
+
+    def saved(self):
+        """An announced save: detach, save, restore, attach; then channels come back."""
+        wait, _ = self._under_load("VM1", "VM2", 192, 2)
+        before = self.clauses.mapped("VM2")
+        answer = self.nodes.ask("PC1", "hutong:detach VM2", check=False).strip()
+        left = self.clauses.mapped("VM2")
+        self.report.check("VM2 lets go of shared memory before it is saved", "no memory" in answer and before > 0 and not left,
+                          "%s; pages mapped before %d, after %d" % (answer, before, left))
+        self.lab.sh("PC1", "xl save VM2 /tmp/VM2.state && xl restore /tmp/VM2.state && rm /tmp/VM2.state", 300)
+        self.lab.machine_of("VM2").wait_up("VM2", 120)
+        out = wait(240)
+        self.report.check("the stream goes on by TCP through save and restore", [a.status for a in out] == [0, 0],
+                          "; ".join(a.text.strip() for a in out) or "no end")
+        self.nodes.ask("PC1", "hutong:attach VM2", check=False)
+        self._agent_again("VM2")
+        self.run.stats("VM1")
+        self.run.transfer("VM1", "VM2", 64, True, rate=4)
+        self.report.check("channels come back after the restore", sum(m["ring_out"] for m in self.run.stats("VM1")) > 0)
+
+    def _agent_again(self, vm):
+        """A restored VM has another domain id, which its agent is started with."""
+        self.nodes.stop(vm, "KILL")
+        self.nodes.start([vm])
+        self.nodes.wait_members(240)
+
+    def destroyed(self):
+        """A destroyed VM: the peer hears of it as of a reset, and nothing is left."""
+        wait, _ = self._under_load("VM1", "VM2", 256, 2)
+        granted = self.clauses.grants("PC1")
+        self.lab.sh("PC1", "xl destroy VM2")
+        out = wait(120)
+        text = out[0].text if out else "still waits"
+        self.report.check("VM2 destroyed under load: its peer's connection is reset",
+                          bool(out) and out[0].status != 0 and "reset" in text.lower(), text.strip()[-200:])
+        self._nothing_left(granted)
+
+    def _nothing_left(self, granted):
+        """No zombie, no grant and no event channel of a VM that is gone, once its peer has let go."""
+        text, deadline = "", time.monotonic() + 60
+        while time.monotonic() < deadline:
+            zombies = [l for l in self.lab.sh("PC1", "xl list").text.splitlines() if "(null)" in l or " d" in l.split()[-2]]
+            grants, events = self.clauses.grants("PC1"), self.clauses.events("PC1")
+            text = "zombies %s, active grants to VMs by domain %s (under load %s), event channels between VMs %d" \
+                % (zombies, grants, granted, events)
+            if not zombies and not grants and not events:
+                break
+        self.report.check("nothing is left of VM2 in Xen", not zombies and not grants and not events, text)
+
+
