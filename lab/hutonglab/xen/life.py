@@ -5,6 +5,7 @@ import threading
 import time
 
 from ..errors import LabError
+from . import programs
 
 
 class Life:
@@ -22,27 +23,33 @@ class Life:
                 self.report.check(case.__name__, False, str(e)[-600:])
 
     def _under_load(self, sender, receiver, mib, rate):
-        """Starts a checked stream and waits until it is on the ring; returns (wait for both answers, the listed row)."""
-        out, done = [], threading.Event()
-
-        def act():
-            out.extend(self.run.transfer(sender, receiver, mib, True, rate=rate, seconds=240))
-            done.set()
-        threading.Thread(target=act, daemon=True).start()
+        """Starts a checked stream and waits until it is on the ring; returns what waits for its answers."""
+        port, out = self.run.port(), {}
+        ends = {
+            "got": self.run.serve(receiver, "/product/bench/xfer recv %d %d 7" % (port, mib), True, port, 240),
+            "sent": lambda: self.lab.sh(sender, self.run.line("/product/bench/xfer send %s %d %d 7 %d" % (
+                programs.ADDRESS[receiver], port, mib, rate), True), 240, False),
+        }
+        threads = {}
+        for name, end in ends.items():
+            threads[name] = threading.Thread(target=lambda n=name, e=end: out.update({n: e()}), daemon=True)
+            threads[name].start()
         row, deadline = None, time.monotonic() + 60
-        while row is None and not done.is_set() and time.monotonic() < deadline:
+        while row is None and threads["sent"].is_alive() and time.monotonic() < deadline:
             row = next((r for r in self.nodes.ask_json(sender, "hutong:conns") or () if r.get("path") == "RING"), None)
         if row is None:
             raise LabError("the stream from %s to %s did not get to the ring" % (sender, receiver))
 
-        def wait(seconds):
-            done.wait(seconds)
-            return out
-        return wait, row
+        def wait(seconds, names=("sent", "got")):
+            until = time.monotonic() + seconds
+            for name in names:
+                threads[name].join(max(0, until - time.monotonic()))
+            return [out[name] for name in names if name in out]
+        return wait
 
     def paused(self):
         """A paused VM's peer waits; afterwards all goes on."""
-        wait, _ = self._under_load("VM1", "VM2", 96, 4)
+        wait = self._under_load("VM1", "VM2", 96, 4)
         self.lab.sh("PC1", "xl pause VM2")
         time.sleep(5)
         stood = not wait(0)
@@ -53,7 +60,7 @@ class Life:
 
     def agents_killed(self):
         """The data path has no agent in it; new agents take over what stands."""
-        wait, _ = self._under_load("VM1", "VM2", 128, 2)
+        wait = self._under_load("VM1", "VM2", 128, 2)
         for vm in ("VM1", "VM2"):
             self.nodes.stop(vm, "KILL")
         out = wait(200)
@@ -67,7 +74,7 @@ class Life:
 
     def saved(self):
         """An announced save: detach, save, restore, attach; then channels come back."""
-        wait, _ = self._under_load("VM1", "VM2", 192, 2)
+        wait = self._under_load("VM1", "VM2", 192, 2)
         before = self.clauses.mapped("VM2")
         answer = self.nodes.ask("PC1", "hutong:detach VM2", check=False).strip()
         left = self.clauses.mapped("VM2")
@@ -92,10 +99,10 @@ class Life:
 
     def destroyed(self):
         """A destroyed VM: the peer hears of it as of a reset, and nothing is left."""
-        wait, _ = self._under_load("VM1", "VM2", 256, 2)
+        wait = self._under_load("VM1", "VM2", 256, 2)
         granted = self.clauses.grants("PC1")
         self.lab.sh("PC1", "xl destroy VM2")
-        out = wait(120)
+        out = wait(120, ["sent"])
         text = out[0].text if out else "still waits"
         self.report.check("VM2 destroyed under load: its peer's connection is reset",
                           bool(out) and out[0].status != 0 and "reset" in text.lower(), text.strip()[-200:])

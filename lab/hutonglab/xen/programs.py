@@ -53,6 +53,18 @@ class Programs:
         sent = self.lab.sh(sender, self.line(command, hutong), seconds, False)
         return sent, end()
 
+    def warm(self, sender, receiver, tries=12):
+        """
+        Streams until one leaves TCP: an agent that has just been started runs interpreted here, and takes longer for its
+        first programs than those wait. Returns how many streams it took, 0 if none of them did.
+        """
+        self.stats(sender)
+        for n in range(1, tries + 1):
+            self.transfer(sender, receiver, 32, True, rate=4)
+            if any(moved["ring_out"] for moved in self.stats(sender)):
+                return n
+        return 0
+
     def stream(self, sender, receiver, seconds, hutong, block="64K", warm=3):
         """iperf3: megabits a second at the receiver, after a warm-up."""
         port = self.port()
