@@ -37,7 +37,7 @@ class Hosts:
     """Both machines and the domains on them."""
 
     def __init__(self, run, product):
-        self.run = run
+        self.run, self.product = run, product
         sockets = [os.path.join(run, "cable%d" % n) for n in (1, 2)]
         self.machines = {}
         for host in topology.HOSTS:
@@ -61,23 +61,28 @@ class Hosts:
 
     def start(self, digest):
         """Has all domains up: from snapshots of this make if there are any, else by booting, and then saves them."""
-        name = "%s-%s" % (digest, self._shape())
-        folder = image.path("state-" + name)
-        if os.path.exists(folder + "/complete"):
-            began = time.monotonic()
-            self.each(lambda host: self.machines[host].start("%s/%s" % (folder, host)), list(self.machines))
-            self.each(lambda host: self.machines[host].go_on(), list(self.machines))
-            self.each(lambda vm: self.machine_of(vm).wait_up(vm), list(VMS))
-            deps.say("both hosts go on from their snapshots (%.0f s)" % (time.monotonic() - began))
+        folder = image.path("state-%s-%s" % (digest, self.shape()))
+        if self.resume(folder):
             return
         began = time.monotonic()
         self._boot()
         deps.say("both hosts are up (%.0f s)" % (time.monotonic() - began))
-        self._keep(folder)
+        self.keep(folder)
 
-    def _shape(self):
+    def resume(self, folder):
+        """Goes on from what `keep` has saved there; false if there is nothing."""
+        if not os.path.exists(folder + "/complete"):
+            return False
+        began = time.monotonic()
+        self.each(lambda host: self.machines[host].start("%s/%s" % (folder, host)), list(self.machines))
+        self.each(lambda host: self.machines[host].go_on(), list(self.machines))
+        self.each(lambda vm: self.machine_of(vm).wait_up(vm), list(VMS))
+        deps.say("both hosts go on from %s (%.0f s)" % (os.path.basename(folder), time.monotonic() - began))
+        return True
+
+    def shape(self):
         """What of a machine decides whether a saved state fits it."""
-        text = json.dumps([machine.XEN, machine.CPU, machine.LINUX, MEMORY_MIB, VM_MEMORY_MIB, DOMAIN, WARM])
+        text = json.dumps([machine.XEN, machine.CPU, machine.LINUX, machine.DISKS, MEMORY_MIB, VM_MEMORY_MIB, DOMAIN, WARM])
         return image.digest(text)[:8]
 
     def _boot(self):
@@ -99,16 +104,18 @@ class Hosts:
         for name in [None, *(vm.name for vm in vms)]:
             m.sh(WARM, name, seconds=240)
 
-    def _keep(self, folder):
-        """Saves both machines at one moment, and goes on. Older states are dropped: they are large."""
-        began = time.monotonic()
+    def keep(self, folder):
+        """Saves both machines at one moment, and goes on. Older states of the kind are dropped: they are large."""
+        began, kind = time.monotonic(), os.path.basename(folder).split("-")[0] + "-"
         for name in os.listdir(image.CACHE):
-            if name.startswith("state-"):
+            if name.startswith(kind):
                 shutil.rmtree(image.path(name))
         os.makedirs(folder)
         for m in self.machines.values():
             m.stop()
         self.each(lambda host: self.machines[host].save("%s/%s" % (folder, host)), list(self.machines))
+        # The kernels have parts of the product's disk in memory: it belongs to the state.
+        shutil.copyfile(self.product, folder + "/product.ext4")
         with open(folder + "/complete", "w", encoding="ascii"):
             pass
         for m in self.machines.values():

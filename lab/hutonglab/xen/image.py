@@ -173,6 +173,11 @@ def ensure():
     return own
 
 
+def make_filesystem(target):
+    """An empty file system on a file."""
+    _run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", target])
+
+
 def product(parts, target):
     """A disk with the product: {name on it: file or folder here}."""
     tree = target + ".tree"

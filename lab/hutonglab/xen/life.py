@@ -80,7 +80,8 @@ class Life:
         left = self.clauses.mapped("VM2")
         self.report.check("VM2 lets go of shared memory before it is saved", "no memory" in answer and before > 0 and not left,
                           "%s; pages mapped before %d, after %d" % (answer, before, left))
-        self.lab.sh("PC1", "xl save VM2 /tmp/VM2.state && xl restore /tmp/VM2.state && rm /tmp/VM2.state", 300)
+        self.lab.sh("PC1", "mkdir -p /scratch && mount /dev/vdd /scratch && xl save VM2 /scratch/VM2 && xl restore /scratch/VM2"
+                    " && rm /scratch/VM2 && umount /scratch", 400)
         self.lab.machine_of("VM2").wait_up("VM2", 120)
         out = wait(240)
         self.report.check("the stream goes on by TCP through save and restore", [a.status for a in out] == [0, 0],
@@ -98,17 +99,29 @@ class Life:
         self.nodes.wait_members(240)
 
     def destroyed(self):
-        """A destroyed VM: the peer hears of it as of a reset, and nothing is left."""
-        wait = self._under_load("VM1", "VM2", 256, 2)
+        """The VM that maps the other's pages is destroyed, comes back as another domain, and then the one that grants."""
+        self._destroyed("VM2", "VM1")
+        self.lab.sh("PC1", "xl create /run/VM2.cfg", 240)
+        self.lab.machine_of("VM2").wait_up("VM2")
+        self.nodes.prepare(["VM2"])
+        self.nodes.start(["VM2"])
+        self.nodes.wait_members(240)
+        self._destroyed("VM1", "VM2")
+
+    def _destroyed(self, victim, peer):
+        """A destroyed VM: the peer's program hears of it as of a reset, and nothing is left of it."""
+        if not self.run.warm(peer, victim):
+            raise LabError("no stream from %s to %s leaves TCP" % (peer, victim))
+        wait = self._under_load(peer, victim, 256, 2)
         granted = self.clauses.grants("PC1")
-        self.lab.sh("PC1", "xl destroy VM2")
+        self.lab.sh("PC1", "xl destroy " + victim)
         out = wait(120, ["sent"])
         text = out[0].text if out else "still waits"
-        self.report.check("VM2 destroyed under load: its peer's connection is reset",
+        self.report.check("%s destroyed under load: its peer's connection is reset" % victim,
                           bool(out) and out[0].status != 0 and "reset" in text.lower(), text.strip()[-200:])
-        self._nothing_left(granted)
+        self._nothing_left(victim, granted)
 
-    def _nothing_left(self, granted):
+    def _nothing_left(self, victim, granted):
         """No zombie, no grant and no event channel of a VM that is gone, once its peer has let go."""
         text, deadline = "", time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -118,6 +131,6 @@ class Life:
                 % (zombies, grants, granted, events)
             if not zombies and not grants and not events:
                 break
-        self.report.check("nothing is left of VM2 in Xen", not zombies and not grants and not events, text)
+        self.report.check("nothing is left of %s in Xen" % victim, not zombies and not grants and not events, text)
 
 

@@ -17,6 +17,9 @@ XEN = ("sched=credit sched_ratelimit_us=0 dom0_mem=768M,max:768M dom0_max_vcpus=
        " loglvl=warning guest_loglvl=warning spec-ctrl=no xpti=no gnttab_max_frames=128 conring_size=2048k")
 # With SMAP dom0 crashes at its first return to user space, with XSAVE memory is corrupted now and then: QEMU's faults.
 CPU = "max,-smap,-smep,-xsave"
+# Shared root, lab, product; and a writable one for what dom0 saves.
+DISKS = ("base", "lab", "product", "scratch")
+SCRATCH_MIB = 800
 LINUX = "console=hvc0 quiet mitigations=off nokaslr"
 
 
@@ -62,6 +65,7 @@ class Machine:
                "-device", "virtserialport,chardev=control,name=hutong"]
         for disk in disks:
             out += ["-drive", "file=%s,if=virtio,format=raw,readonly=on" % disk]
+        out += ["-drive", "file=%s,if=virtio,format=raw" % self._file("scratch")]
         if self.link:
             out += ["-netdev", "dgram,id=n0,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s" % self.link,
                     "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:00:00:%02x" % self.number]
@@ -72,6 +76,9 @@ class Machine:
         for kind in ("qmp", "control"):
             if os.path.exists(self._file(kind)):
                 os.unlink(self._file(kind))
+        with open(self._file("scratch"), "wb") as f:
+            f.truncate(SCRATCH_MIB << 20)
+        image.make_filesystem(self._file("scratch"))
         extra = ["-incoming", "exec:cat " + state] if state else []
         with open(self._file("qemu"), "wb") as out:
             self.process = subprocess.Popen([*self._arguments(), *extra], stdin=subprocess.DEVNULL, stdout=out,

@@ -2,8 +2,10 @@
 """The product on the emulated machines: its agents in dom0s and domUs, programs with and without the shim."""
 
 import glob
+import inspect
 import json
 import os
+import shutil
 import time
 
 from .. import agents, deps, topology
@@ -44,19 +46,19 @@ def parts():
 class Nodes:
     """The agents on the hosts and VMs of a lab."""
 
-    def __init__(self, lab, settings=()):
-        self.lab, self.settings = lab, dict(settings)
+    def __init__(self, lab, settings=(), folder=None):
+        self.lab, self.settings, self.folder, self.running = lab, dict(settings), folder, False
         self.names = [node.name for node in topology.NODES]
 
-    def prepare(self):
-        """Mounts the product's disk everywhere. A snapshot may remember another disk's first block: it is dropped."""
+    def prepare(self, names=None):
+        """Mounts the product's disk, everywhere unless said otherwise. A snapshot may remember another disk's first block: it is dropped."""
         def mount(name):
             disk = "/dev/xvdc" if name in hosts.VMS else "/dev/vdc"
             self.lab.sh(name, "blockdev --flushbufs %s && mount -o ro,noload %s %s && mkdir -p -m 700 %s"
                         % (disk, disk, PRODUCT, RUN))
             self.lab.sh(name, "cat > /run/hutong-shell.py <<'END'\n%sEND" % SHELL)
             self.lab.sh(name, "date -s @%.3f >/dev/null" % time.time())
-        self.lab.each(mount, self.names)
+        self.lab.each(mount, names or self.names)
 
     def domid(self, vm):
         """A VM's domain id now, as Xen has it."""
@@ -68,7 +70,9 @@ class Nodes:
             out.update({"hutong.role": "vm", "hutong.host": hosts.VMS[name].host, "hutong.interface": "eth0",
                         "hutong.domid": str(self.domid(name)), "hutong.channel.provider": "xen",
                         "hutong.xen.library": PRODUCT + "/lib/libhutong_xen.so",
-                        "hutong.shim": PRODUCT + "/lib/libhutong.so"})
+                        "hutong.shim": PRODUCT + "/lib/libhutong.so",
+                        # Else it may find TCP to be no slower: this lab is to show both.
+                        "hutong.inter": "light"})
         else:
             out.update({"hutong.role": "host", "hutong.host": name, "hutong.interface": "xenbr0", "hutong.domid": "0",
                         "hutong.xenstore.embedded": "false", "hutong.xenstore.socket": "/run/xenstored/socket",
@@ -112,6 +116,10 @@ class Nodes:
                     self.lab.sh(other.name, "cat > %s/trusted/%s.pub <<'END'\n%sEND" % (RUN, host.name, key))
         self.start(list(hosts.VMS))
 
+    def keep(self):
+        """Saves the lab with its agents as they are, for the next run with the same product."""
+        self.lab.keep(self.folder)
+
     def stop(self, name, how="TERM"):
         """Ends an agent by a signal and waits until it is gone."""
         self.lab.sh(name, "p=$(cat %s/agent.pid); kill -%s $p; while kill -0 $p 2>/dev/null; do sleep 0.2; done"
@@ -138,17 +146,36 @@ class Nodes:
                 time.sleep(0.5)
 
 
+def _files(parts):
+    """All files of the product, in a fixed order."""
+    for _, source in sorted(parts.items()):
+        if os.path.isfile(source):
+            yield source
+        for folder, folders, names in os.walk(source):
+            folders.sort()
+            for name in sorted(names):
+                yield os.path.join(folder, name)
+
+
 def make(run, settings=()):
-    """A lab whose domains are up, with the product's disk mounted; (hosts, nodes). The caller ends the hosts."""
+    """
+    A lab whose domains are up, with the product's disk mounted; (hosts, nodes). The caller ends the hosts. If this product
+    has run here before with the same settings, its agents are up too: `nodes.running`.
+    """
     os.makedirs(run, exist_ok=True)
-    digest = image.ensure()
-    product = os.path.join(run, "product.ext4")
-    image.product(parts(), product)
+    digest, product = image.ensure(), os.path.join(run, "product.ext4")
     lab = hosts.Hosts(run, product)
+    folder = image.path("agents-%s-%s" % (
+        image.digest(digest, *_files(parts()), sorted(dict(settings).items()), inspect.getsource(Nodes)), lab.shape()))
+    nodes = Nodes(lab, settings, folder)
     try:
-        lab.start(digest)
-        nodes = Nodes(lab, settings)
-        nodes.prepare()
+        if os.path.exists(folder + "/complete"):
+            shutil.copyfile(folder + "/product.ext4", product)
+            nodes.running = lab.resume(folder)
+        else:
+            image.product(parts(), product)
+            lab.start(digest)
+            nodes.prepare()
         return lab, nodes
     except BaseException:
         lab.end()
