@@ -329,7 +329,7 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	n = -1;
 	errno = EINTR;
 	if (signals_sleep(c->bell))
-		n = REAL(ppoll)(p, bell ? 3 : 1, wait_until(deadline, &ts), NULL);
+		n = REAL(ppoll)(p, !bell ? 1 : c->port ? 3 : 2, wait_until(deadline, &ts), NULL);
 	signals_woke();
 	bool told = n > 0 && p[0].revents;
 	int saved = errno;

@@ -6,6 +6,11 @@ import re
 from . import hosts
 
 
+def brief(text):
+    """xenstore-ls without its dots: key = value, and permissions where a line has any."""
+    return ", ".join(re.sub(r"[ .]{3,}", " ", line).strip() for line in text.splitlines() if "key =" not in line)
+
+
 class Clauses:
     """Prints a line for each clause that was observed, and counts those that were not."""
 
@@ -22,7 +27,7 @@ class Clauses:
             text = self._store(host, "/local/domain/%d/data/hutong" % domid)
             mac = re.search(r'mac = "([^"]+)"', text)
             self.report.clause("M1.4", vm, bool(mac) and mac.group(1) == hosts.mac(vm),
-                               "domain %d of %s has published %s" % (domid, host, " ".join(text.split())[:170]))
+                               "domain %d of %s has published %s" % (domid, host, brief(text)))
         for vm in hosts.VMS:
             limit = self.lab.sh(vm, "cat /sys/module/xen_gntalloc/parameters/limit").text.strip()
             self.report.clause("M1.2", vm, self.nodes.ask_json(vm, "hutong:channels") is not None,
