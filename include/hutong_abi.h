@@ -270,6 +270,7 @@ struct hut_members {
  *   REGISTER  shim -> agent  [own doorbell eventfd]     ref, fd, cookie, slot
  *   DECLINED  agent -> shim                             ref, reason
  *   CHANNEL   agent -> shim  [segment memfd, peer's doorbell eventfd]  ref, side, sizes, channel numbers
+ *                            on Xen [gntalloc or gntdev device, event channel device]  and the port
  *   GONE      shim -> agent                             ref, reason: the registration ends
  *
  * After DECLINED or CHANNEL the agent counts up end[slot].agent_note and rings the shim's doorbell.
@@ -298,11 +299,12 @@ struct hut_msg {
 	uint32_t peer_chan; /* 48 CHANNEL */
 	uint8_t peer_mac[6]; /* 52 CHANNEL (M2.3) */
 	uint16_t flags;     /* 58 CHANNEL: enum hut_msg_flags */
-	uint8_t pad[4];     /* 60 */
+	uint32_t port;      /* 60 CHANNEL with HUT_MSGF_XEN: the event channel's port in this VM, never 0 */
 };
 
 enum hut_msg_flags {
 	HUT_MSGF_REMOTE = 1, /* the peer is on another host, the other end of the segment is this VM's agent */
+	HUT_MSGF_XEN = 2,    /* the segment is granted pages, the peer's doorbell an event channel (M5.3) */
 };
 
 /* Why a connection, or a part of its life, is on TCP.  Numbers are stable and documented in docs/operations.md. */

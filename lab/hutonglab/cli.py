@@ -182,6 +182,11 @@ def _test(arguments):
     return testing.main(arguments.only)
 
 
+def _lab(arguments):
+    from .xen import experiment
+    return experiment.main(arguments.all, arguments.pairs)
+
+
 def _node_argument(parser, hosts=False):
     parser.add_argument("vm", metavar="VM", help=NAMES + (", or a host: PC1, PC2" if hosts else ""))
 
@@ -267,6 +272,11 @@ def build_parser():
     bench.add_argument("--pairs", metavar="N", type=int, default=5, help="pairs of runs for each case (default 5)")
     _link_arguments(bench)
     bench.add_argument("--json", metavar="FILE", help="write the results there")
+    lab = _add(commands, "lab", _lab, "run the reference experiment in a lab of emulated machines",
+               epilog="Images and snapshots are kept in $HUTONG_XEN_CACHE (default /var/cache/hutong-xen).")
+    lab.add_argument("kind", metavar="LAB", choices=("xen",), help="xen: two hosts with the real hypervisor")
+    lab.add_argument("--all", action="store_true", help="also what happens when VMs and agents die; takes long")
+    lab.add_argument("--pairs", metavar="N", type=_natural, default=5, help="pairs of runs for each case (default 5)")
     return parser
 
 

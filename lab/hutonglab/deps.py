@@ -29,6 +29,9 @@ PROGRAMS = (("sockperf", "sockperf"), ("socat", "socat"), ("rsync", "rsync"), ("
             ("mpicc.mpich", "libmpich-dev"), ("/usr/include/event2/event.h", "libevent-dev"),
             ("/usr/include/uv.h", "libuv1-dev"))
 
+XEN = (("qemu-system-x86_64", "qemu-system-x86"), ("mmdebstrap", "mmdebstrap"), ("mke2fs", "e2fsprogs"), ("cpio", "cpio"),
+       ("depmod", "kmod"), ("/bin/busybox", "busybox-static"), ("/usr/lib/*/libxenstore.a", "libxen-dev"))
+
 
 def say(text):
     print("hutong: " + text, file=sys.stderr, flush=True)
@@ -102,6 +105,11 @@ def build_shim():
     run_make("native-shim")
     if not os.path.exists(SHIM):
         raise LabError("the build left no " + SHIM)
+
+
+def output(arguments):
+    """What a program prints."""
+    return subprocess.run(arguments, capture_output=True, text=True, check=False).stdout
 
 
 def run_make(folder, *targets):

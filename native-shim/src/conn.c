@@ -149,12 +149,32 @@ void conn_changed(struct conn *c)
 
 void conn_ring_peer(struct conn *c)
 {
-	bell_ring(c->peer_bell);
+	if (UNLIKELY(c->port))
+		event_ring(c->peer_bell, c->port);
+	else
+		bell_ring(c->peer_bell);
 }
 
 void conn_wake_self(struct conn *c)
 {
 	bell_ring(c->bell);
+}
+
+void conn_drain(struct conn *c)
+{
+	bell_drain(c->bell);
+	if (UNLIKELY(c->port))
+		event_take(conn_event(c));
+}
+
+/* An epoll set has been told of the event channel, which rings again only when that has been taken: for all of us. */
+void conn_heard(struct conn *c)
+{
+	struct epreg *r = c->regs;
+
+	if (event_take(conn_event(c)) &&
+	    (atomic_load(&c->rx_waiters) || atomic_load(&c->tx_waiters) || (r && r->next_in_conn)))
+		conn_wake_self(c);
 }
 
 /* SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds, 0 for none; asked for once, since a listener may have handed it down. */
@@ -357,6 +377,8 @@ static void progress_tx(struct conn *c, int fd)
 	if (path == HUT_PATH_RING) {
 		if (UNLIKELY(conn_tx_turned(c)))
 			conn_tx_stopped(c, fd);
+		else if (UNLIKELY(c->port) && UNLIKELY(conn_overfull(c)))
+			conn_end_tx(c, fd);
 	} else if (path == HUT_PATH_DRAIN) {
 		conn_flush_debt(c, fd);
 	} else if (LOAD_ACQ(&c->tx.dir->cons_round) == conn_next_round(round)) {
@@ -392,6 +414,8 @@ static bool progress_channel(struct conn *c, int fd)
 	if (UNLIKELY(c->sets_due)) {
 		c->sets_due = false;
 		epset_switched(c, fd);
+		if (c->port)
+			conn_asks_else(c); /* who sleeps does not know of the event channel yet */
 		STORE_REL(&c->sets_told, true);
 	}
 	if (UNLIKELY(!at_ease(c)))
@@ -400,8 +424,10 @@ static bool progress_channel(struct conn *c, int fd)
 		conn_poison(c, fd); /* bytes are lost: neither side shall take it for an end, or wait for more */
 	progress_tx(c, fd);
 	conn_progress_rx(c, fd);
-	if (UNLIKELY(over(c)))
+	if (UNLIKELY(over(c))) {
+		c->gone_due = conn_is_owner(c); /* domain 0 may wait for the memory to be let go of */
 		return conn_forget(c);
+	}
 	return true;
 }
 
@@ -443,5 +469,6 @@ void conn_release(struct conn *c)
 	if (c->peer_bell >= 0)
 		table_unhide(c->peer_bell);
 	c->bell = c->peer_bell = -1;
+	c->port = 0;
 	control_free_slot(c);
 }

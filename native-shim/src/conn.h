@@ -35,6 +35,7 @@ void conn_end_tx(struct conn *c, int fd);
 void conn_pause(struct conn *c, int fd, uint32_t reason);
 void conn_resume(struct conn *c);
 bool conn_half_closed_stall(const struct conn *c);
+bool conn_overfull(struct conn *c);                 /* on Xen: the overflow area is full, and nobody reads */
 bool conn_peer_shut(struct conn *c, int fd);        /* the end that the socket tells of is not our own SHUT_RD */
 
 /* State and offset in one word; acquire: what the other side stored before it moved the word. */

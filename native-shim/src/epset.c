@@ -197,16 +197,31 @@ struct epoll_event ep_kernels(struct epreg *r)
 	};
 }
 
+static bool add_bell(const struct conn *c, int epfd, int bell)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = ep_tag_base | c->index };
+
+	/* EEXIST: another descriptor of the same connection has brought it. */
+	return REAL(epoll_ctl)(epfd, EPOLL_CTL_ADD, bell, &ev) == 0 || errno == EEXIST;
+}
+
 void ep_add_bell(struct epreg *r, int epfd)
 {
 	struct conn *c = r->conn;
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = ep_tag_base | c->index };
 
-	if (r->bell || !conn_has_bell(c))
+	if (!conn_has_bell(c))
 		return;
-	/* EEXIST: another descriptor of the same connection has brought it. */
-	if (REAL(epoll_ctl)(epfd, EPOLL_CTL_ADD, c->bell, &ev) == 0 || errno == EEXIST)
-		r->bell = true;
+	if (!r->bell)
+		r->bell = add_bell(c, epfd, c->bell);
+	if (UNLIKELY(c->port) && !r->event)
+		r->event = add_bell(c, epfd, conn_event(c));
+}
+
+void ep_del_bell(const struct conn *c, int epfd)
+{
+	REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, c->bell, NULL);
+	if (UNLIKELY(c->port))
+		REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, conn_event(c), NULL);
 }
 
 int ep_hide(struct epreg *r, int epfd, int op)
@@ -334,7 +349,7 @@ static int ctl_del(int epfd, struct epreg *r)
 
 	ep_free(r);
 	if (bell && !find(s, c, -1))
-		REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, c->bell, NULL);
+		ep_del_bell(c, epfd);
 	errno = saved;
 	return rc;
 }

@@ -74,7 +74,7 @@ void epset_conn_gone(struct conn *c, bool socket_stays)
 
 		/* A set is shared with the process that made it: a child's close must not change it. */
 		if (r->bell && epfd >= 0 && r->set->owner == hut_pid)
-			REAL(epoll_ctl)(epfd, EPOLL_CTL_DEL, c->bell, NULL);
+			ep_del_bell(c, epfd);
 		if (socket_stays) {
 			ep_restore(r);
 			r->set->foreign = true;
@@ -117,12 +117,12 @@ static void let_go(struct epreg *r)
 	struct epset *s = r->set;
 
 	if (r->bell)
-		REAL(epoll_ctl)(s->epfd, EPOLL_CTL_DEL, c->bell, NULL);
+		ep_del_bell(c, s->epfd);
 	ep_restore(r);
 	ep_free(r);
 	for (r = c->regs; r; r = r->next_in_conn) { /* another number's in the same set shares the doorbell */
 		if (r->set == s && r->bell) {
-			r->bell = false;
+			r->bell = r->event = false;
 			ep_add_bell(r, s->epfd);
 		}
 	}

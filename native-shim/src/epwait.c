@@ -259,6 +259,8 @@ static int translate(struct epset *s, struct epoll_event *ev, int n, bool *ours)
 
 			if (fd >= 0)
 				conn_progress(c, fd); /* the agent has answered */
+		} else if (UNLIKELY(c->port)) {
+			conn_heard(c);
 		}
 		if (UNLIKELY(s->watched) && left_over(s, c, &ev[out]))
 			out++;

@@ -84,6 +84,7 @@ static bool table_held;
 
 static void fork_prepare(void)
 {
+	xen_before_fork();
 	epset_fork(true);
 	control_fork(true);
 	table_held = table_lock();
@@ -109,6 +110,7 @@ static void child_begins(bool late)
 	table_conns(hold_late, &late);
 	if (!late)
 		table_conns(life_unkeep_child, NULL);
+	xen_in_child();
 }
 
 static void fork_child(void)

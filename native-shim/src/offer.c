@@ -158,19 +158,29 @@ void segment_unmap(struct conn *c)
 	c->seg = NULL;
 }
 
+/* A file that could shrink would kill the program by SIGBUS; what Xen's devices map cannot. */
+static bool fixed_size(const struct hut_msg *m, int fd, size_t len)
+{
+	int seals;
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return false;
+	if (m->flags & HUT_MSGF_XEN)
+		return S_ISCHR(st.st_mode);
+	seals = REAL(fcntl)(fd, F_GET_SEALS);
+	return seals >= 0 && (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) == (F_SEAL_SHRINK | F_SEAL_GROW) &&
+	       (size_t)st.st_size == len;
+}
+
 static bool map_segment(struct conn *c, const struct hut_msg *m, int fd)
 {
 	size_t len = segment_length(m);
-	int seals = REAL(fcntl)(fd, F_GET_SEALS);
-	struct stat st;
 
 	if (m->ring_size < HUT_PAGE || m->ring_size > MAX_AREA || (m->ring_size & (m->ring_size - 1)) ||
 	    m->over_size < HUT_PAGE || m->over_size > MAX_AREA || (m->over_size & (m->over_size - 1)) || m->side > 1)
 		return false;
-	/* A file that could shrink would kill the program by SIGBUS. */
-	if (seals < 0 || (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
-		return false;
-	if (fstat(fd, &st) || (size_t)st.st_size != len)
+	if (!fixed_size(m, fd, len))
 		return false;
 	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
@@ -213,6 +223,7 @@ void conn_on_channel(struct conn *c, const struct hut_msg *m, int seg_fd, int be
 		conn_give_up(c, c->peer_bell < 0 ? HUT_R_DESCRIPTORS : !room ? HUT_R_MEMORY : HUT_R_SEGMENT);
 		return;
 	}
+	c->port = m->flags & HUT_MSGF_XEN ? m->port : 0;
 	c->end->chan = m->chan;
 	c->end->bell_fd = (uint32_t)c->bell;
 	c->end->peer_bell_fd = (uint32_t)c->peer_bell;

@@ -6,7 +6,7 @@
 #include "real.h"
 #include "wait.h"
 
-#define POLL_STACK 64
+#define POLL_STACK 60
 
 bool wait_poll_concerns(const struct pollfd *fds, nfds_t n)
 {
@@ -35,7 +35,7 @@ struct poll_job {
 	bool sleeping;         /* count_in() without its count_out() */
 	struct pollfd *user;
 	nfds_t n;
-	struct pollfd *work;   /* n entries for the program's, then up to n doorbells */
+	struct pollfd *work;   /* n entries for the program's, then up to 2 n doorbells */
 	struct conn **conns;   /* pinned, NULL where not tracked */
 	nfds_t bells;
 	uint64_t span;         /* how long the program would wait at most, NS_FOREVER without end */
@@ -77,6 +77,15 @@ static void scan(struct poll_job *j)
 	}
 }
 
+/* The doorbell, and behind it the event channel where there is one. */
+static nfds_t with_bells(struct poll_job *j, nfds_t k, const struct conn *c)
+{
+	j->work[k++] = (struct pollfd){ .fd = c->bell, .events = POLLIN };
+	if (UNLIKELY(c->port))
+		j->work[k++] = (struct pollfd){ .fd = conn_event(c), .events = POLLIN };
+	return k;
+}
+
 static void prepare_sleep(struct poll_job *j)
 {
 	nfds_t k = j->n;
@@ -99,7 +108,7 @@ static void prepare_sleep(struct poll_job *j)
 			j->work[i].fd = conn_sock_fd(c, fd, j->work[i].events);
 		}
 		if (conn_has_bell(c))
-			j->work[k++] = (struct pollfd){ .fd = c->bell, .events = POLLIN };
+			k = with_bells(j, k, c);
 	}
 	j->bells = k - j->n;
 }
@@ -133,9 +142,12 @@ static bool after_sleep(struct poll_job *j)
 		if (conn_state(c) == HUT_END_CHANNEL && j->work[i].revents)
 			conn_check_socket(c, fd);
 		if (k < j->n + j->bells && j->work[k].fd == c->bell) {
-			if (j->work[k].revents)
+			bool rung = j->work[k++].revents;
+
+			if (UNLIKELY(c->port) && k < j->n + j->bells && j->work[k].fd == conn_event(c))
+				rung |= j->work[k++].revents != 0;
+			if (rung)
 				wait_drain(c, fd, j->user[i].events);
-			k++;
 		}
 	}
 	return raw;
@@ -351,11 +363,11 @@ static void poll_end(struct poll_job *j)
 
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, uint64_t *began)
 {
-	struct pollfd work_stack[2 * POLL_STACK];
+	struct pollfd work_stack[3 * POLL_STACK];
 	struct conn *conn_stack[POLL_STACK];
 	bool counted_stack[POLL_STACK];
 	uint32_t view_stack[POLL_STACK];
-	size_t each = 2 * sizeof(struct pollfd) + sizeof(struct conn *) + sizeof(bool) + sizeof(uint32_t);
+	size_t each = 3 * sizeof(struct pollfd) + sizeof(struct conn *) + sizeof(bool) + sizeof(uint32_t);
 	struct poll_job j __attribute__((cleanup(poll_end))) = {
 		.user = fds, .work = work_stack, .conns = conn_stack, .counted = counted_stack,
 		.view = view_stack, .big = MAP_FAILED,
@@ -374,7 +386,7 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 		}
 		j.conns = j.big;
 		j.work = (void *)(j.conns + n);
-		j.view = (void *)(j.work + 2 * n);
+		j.view = (void *)(j.work + 3 * n);
 		j.counted = (void *)(j.view + n);
 	}
 	j.span = timeout ? wait_span(timeout) : NS_FOREVER;

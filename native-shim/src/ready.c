@@ -11,6 +11,7 @@
 #include "conn.h"
 
 #define STALL_NS (2 * NS_PER_MS)          /* the reader has not moved */
+#define OVERFULL_NS (1000 * NS_PER_MS)    /* and on Xen, where the overflow area is small, TCP may take more */
 #define SLOW_NS (10 * NS_PER_MS)          /* it moves, but does not make room */
 #define HALF_CLOSED_NS (1000 * NS_PER_MS)
 #define CHECK_NS (8 * NS_PER_MS)
@@ -258,7 +259,7 @@ uint64_t conn_stall_ns(struct conn *c)
 		return now_ns() + HALF_CLOSED_NS / 4;
 	/* With the overflow full as well (see ring_out_ready()) there is nothing to look for until the reader rings. */
 	if (overflow_room(c) < c->tx.small_size / 2)
-		return NS_FOREVER;
+		return c->port ? c->stall_ns + OVERFULL_NS : NS_FOREVER;
 	due = c->stall_ns + STALL_NS;
 	return due < c->full_ns + SLOW_NS ? due : c->full_ns + SLOW_NS;
 }
@@ -291,6 +292,23 @@ ssize_t conn_tx_room(struct conn *c, size_t enough)
 			n = ring_space(&c->tx, e, true);
 	}
 	return n;
+}
+
+/*
+ * Granted pages are few, so that the overflow area holds less than TCP would: when it is full, and the reader does not
+ * move, the writer goes back to TCP, which may still have room (rule 9).
+ */
+bool conn_overfull(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	bool full;
+
+	if (LIKELY(!c->full_ns) || LOAD(&e->tx_split) == HUT_NO_SPLIT || !lock_tx(e))
+		return false;
+	full = e->tx_path == HUT_PATH_RING && c->full_ns && overflow_room(c) < c->tx.small_size / 2 &&
+	       LOAD(&c->tx.dir->head) == c->stall_head && now_ns() - c->stall_ns >= OVERFULL_NS;
+	unlock_tx(e);
+	return full;
 }
 
 /* A half-closed peer that takes nothing for long may have been killed: TCP would find out, so TCP it is. */

@@ -106,6 +106,13 @@ bool ring_take(const struct ring *r, struct hut_end *end, size_t len);
 void bell_ring(int fd);
 void bell_drain(int fd);
 
+/* ---- xen.c: on Xen, an event channel where others have the peer's eventfd; never block, keep errno ---- */
+
+void event_ring(int fd, uint32_t port);
+bool event_take(int fd); /* true: the peer has rung since the last time; it can ring again from now on */
+void xen_before_fork(void); /* no lock held */
+void xen_in_child(void);    /* once the table is the child's own */
+
 /* ---- connections ---------------------------------------------------------------------------- */
 
 struct epset;
@@ -122,6 +129,7 @@ struct epreg {
 	bool hidden;       /* the kernel's registration of the socket carries our tag */
 	bool oneshot;      /* the kernel's registration is the program's but for the data: we must know when it has fired */
 	bool bell;         /* the doorbell is in the set */
+	bool event;        /* and so is the event channel */
 	bool disabled;     /* EPOLLONESHOT has fired */
 	bool hot;          /* on the set's hot list: not armed, so looked at before every sleep */
 	bool fresh;        /* ADD or MOD since: an edge is due if ready */
@@ -144,7 +152,8 @@ struct conn {
 	void *seg;
 	size_t seg_len;
 	int bell;      /* own doorbell, -1 when none */
-	int peer_bell; /* the peer's doorbell, -1 when none */
+	int peer_bell; /* the peer's doorbell, -1 when none; on Xen the event channel, which rings both ways */
+	uint32_t port; /* the event channel's port; 0: not on Xen */
 	_Atomic int pins;
 	_Atomic int nfds;       /* descriptors of this process that name the connection */
 	_Atomic uint32_t note_seen;
@@ -298,6 +307,8 @@ int conn_sock_fd(const struct conn *c, int fd, short events); /* the number to a
 ssize_t conn_tx_room(struct conn *c, size_t enough); /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
+void conn_drain(struct conn *c);                    /* empties whatever rings */
+void conn_heard(struct conn *c);                    /* on Xen: the event channel has rung in an epoll set */
 void conn_asks_else(struct conn *c);                /* sleepers have to ask the kernel something else ... */
 void conn_changed(struct conn *c);                  /* ... and it is an edge */
 uint32_t conn_sleep(struct conn *c);                /* before the sleeper finds out what to ask ... */
@@ -353,6 +364,12 @@ void remote_is_back(struct conn *c);
 bool remote_leave_agreed(struct conn *c);
 bool remote_settle(struct conn *c, int fd, uint64_t until);
 bool conn_rx_rest(struct conn *c, uint64_t at, uint64_t *tail); /* rx_lock held: takes on what the ring has from `at` */
+
+/* The event channel as a descriptor to wait for, -1 when there is none. */
+static inline int conn_event(const struct conn *c)
+{
+	return c->port ? c->peer_bell : -1;
+}
 
 static inline bool conn_is_remote(const struct conn *c)
 {

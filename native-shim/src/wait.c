@@ -220,7 +220,7 @@ void wait_drain(struct conn *c, int fd, short mine)
 		sched_yield();
 		return;
 	}
-	bell_drain(c->bell);
+	conn_drain(c);
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
 	epset_nudge(c);
@@ -315,7 +315,8 @@ static bool made_nonblocking(struct conn *c, int fd)
 
 static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 {
-	struct pollfd p[2] = { { .fd = fd }, { .fd = c->bell, .events = POLLIN } };
+	struct pollfd p[3] = { { .fd = fd }, { .fd = c->bell, .events = POLLIN },
+			       { .fd = conn_event(c), .events = POLLIN } };
 	struct timespec ts;
 	bool bell = conn_has_bell(c);
 	struct conn *raw __attribute__((cleanup(raw_wait_end))) = NULL;
@@ -338,7 +339,7 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	n = -1;
 	errno = EINTR;
 	if (signals_sleep(c->bell))
-		n = REAL(ppoll)(p, bell ? 2 : 1, wait_until(deadline, &ts), NULL);
+		n = REAL(ppoll)(p, !bell ? 1 : c->port ? 3 : 2, wait_until(deadline, &ts), NULL);
 	signals_woke();
 	bool told = n > 0 && p[0].revents;
 	int saved = errno;
@@ -346,7 +347,7 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	asleep_end(&a);
 	if (told && conn_state(c) == HUT_END_CHANNEL)
 		conn_check_socket(c, fd);
-	if (n > 0 && bell && p[1].revents)
+	if (n > 0 && bell && (p[1].revents || p[2].revents))
 		wait_drain(c, fd, want);
 	errno = saved;
 	return told && conn_state(c) != HUT_END_CHANNEL ? SEEN_READY : n;

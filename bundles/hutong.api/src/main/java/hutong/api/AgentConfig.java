@@ -108,6 +108,14 @@ public final class AgentConfig {
     return out;
   }
 
+  /**
+   * {@code hutong.channel.provider}: whether the VMs of this host are Xen's, which share neither
+   * kernel nor file system, so that their agents talk to each other by the network.
+   */
+  public boolean onXen() {
+    return text("hutong.channel.provider", "memfd").equals("xen");
+  }
+
   /** A text value that must be there. */
   public String text(String key) {
     String value = source.apply(key);

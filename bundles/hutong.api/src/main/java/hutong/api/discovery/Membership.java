@@ -5,4 +5,11 @@ package hutong.api.discovery;
 public interface Membership {
   /** The latest snapshot; empty, never null, before the first list came. */
   MembershipSnapshot current();
+
+  /**
+   * Tells domain 0 that this VM shares no memory with others any more.
+   *
+   * @param detach the request that this answers, see {@link HostNotice#detach}
+   */
+  default void detached(String detach) {}
 }

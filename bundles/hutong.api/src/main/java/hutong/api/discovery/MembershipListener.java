@@ -8,4 +8,7 @@ package hutong.api.discovery;
 public interface MembershipListener {
   /** The members changed. Must return soon and not throw. */
   void membershipChanged(MembershipSnapshot snapshot);
+
+  /** Domain 0 says something new about this host; never called where there is no hypervisor. */
+  default void hostChanged(HostNotice notice) {}
 }

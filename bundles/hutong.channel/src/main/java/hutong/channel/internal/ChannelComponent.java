@@ -5,6 +5,7 @@ import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
 import hutong.api.channel.Channel;
 import hutong.api.channel.ChannelInfo;
+import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
 import hutong.api.channel.Channels;
 import hutong.api.channel.Segments;
@@ -13,6 +14,7 @@ import hutong.api.discovery.Member;
 import hutong.api.discovery.Membership;
 import hutong.api.os.Fd;
 import hutong.platform.Memory;
+import hutong.platform.Xen;
 import java.io.IOException;
 import java.security.SecureRandom;
 import java.util.List;
@@ -28,11 +30,19 @@ import org.osgi.service.component.annotations.ReferencePolicyOption;
 /** The services of this bundle. Immediate: the table must not go when nobody looks at it. */
 @Component(
     immediate = true,
-    service = {ChannelTable.class, Segments.class, Channels.class, ReadyProbe.class},
+    service = {
+      ChannelTable.class,
+      Segments.class,
+      ChannelProvider.class,
+      Channels.class,
+      ReadyProbe.class
+    },
     property = ReadyProbe.NAME + "=channel")
-public final class ChannelComponent implements ChannelTable, Segments, Channels, ReadyProbe {
+public final class ChannelComponent
+    implements ChannelTable, Segments, ChannelProvider, Channels, ReadyProbe {
   private final Table table;
   private final MemfdSegments segments;
+  private final ChannelProvider provider;
 
   @Reference(
       cardinality = ReferenceCardinality.OPTIONAL,
@@ -42,7 +52,7 @@ public final class ChannelComponent implements ChannelTable, Segments, Channels,
 
   /** Reads sizes and quota from the configuration. */
   @Activate
-  public ChannelComponent(BundleContext context, @Reference Memory memory) {
+  public ChannelComponent(BundleContext context, @Reference Memory memory, @Reference Xen xen) {
     AgentConfig config = new AgentConfig(context::getProperty);
     segments =
         new MemfdSegments(
@@ -56,11 +66,33 @@ public final class ChannelComponent implements ChannelTable, Segments, Channels,
                     4L << 20,
                     MemfdSegments.MIN_SIZE,
                     MemfdSegments.MAX_OVER));
+    provider = provider(config, memory, xen);
     Table.Quota quota =
         new Table.Quota(
             config.number("hutong.quota.bytes", 16L << 30, 0, Long.MAX_VALUE),
             (int) config.number("hutong.quota.channels", 4096, 0, 65_535));
     table = new Table(quota, new SecureRandom()::nextInt);
+  }
+
+  private ChannelProvider provider(AgentConfig config, Memory memory, Xen xen) {
+    String wanted = config.text("hutong.channel.provider", "memfd");
+    return switch (wanted) {
+      case "memfd" -> new MemfdProvider(segments);
+      case "xen" ->
+          new XenProvider(
+              xen,
+              memory,
+              segments.ringSize(),
+              (int)
+                  config.number(
+                      "hutong.xen.overflow.size",
+                      256L << 10,
+                      MemfdSegments.MIN_SIZE,
+                      MemfdSegments.MAX_OVER));
+      default ->
+          throw new IllegalArgumentException(
+              "hutong.channel.provider must be memfd or xen and is " + wanted);
+    };
   }
 
   @Override
@@ -95,14 +127,42 @@ public final class ChannelComponent implements ChannelTable, Segments, Channels,
     return domid == 0 ? "?" : "domain " + domid;
   }
 
+  // Sizes are those of what is shared with other VMs; segments for this VM alone are given theirs.
+
   @Override
   public int ringSize() {
-    return segments.ringSize();
+    return provider.ringSize();
   }
 
   @Override
   public int overSize() {
-    return segments.overSize();
+    return provider.overSize();
+  }
+
+  @Override
+  public String name() {
+    return provider.name();
+  }
+
+  @Override
+  public boolean passesDescriptors() {
+    return provider.passesDescriptors();
+  }
+
+  @Override
+  public boolean rootOnly() {
+    return provider.rootOnly();
+  }
+
+  @Override
+  public Part share(int peerVm) throws IOException {
+    return provider.share(peerVm);
+  }
+
+  @Override
+  public Part take(int peerVm, int ringSize, int overSize, List<Integer> ticket, List<Fd> fds)
+      throws IOException {
+    return provider.take(peerVm, ringSize, overSize, ticket, fds);
   }
 
   @Override

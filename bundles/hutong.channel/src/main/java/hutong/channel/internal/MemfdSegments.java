@@ -36,6 +36,14 @@ public final class MemfdSegments implements Segments {
    * @throws IllegalArgumentException when a size is no power of two or out of bounds
    */
   public MemfdSegments(Memory memory, int ringSize, int overSize) {
+    checkSizes(ringSize, overSize);
+    this.memory = memory;
+    this.ringSize = ringSize;
+    this.overSize = overSize;
+  }
+
+  /** Checks a configured geometry. */
+  static void checkSizes(int ringSize, int overSize) {
     if (!fits(ringSize, MAX_RING) || !fits(overSize, MAX_OVER)) {
       throw new IllegalArgumentException(
           "ring and overflow must be powers of two from "
@@ -49,9 +57,24 @@ public final class MemfdSegments implements Segments {
               + " and "
               + overSize);
     }
-    this.memory = memory;
-    this.ringSize = ringSize;
-    this.overSize = overSize;
+  }
+
+  /** Checks the geometry that another VM's agent tells. */
+  static void verifySizes(int ring, int over) throws SegmentException {
+    if (!fits(ring, MAX_RING) || !fits(over, MAX_OVER)) {
+      throw new SegmentException("ring of " + ring + " and overflow of " + over + " bytes");
+    }
+  }
+
+  /** Fills in the header of a zeroed segment. */
+  static void fillIn(Mapping header, int ring, int over) {
+    header.putInt(SegmentLayout.VERSION, Abi.ABI_VERSION);
+    header.putInt(SegmentLayout.RING_SIZE, ring);
+    header.putInt(SegmentLayout.OVER_SIZE, over);
+    for (int i = 0; i < 2; i++) {
+      header.putLong(SegmentLayout.dir(i) + DirLayout.SPLIT, Abi.NO_SPLIT);
+    }
+    header.putIntVolatile(SegmentLayout.MAGIC, Abi.SEG_MAGIC);
   }
 
   private static boolean fits(int size, int max) {
@@ -80,13 +103,7 @@ public final class MemfdSegments implements Segments {
     }
     Fd segment = memory.memfdCreate("hutong-segment", Segments.bytes(ring, over), Memory.SEAL_SIZE);
     try (Mapping header = memory.map(segment, Abi.PAGE, true)) {
-      header.putInt(SegmentLayout.VERSION, Abi.ABI_VERSION);
-      header.putInt(SegmentLayout.RING_SIZE, ring);
-      header.putInt(SegmentLayout.OVER_SIZE, over);
-      for (int i = 0; i < 2; i++) {
-        header.putLong(SegmentLayout.dir(i) + DirLayout.SPLIT, Abi.NO_SPLIT);
-      }
-      header.putIntVolatile(SegmentLayout.MAGIC, Abi.SEG_MAGIC);
+      fillIn(header, ring, over);
       return segment;
     } catch (OsException | RuntimeException e) {
       segment.close();
@@ -96,9 +113,7 @@ public final class MemfdSegments implements Segments {
 
   @Override
   public void verify(Fd segment, int ring, int over) throws IOException {
-    if (!fits(ring, MAX_RING) || !fits(over, MAX_OVER)) {
-      throw new SegmentException("ring of " + ring + " and overflow of " + over + " bytes");
-    }
+    verifySizes(ring, over);
     int seals;
     try {
       seals = memory.seals(segment);

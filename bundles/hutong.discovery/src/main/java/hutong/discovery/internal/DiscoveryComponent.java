@@ -3,6 +3,7 @@ package hutong.discovery.internal;
 
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
+import hutong.api.discovery.HostControl;
 import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
@@ -11,10 +12,16 @@ import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
 import hutong.platform.Events;
 import hutong.platform.NanoClock;
+import hutong.platform.OsException;
 import hutong.platform.Sockets;
+import hutong.platform.Xen;
 import hutong.xenstore.XenStore;
+import hutong.xenstore.XenStoreException;
 import java.io.IOException;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.SortedSet;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicReference;
 import org.osgi.framework.BundleContext;
@@ -34,23 +41,32 @@ import org.osgi.service.component.annotations.ReferencePolicy;
  * Discovery, in the role that this agent has. XenStore and telemetry may come and go while it runs;
  * listeners are told the current members when they come and every change after that.
  */
-@Component(immediate = true, service = Membership.class)
-public final class DiscoveryComponent implements Membership {
+@Component(
+    immediate = true,
+    service = {Membership.class, HostControl.class})
+public final class DiscoveryComponent implements Membership, HostControl {
   private static final int RANDOM_BITS = 10;
 
   private final AtomicReference<XenStore> store = new AtomicReference<>();
   private final AtomicReference<Counters> counters = new AtomicReference<>();
   private final AtomicReference<EventLog> log = new AtomicReference<>();
+  private final Detaching detaching = new Detaching(DiscoveryComponent::epoch);
   private final Role role;
   private final SynchronousBundleListener shutdown;
   private ServiceRegistration<VmIdentity> identity;
   private ServiceRegistration<ReadyProbe> ready;
   private boolean closed;
 
+  /** On the role's thread. */
+  private boolean hypervisorFails;
+
   /** Starts the role's threads. */
   @Activate
   public DiscoveryComponent(
-      BundleContext context, @Reference Sockets sockets, @Reference Events events)
+      BundleContext context,
+      @Reference Sockets sockets,
+      @Reference Events events,
+      @Reference Xen xen)
       throws IOException {
     AgentConfig config = new AgentConfig(context::getProperty);
     Surroundings env =
@@ -63,6 +79,7 @@ public final class DiscoveryComponent implements Membership {
             NanoClock.SYSTEM,
             DiscoveryComponent::epoch,
             NetworkFacts::of,
+            config.flag("hutong.xen.domains", false) ? () -> domains(xen) : Optional::empty,
             context.getBundle().getVersion().toString(),
             () -> ready(context));
     if (config.role() == AgentConfig.Role.HOST) {
@@ -86,6 +103,22 @@ public final class DiscoveryComponent implements Membership {
         | ThreadLocalRandom.current().nextInt(1 << RANDOM_BITS);
   }
 
+  /** The hypervisor's domains; when it does not tell, the store alone must do. */
+  private Optional<? extends Set<Integer>> domains(Xen xen) {
+    try {
+      Optional<SortedSet<Integer>> found = Optional.of(xen.domains());
+      hypervisorFails = false;
+      return found;
+    } catch (OsException e) {
+      EventLog now = log.get();
+      if (!hypervisorFails && now != null) {
+        now.warn("discovery", e.getMessage());
+      }
+      hypervisorFails = true;
+      return Optional.empty();
+    }
+  }
+
   private void frameworkChanged(BundleEvent event) {
     if (event.getType() == BundleEvent.STOPPING
         && event.getBundle().getBundleId() == Constants.SYSTEM_BUNDLE_ID) {
@@ -106,6 +139,40 @@ public final class DiscoveryComponent implements Membership {
   @Override
   public MembershipSnapshot current() {
     return role.membership().current();
+  }
+
+  @Override
+  public void detached(String detach) {
+    role.detached(detach);
+  }
+
+  @Override
+  public boolean detach(String vm, int seconds) {
+    try {
+      return detaching.detach(hostStore(), vm, seconds);
+    } catch (XenStoreException e) {
+      throw new IllegalStateException(e.getMessage(), e);
+    }
+  }
+
+  @Override
+  public void attach(String vm) {
+    try {
+      detaching.attach(hostStore(), vm);
+    } catch (XenStoreException e) {
+      throw new IllegalStateException(e.getMessage(), e);
+    }
+  }
+
+  private XenStore hostStore() {
+    XenStore now = store.get();
+    if (!(role instanceof HostRole)) {
+      throw new IllegalStateException("this is no host's agent");
+    }
+    if (now == null) {
+      throw new IllegalStateException("XenStore is away");
+    }
+    return now;
   }
 
   /** XenStore is there. */

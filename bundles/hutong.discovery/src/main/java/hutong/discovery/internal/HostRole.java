@@ -33,6 +33,7 @@ final class HostRole implements Role {
   private static final Duration TICK = Duration.ofSeconds(1);
   private static final Duration LOOK_DISTANCE = Duration.ofMillis(50);
   private static final int VALID_MS = 3000;
+  private static final int MAX_VALID_MS = 10_000;
 
   private final Surroundings env;
   private final EventLoop loop;
@@ -41,6 +42,7 @@ final class HostRole implements Role {
   private final HostScanner scanner;
   private final Path trusted;
   private final HostKeys keys;
+  private final int validMs;
   private final long epoch;
 
   /** Domains whose heartbeat has changed; guards itself, {@link #stirred} and {@link #lookDue}. */
@@ -66,7 +68,18 @@ final class HostRole implements Role {
         HostKeys.open(
             Path.of(env.config().text("hutong.keys.private")), trusted, env.config().hostId());
     this.epoch = nextEpoch(env.config().run().resolve("discovery.epoch"), env.epochSource());
-    this.scanner = new HostScanner(env.tally());
+    this.validMs =
+        (int) env.config().number("hutong.list.valid.ms", VALID_MS, VALID_MS, MAX_VALID_MS);
+    this.scanner =
+        new HostScanner(
+            env.tally(),
+            env.config()
+                .number(
+                    "hutong.silence.ms",
+                    HostScanner.SILENCE_MS,
+                    HostScanner.SILENCE_MS,
+                    MAX_VALID_MS),
+            env.hypervisor());
     this.loop = new EventLoop(env.events(), "hutong-discovery", env.clock(), this::failed);
     this.port =
         new PacketPort(env.sockets(), loop, env.config().networkInterface(), null, env.tally());
@@ -168,7 +181,10 @@ final class HostRole implements Role {
       env.tally().warn("trusted keys: " + e.getMessage());
     }
     return new HostScanner.Handout(
-        env.config().hostId(), all, VmStore.formatFloor(epoch, floorSequence));
+        env.config().hostId(),
+        all,
+        VmStore.formatFloor(epoch, floorSequence),
+        env.hypervisor().get().isPresent() ? VmStore.formatDomains(scanner.present()) : "");
   }
 
   private void take(List<Entry> fresh) {
@@ -210,7 +226,7 @@ final class HostRole implements Role {
       return;
     }
     sequence++;
-    ListPart head = new ListPart(env.config().hostId(), epoch, sequence, 0, 1, VALID_MS, List.of());
+    ListPart head = new ListPart(env.config().hostId(), epoch, sequence, 0, 1, validMs, List.of());
     try {
       int most = Math.min(port.mtu(), ListCodec.MAX_BYTES);
       for (byte[] datagram : ListCodec.encode(head, entries, most, keys::sign)) {

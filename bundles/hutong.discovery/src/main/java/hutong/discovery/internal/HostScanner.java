@@ -12,8 +12,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.SortedSet;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
 
 /**
  * The host agent's view of its XenStore (M4.1): which domains take part, and which of them are
@@ -30,11 +33,15 @@ final class HostScanner {
   /** What domain 0 hands to a domain, below that domain's directory. */
   static final String HANDED = "hutong";
 
-  static final long SILENCE_NS = TimeUnit.MILLISECONDS.toNanos(2500);
+  /** How long a heartbeat may stay as it is by default. */
+  static final long SILENCE_MS = 2500;
+
   private static final String DOMAINS = "/local/domain";
   private static final int MAX_DOMAINS = 1024;
 
   private final Tally tally;
+  private final long silenceNs;
+  private final Supplier<Optional<? extends Set<Integer>>> hypervisor;
   private final Map<Integer, Domain> domains = new TreeMap<>();
   private final Map<Integer, Handout> handed = new HashMap<>();
   private boolean disturbed;
@@ -42,11 +49,37 @@ final class HostScanner {
   private long graceEndNs;
 
   HostScanner(Tally tally) {
-    this.tally = tally;
+    this(tally, SILENCE_MS, Optional::empty);
   }
 
-  /** What domain 0 tells a domain. */
-  record Handout(String hostId, Map<String, String> keys, String floor) {
+  /**
+   * A scanner that knows nothing yet.
+   *
+   * @param silenceMs how long a domain's heartbeat may stay as it is
+   * @param hypervisor the domains that live by the hypervisor's word, where there is one: the store
+   *     may still have what a dead one left
+   */
+  HostScanner(Tally tally, long silenceMs, Supplier<Optional<? extends Set<Integer>>> hypervisor) {
+    this.tally = tally;
+    this.silenceNs = TimeUnit.MILLISECONDS.toNanos(silenceMs);
+    this.hypervisor = hypervisor;
+  }
+
+  /** The domains that the last scan found, whether they take part or not. */
+  SortedSet<Integer> present() {
+    return new TreeSet<>(domains.keySet());
+  }
+
+  /**
+   * What domain 0 tells a domain.
+   *
+   * @param hostId the host
+   * @param keys of the hosts that are trusted
+   * @param floor lists from before are void
+   * @param domains ids of the domains of this host that live, separated by spaces; empty where no
+   *     hypervisor tells
+   */
+  record Handout(String hostId, Map<String, String> keys, String floor, String domains) {
     Handout {
       keys = Map.copyOf(keys);
     }
@@ -116,12 +149,13 @@ final class HostScanner {
     for (String name : store.list(DOMAINS)) {
       domainId(name).ifPresent(present::add);
     }
+    hypervisor.get().ifPresent(present::retainAll);
     if (disturbed) {
       // A store that was started anew is empty until the domains have noticed: they get the time
       // to.
       disturbed = false;
       graceGiven = true;
-      graceEndNs = nowNs + SILENCE_NS;
+      graceEndNs = nowNs + silenceNs;
     }
     graceGiven &= graceEndNs - nowNs > 0;
     boolean grace = graceGiven;
@@ -219,7 +253,7 @@ final class HostScanner {
     Map<String, Integer> holders = new HashMap<>();
     List<Map.Entry<Integer, Domain>> known = new ArrayList<>(domains.entrySet());
     List<Entry> alive = new ArrayList<>();
-    known.removeIf(d -> d.getValue().entry == null || nowNs - d.getValue().seenNs >= SILENCE_NS);
+    known.removeIf(d -> d.getValue().entry == null || nowNs - d.getValue().seenNs >= silenceNs);
     // Those that were in the list before keep what they had; among newcomers the lower domain id
     // wins.
     previous.keySet().retainAll(known.stream().map(Map.Entry::getKey).toList());
@@ -252,7 +286,7 @@ final class HostScanner {
   long untilSilence(long nowNs) {
     long least = -1;
     for (Domain domain : domains.values()) {
-      long left = domain.seenNs + SILENCE_NS - nowNs;
+      long left = domain.seenNs + silenceNs - nowNs;
       if (domain.entry != null && left > 0) {
         least = least < 0 ? left : Math.min(least, left);
       }
@@ -289,6 +323,7 @@ final class HostScanner {
           put(tx, directory, "", permissions);
           put(tx, directory + "/host", handout.hostId(), permissions);
           put(tx, directory + "/floor", handout.floor(), permissions);
+          put(tx, directory + "/domains", handout.domains(), permissions);
           put(tx, directory + "/keys", "", permissions);
           for (String old : tx.list(directory + "/keys")) {
             if (!handout.keys().containsKey(old)) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.discovery.internal;
 
+import hutong.api.discovery.HostNotice;
 import hutong.api.discovery.Member;
 import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipListener;
@@ -21,6 +22,7 @@ final class MembershipHub implements Membership {
   private final Tally tally;
   private final Set<MembershipListener> listeners = new LinkedHashSet<>();
   private volatile MembershipSnapshot current = new MembershipSnapshot(0, List.of());
+  private volatile HostNotice notice = HostNotice.NONE;
 
   /**
    * Creates the hub.
@@ -44,12 +46,22 @@ final class MembershipHub implements Membership {
       return false;
     }
     current = new MembershipSnapshot(current.version() + 1, members);
-    Set<MembershipListener> all;
-    synchronized (listeners) {
-      all = new LinkedHashSet<>(listeners);
-    }
-    all.forEach(this::tell);
+    all().forEach(this::tell);
     return true;
+  }
+
+  /** Passes on what domain 0 says; on the one thread. */
+  void notice(HostNotice news) {
+    if (!news.equals(notice)) {
+      notice = news;
+      all().forEach(this::tellNotice);
+    }
+  }
+
+  private Set<MembershipListener> all() {
+    synchronized (listeners) {
+      return new LinkedHashSet<>(listeners);
+    }
   }
 
   void add(MembershipListener listener) {
@@ -59,6 +71,9 @@ final class MembershipHub implements Membership {
             listeners.add(listener);
           }
           tell(listener);
+          if (!notice.equals(HostNotice.NONE)) {
+            tellNotice(listener);
+          }
         });
   }
 
@@ -82,6 +97,14 @@ final class MembershipHub implements Membership {
   private void tell(MembershipListener listener) {
     try {
       listener.membershipChanged(current);
+    } catch (RuntimeException | LinkageError e) {
+      tally.warn("a membership listener failed: " + e);
+    }
+  }
+
+  private void tellNotice(MembershipListener listener) {
+    try {
+      listener.hostChanged(notice);
     } catch (RuntimeException | LinkageError e) {
       tally.warn("a membership listener failed: " + e);
     }

@@ -15,6 +15,9 @@ interface Role extends AutoCloseable {
   /** A XenStore service has come or gone. */
   void storeChanged();
 
+  /** Answers domain 0, see {@link Membership#detached}. */
+  default void detached(String detach) {}
+
   /**
    * The whole agent goes down: says so where others look, instead of leaving it to them to notice.
    * Not called when only this bundle stops, which is back before its silence is noticed. Only

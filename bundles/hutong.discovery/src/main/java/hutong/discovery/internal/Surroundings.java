@@ -6,6 +6,8 @@ import hutong.platform.Events;
 import hutong.platform.NanoClock;
 import hutong.platform.Sockets;
 import hutong.xenstore.XenStore;
+import java.util.Optional;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
 import java.util.function.Supplier;
@@ -21,6 +23,7 @@ import java.util.function.Supplier;
  * @param clock monotonic
  * @param epochSource a number that grows from start to start (wall clock and random bits)
  * @param network looks at an interface by its name
+ * @param hypervisor the ids of the domains that live, where there is a hypervisor to tell
  * @param version of this agent
  * @param onReady run once when the role has done its first round
  */
@@ -33,5 +36,6 @@ record Surroundings(
     NanoClock clock,
     LongSupplier epochSource,
     Function<String, NetworkFacts> network,
+    Supplier<Optional<? extends Set<Integer>>> hypervisor,
     String version,
     Runnable onReady) {}

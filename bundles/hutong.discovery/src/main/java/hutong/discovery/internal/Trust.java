@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.discovery.internal;
 
+import hutong.api.discovery.HostNotice;
 import java.security.PublicKey;
 import java.util.Map;
 
@@ -11,9 +12,15 @@ import java.util.Map;
  * @param keys public keys of all trusted host agents
  * @param floorEpoch epoch of the latest change of the own host's list; 0 if unknown
  * @param floorSequence sequence of the latest change of the own host's list
+ * @param notice about the host's domains
  */
-record Trust(String hostId, Map<String, PublicKey> keys, long floorEpoch, long floorSequence) {
-  static final Trust NONE = new Trust("", Map.of(), 0, 0);
+record Trust(
+    String hostId,
+    Map<String, PublicKey> keys,
+    long floorEpoch,
+    long floorSequence,
+    HostNotice notice) {
+  static final Trust NONE = new Trust("", Map.of(), 0, 0, HostNotice.NONE);
 
   Trust {
     keys = Map.copyOf(keys);

@@ -224,10 +224,30 @@ final class VmRole implements Role {
           () -> {
             receiver.trust(trust);
             refresh();
+            hub.notice(trust.notice());
           });
     } catch (XenStoreException e) {
       trustStale.set(true);
       env.tally().count(Tally.STORE_ERROR);
+    } catch (RejectedExecutionException e) {
+      // Closing already.
+    }
+  }
+
+  @Override
+  public void detached(String detach) {
+    try {
+      publisher.execute(
+          () -> {
+            try {
+              XenStore store = env.store().get();
+              if (store != null) {
+                VmStore.acknowledge(store, detach);
+              }
+            } catch (XenStoreException e) {
+              env.tally().count(Tally.STORE_ERROR); // domain 0 waits no longer than it likes
+            }
+          });
     } catch (RejectedExecutionException e) {
       // Closing already.
     }

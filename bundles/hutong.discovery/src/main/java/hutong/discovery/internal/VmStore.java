@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.discovery.internal;
 
+import hutong.api.discovery.HostNotice;
 import hutong.xenstore.XenStore;
 import hutong.xenstore.XenStoreException;
 import java.security.GeneralSecurityException;
 import java.security.PublicKey;
+import java.util.Arrays;
 import java.util.Base64;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
 
 /**
  * A VM's side of XenStore: publishes what the VM is (M1.4) and reads what domain 0 hands it. Used
@@ -17,6 +22,7 @@ import java.util.Optional;
 final class VmStore {
   private static final String PUBLISHED = HostScanner.PUBLISHED;
   private static final String HANDED = HostScanner.HANDED;
+  private static final String DETACHED = PUBLISHED + "/detached";
   private static final int MAX_HOSTS = 256;
 
   private final String id;
@@ -106,7 +112,28 @@ final class VmStore {
       }
     }
     long[] floor = parseFloor(store.read(HANDED + "/floor").orElse(""));
-    return new Trust(host, keys, floor[0], floor[1]);
+    HostNotice notice =
+        new HostNotice(
+            parseDomains(store.read(HANDED + "/domains").orElse("")),
+            store.read(HANDED + "/detach").orElse(""));
+    return new Trust(host, keys, floor[0], floor[1], notice);
+  }
+
+  static String formatDomains(Collection<Integer> domids) {
+    return domids.stream().map(String::valueOf).collect(Collectors.joining(" "));
+  }
+
+  /** What {@link #formatDomains} made; nothing where domain 0 does not say, or says nonsense. */
+  static Set<Integer> parseDomains(String text) {
+    if (!text.matches("[0-9]{1,5}( [0-9]{1,5}){0,1023}")) {
+      return Set.of();
+    }
+    return Arrays.stream(text.split(" ")).map(Integer::valueOf).collect(Collectors.toSet());
+  }
+
+  /** Tells domain 0 that nothing is shared any more, as it has asked by that name. */
+  static void acknowledge(XenStore store, String detach) throws XenStoreException {
+    store.write(DETACHED, detach);
   }
 
   static String formatFloor(long epoch, long sequence) {

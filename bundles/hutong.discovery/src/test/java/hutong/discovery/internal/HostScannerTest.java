@@ -8,6 +8,9 @@ import hutong.xenstore.Permission;
 import hutong.xenstore.XenStoreException;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -165,17 +168,18 @@ class HostScannerTest {
   @Test
   void shouldHandOutWhatOnlyTheDomainMayRead() throws XenStoreException {
     scan();
-    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1", "PC2", "k2"), "5 1"));
+    scanner.handOut(
+        store, new HostScanner.Handout("PC1", Map.of("PC1", "k1", "PC2", "k2"), "5 1", ""));
     Handing first = handing(store, 1);
     assertThat(first.value("host")).isEqualTo("PC1");
     assertThat(first.value("keys/PC2")).isEqualTo("k2");
     assertThat(store.permissions("/local/domain/1/hutong/keys/PC1"))
         .containsExactly(Permission.none(0), Permission.readOnly(1));
-    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 2"));
+    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 2", ""));
     assertThat(first.value("keys/PC2")).isNull();
-    assertThat(first.value("floor")).isEqualTo("5 2");
+    assertThat(first.value("floor")).isEqualTo("5 2", "");
     store.remove("/local/domain/2");
-    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 3"));
+    scanner.handOut(store, new HostScanner.Handout("PC1", Map.of("PC1", "k1"), "5 3", ""));
     assertThat(store.list("/local/domain")).containsExactly("0", "1");
   }
 
@@ -191,6 +195,44 @@ class HostScannerTest {
             "/local/domain/data/hutong/heartbeat",
             "/data/hutong/heartbeat")) {
       assertThat(HostScanner.heartbeatOf(path)).as(path).isEmpty();
+    }
+  }
+
+  @Test
+  void forgetsADomainThatTheHypervisorDoesNotHave() throws XenStoreException {
+    Set<Integer> live = new TreeSet<>(Set.of(0, 1, 2));
+    HostScanner own =
+        new HostScanner(
+            new Tally(() -> null, () -> null), HostScanner.SILENCE_MS, () -> Optional.of(live));
+    publish(1, MAC1, "10.0.0.1");
+    publish(2, MAC2, "10.0.0.2");
+    assertThat(own.scan(store, nowNs)).hasSize(2);
+    assertThat(own.present()).containsExactly(1, 2);
+    live.remove(2);
+    assertThat(own.scan(store, nowNs)).extracting(Entry::domid).containsExactly(1);
+    assertThat(own.present()).containsExactly(1);
+  }
+
+  @Test
+  void aDomainThatIsAskedToDetachAnswers() throws XenStoreException {
+    Detaching detaching = new Detaching(() -> 42);
+    assertThat(detaching.detach(store, "VM2", 0)).isFalse();
+    FakeStore guest = store.seenBy(2);
+    assertThat(guest.read("hutong/detach")).contains("42");
+    assertThat(VmStore.readTrust(guest).notice().detach()).isEqualTo("42");
+    VmStore.acknowledge(guest, "42");
+    assertThat(detaching.detach(store, "VM2", 0)).isTrue();
+    detaching.attach(store, "VM2");
+    assertThat(guest.read("hutong/detach")).isEmpty();
+    assertThatThrownBy(() -> detaching.attach(store, "VM9"))
+        .isInstanceOf(IllegalArgumentException.class);
+  }
+
+  @Test
+  void domainsTravelAsText() {
+    assertThat(VmStore.parseDomains(VmStore.formatDomains(List.of(1, 22)))).containsExactly(1, 22);
+    for (String bad : List.of("", " ", "1  2", "x", "123456", "-1")) {
+      assertThat(VmStore.parseDomains(bad)).isEmpty();
     }
   }
 }

@@ -4,6 +4,7 @@ package hutong.discovery.internal;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import hutong.api.discovery.HostNotice;
 import hutong.api.discovery.Member;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -42,7 +43,7 @@ class ListTest {
     for (Map.Entry<String, String> key : HostKeys.trusted(dir.resolve("trusted")).entrySet()) {
       trusted.put(key.getKey(), Ed25519.parse(Base64.getDecoder().decode(key.getValue())));
     }
-    receiver.trust(new Trust("PC1", trusted, 0, 0));
+    receiver.trust(new Trust("PC1", trusted, 0, 0, HostNotice.NONE));
   }
 
   private static Entry vm(int domid, String... addresses) {
@@ -149,7 +150,7 @@ class ListTest {
 
   @Test
   void shouldRefuseWhatIsBelowTheFloorFromTheStart() {
-    receiver.trust(new Trust("PC1", trusted, 8, 20));
+    receiver.trust(new Trust("PC1", trusted, 8, 20, HostNotice.NONE));
     assertThat(take(list(pc1, "PC1", 7, 500, List.of(vm(2, "10.0.0.2"))), 0)).isFalse();
     assertThat(take(list(pc1, "PC1", 8, 19, List.of(vm(2, "10.0.0.2"))), 0)).isFalse();
     assertThat(take(list(pc1, "PC1", 8, 20, List.of(vm(1, "10.0.0.1"))), 0)).isTrue();

@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
@@ -82,6 +83,7 @@ class RolesTest {
         NanoClock.SYSTEM,
         epoch::incrementAndGet,
         networks::get,
+        Optional::empty,
         "1.0",
         () -> {});
   }

@@ -54,6 +54,6 @@ record CheckWorld(
 
   @Override
   public long segment() {
-    return Segments.bytes(services.segments().ringSize(), services.segments().overSize());
+    return Segments.bytes(services.provider().ringSize(), services.provider().overSize());
   }
 }

@@ -2,6 +2,7 @@
 package hutong.intercept.internal;
 
 import hutong.api.channel.Channel;
+import hutong.api.channel.ChannelProvider;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
 import hutong.intercept.internal.PeerMessage.Type;
@@ -70,12 +71,17 @@ final class Courier {
   }
 
   void setup(Peer peer, Registration registration) {
+    ChannelProvider.Part part = registration.part;
     send(
-        peer, with(Type.SETUP, registration), List.of(registration.segment, registration.doorbell));
+        peer,
+        with(Type.SETUP, registration).withTicket(part.ticket()),
+        part.doorbell() == null ? List.of(part.segment(), registration.doorbell) : List.of());
   }
 
   void setupOk(Peer peer, Registration registration) {
-    send(peer, with(Type.SETUP_OK, registration), List.of(registration.doorbell));
+    List<Fd> fds =
+        world.provider().passesDescriptors() ? List.of(registration.doorbell) : List.of();
+    send(peer, with(Type.SETUP_OK, registration), fds);
   }
 
   private PeerMessage with(Type type, Registration registration) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
-import hutong.api.channel.Segments;
+import hutong.api.discovery.HostNotice;
 import hutong.api.discovery.Member;
+import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.Reason;
 import hutong.api.link.AgentLink;
@@ -50,6 +52,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private static final Duration RETRY = Duration.ofSeconds(1);
   private static final Duration SWEEP_EVERY = Duration.ofSeconds(5);
   private static final int ANSWER_SECONDS = 5;
+  private static final Duration LOOK_AGAIN = Duration.ofMillis(100);
 
   /** The operating system and the services that this bundle needs. */
   record Services(
@@ -58,7 +61,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
       Events events,
       Memory memory,
       ChannelTable table,
-      Segments segments,
+      ChannelProvider provider,
       Counters counters,
       EventLog log) {}
 
@@ -92,7 +95,12 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private volatile LightTransport transport;
   private volatile MemberView members = MemberView.EMPTY;
   private volatile boolean listening;
+  private volatile Membership membership;
   private boolean scanned;
+
+  /** The request to share no memory, empty while there is none. */
+  private String detach = "";
+
   private Inspector inspector;
   private Fd listener;
 
@@ -120,7 +128,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
             config.domid,
             new MatchWorld(
                 services.table,
-                services.segments,
+                services.provider,
                 this::sendToPeer,
                 new LoopTimers(loop),
                 this::isDoorbell,
@@ -362,6 +370,11 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     return config.policy.decide(Subject.of(() -> proc.names(pid), uid, pair)).denied();
   }
 
+  /** Whether the policy of the channels' provider keeps a program from having any on this host. */
+  boolean lacksPrivilege(PeerCred program) {
+    return services.provider.rootOnly() && program.uid() != 0;
+  }
+
   boolean isDoorbell(Fd fd) {
     try {
       return services.events.isEventfd(fd);
@@ -481,6 +494,51 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
             }
           }
         });
+  }
+
+  /** Domain 0 says something new about the host; any thread. */
+  void hostChanged(HostNotice notice) {
+    later(
+        () -> {
+          if (!notice.domains().isEmpty()) {
+            matcher.alive(notice.domains());
+          }
+          detach = notice.detach();
+          if (!detach.isEmpty()) {
+            sessions.forEach(ShimSession::detach);
+            answerDetach(detach);
+          }
+        });
+  }
+
+  /** Whether this VM may share no memory with others now. */
+  boolean detaching() {
+    return !detach.isEmpty();
+  }
+
+  /** Answers domain 0 as soon as no program has memory of a channel any more. */
+  private void answerDetach(String wanted) {
+    Membership now = membership;
+    if (!wanted.equals(detach)) {
+      return; // taken back, or another request
+    }
+    if (now != null && sessions.stream().noneMatch(ShimSession::sharesMemory)) {
+      now.detached(wanted);
+      return;
+    }
+    loop.schedule(LOOK_AGAIN, () -> answerDetach(wanted));
+  }
+
+  /** Whom to tell domain 0 through, or null; any thread. */
+  void membership(Membership service) {
+    membership = service;
+  }
+
+  /** That one is gone; any thread. */
+  void forgetMembership(Membership service) {
+    if (membership == service) {
+      membership = null;
+    }
   }
 
   /** Sends over a link from now on; any thread. Its peers are announced by itself. */

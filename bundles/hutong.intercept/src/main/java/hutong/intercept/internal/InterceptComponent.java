@@ -3,8 +3,10 @@ package hutong.intercept.internal;
 
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
+import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
-import hutong.api.channel.Segments;
+import hutong.api.discovery.HostNotice;
+import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipListener;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.CheckInfo;
@@ -79,7 +81,7 @@ public final class InterceptComponent
       @Reference Events events,
       @Reference Memory memory,
       @Reference ChannelTable table,
-      @Reference Segments segments,
+      @Reference ChannelProvider provider,
       @Reference Counters counters,
       @Reference EventLog log)
       throws IOException {
@@ -100,7 +102,7 @@ public final class InterceptComponent
         new LivePolicy(
             config, config.run().resolve("policy"), text -> log.error("intercept", text));
     Intercept.Services services =
-        new Intercept.Services(sockets, processes, events, memory, table, segments, counters, log);
+        new Intercept.Services(sockets, processes, events, memory, table, provider, counters, log);
     RouteCheck routes = new RouteCheck();
     intercept =
         new Intercept(
@@ -255,6 +257,28 @@ public final class InterceptComponent
   public void membershipChanged(MembershipSnapshot snapshot) {
     if (intercept != null) {
       intercept.membershipChanged(snapshot);
+    }
+  }
+
+  /** Discovery is there. */
+  @Reference(cardinality = ReferenceCardinality.OPTIONAL, policy = ReferencePolicy.DYNAMIC)
+  void setMembership(Membership service) {
+    if (intercept != null) {
+      intercept.membership(service);
+    }
+  }
+
+  /** Discovery is gone, or replaced. */
+  void unsetMembership(Membership service) {
+    if (intercept != null) {
+      intercept.forgetMembership(service);
+    }
+  }
+
+  @Override
+  public void hostChanged(HostNotice notice) {
+    if (intercept != null) {
+      intercept.hostChanged(notice);
     }
   }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.intercept.internal;
 
+import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
-import hutong.api.channel.Segments;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
 import java.io.IOException;
@@ -13,7 +13,7 @@ import java.util.function.LongSupplier;
  * What the matching works with.
  *
  * @param table this VM's channel numbers and quota
- * @param segments makes and checks shared memory
+ * @param provider makes and takes shared memory
  * @param outbox the way to the other agents
  * @param timers time
  * @param check tells doorbells
@@ -22,7 +22,7 @@ import java.util.function.LongSupplier;
  */
 record MatchWorld(
     ChannelTable table,
-    Segments segments,
+    ChannelProvider provider,
     Outbox outbox,
     Timers timers,
     DoorbellCheck check,

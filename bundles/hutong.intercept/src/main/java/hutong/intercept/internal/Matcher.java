@@ -2,6 +2,7 @@
 package hutong.intercept.internal;
 
 import hutong.api.channel.Channel;
+import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.SegmentException;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
@@ -13,6 +14,7 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Matches the two ends of connections by their address pair (D1) and exchanges MAC address and
@@ -193,6 +195,22 @@ final class Matcher {
     }
   }
 
+  /**
+   * These domains of the host live, by the hypervisor's word. Memory that was shared with another
+   * one brings nothing any more, and TCP would never tell: the connections are lost.
+   */
+  void alive(Set<Integer> domids) {
+    for (Registration registration : List.copyOf(byCookie.values())) {
+      if (registration.in(Channel.State.OPEN)
+          && !registration.remoteGone
+          && !domids.contains(registration.channel.peerVm())) {
+        registration.remoteGone = true;
+        world.meter().count("intercept.channels.lost");
+        registration.owner.onLost(registration);
+      }
+    }
+  }
+
   // ---------------------------------------------------------------- the link
 
   /** The agent of a VM can be reached. */
@@ -315,14 +333,14 @@ final class Matcher {
       courier.offer(peer, registration);
       return;
     }
-    registration.ringSize = world.segments().ringSize();
-    registration.overSize = world.segments().overSize();
+    registration.ringSize = world.provider().ringSize();
+    registration.overSize = world.provider().overSize();
     if (!registration.channel.charge(registration.ringSize, registration.overSize)) {
       refuseBoth(peer, registration, message.number(), Reason.QUOTA);
       return;
     }
     try {
-      registration.segment = world.segments().allocate();
+      registration.part = world.provider().share(peer.domid);
     } catch (IOException e) {
       refuseBoth(peer, registration, message.number(), Reason.MEMORY);
       return;
@@ -350,36 +368,43 @@ final class Matcher {
       }
       return;
     }
-    Reason wrong = verify(message, fds);
-    if (wrong == Reason.NONE
-        && !registration.channel.charge(message.ringSize(), message.overSize())) {
+    ChannelProvider.Part part = take(peer, message, fds);
+    Reason wrong = part == null ? Reason.SEGMENT : Reason.NONE;
+    if (part != null && !registration.channel.charge(message.ringSize(), message.overSize())) {
       wrong = Reason.QUOTA;
     }
     if (wrong != Reason.NONE) {
+      if (part != null) {
+        part.close();
+      }
       refuseBoth(peer, registration, message.number(), wrong);
       return;
     }
+    fds.remove(part.segment());
+    fds.remove(part.doorbell());
+    registration.port = part.port();
     registration.ringSize = message.ringSize();
     registration.overSize = message.overSize();
     opened(registration, message);
     courier.setupOk(peer, registration);
-    Fd peerDoorbell = fds.remove(1);
-    Fd segment = fds.remove(0);
-    registration.owner.onChannel(registration, 1, segment, peerDoorbell);
+    registration.owner.onChannel(registration, 1, part.segment(), part.doorbell());
   }
 
-  private Reason verify(PeerMessage message, List<Fd> fds) {
-    if (fds.size() != 2 || !world.check().isDoorbell(fds.get(1))) {
-      return Reason.SEGMENT;
+  /** This VM's part of what the peer shares; null when it is not what it must be. */
+  private ChannelProvider.Part take(Peer peer, PeerMessage message, List<Fd> fds) {
+    boolean passed = world.provider().passesDescriptors();
+    if (passed && (fds.size() != 2 || !world.check().isDoorbell(fds.get(1)))) {
+      return null;
     }
     try {
-      world.segments().verify(fds.get(0), message.ringSize(), message.overSize());
-      return Reason.NONE;
+      return world
+          .provider()
+          .take(peer.domid, message.ringSize(), message.overSize(), message.ticket(), fds);
     } catch (SegmentException e) {
       world.meter().count("intercept.segments.bad");
-      return Reason.SEGMENT;
+      return null;
     } catch (IOException e) {
-      return Reason.SEGMENT;
+      return null;
     }
   }
 
@@ -390,14 +415,17 @@ final class Matcher {
         || registration.channel.peerNumber() != message.number()) {
       return; // late, or repeated; an end that went away in between has said so itself
     }
-    if (fds.size() != 1 || !world.check().isDoorbell(fds.get(0))) {
+    ChannelProvider.Part part = registration.part;
+    boolean passed = part.doorbell() == null;
+    if (fds.size() != (passed ? 1 : 0) || (passed && !world.check().isDoorbell(fds.get(0)))) {
       refuseBoth(peer, registration, message.number(), Reason.SEGMENT);
       return;
     }
     opened(registration, message);
-    Fd segment = registration.segment;
-    registration.segment = null;
-    registration.owner.onChannel(registration, 0, segment, fds.remove(0));
+    registration.part = null;
+    registration.port = part.port();
+    registration.owner.onChannel(
+        registration, 0, part.segment(), passed ? fds.remove(0) : part.doorbell());
   }
 
   private void onRefused(Peer peer, PeerMessage message) {
@@ -490,7 +518,7 @@ final class Matcher {
   }
 
   private void backToPending(Registration registration) {
-    registration.closeSegment();
+    registration.closePart();
     registration.channel.refund();
     registration.channel.peer(0, 0);
     registration.channel.state(Channel.State.PENDING);
@@ -502,7 +530,7 @@ final class Matcher {
       registration.localGone = true;
       byCookie.remove(registration.cookie, registration);
       byPair.remove(registration.pair, registration);
-      registration.closeSegment();
+      registration.closePart();
     }
   }
 

@@ -3,18 +3,21 @@ package hutong.intercept.internal;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
- * One message between the agents of two VMs of a host (D1, M2.3). Fixed size, little-endian:
+ * One message between the agents of two VMs of a host (D1, M2.3). Little-endian:
  *
  * <pre>
  *    0  magic "HUTP"        4  version (u16)       6  type (u16)
  *    8  number              sender's channel number
  *   12  peer number         receiver's channel number, 0 while not known
  *   16  reason (u16)       18  local port (u16)   20  remote port (u16)   22  MAC address of the sender's VM
- *   28  zero
+ *   28  numbers of the ticket
  *   32  local address      48  remote address      both as the sender sees them
  *   64  session (u64)      72  ring size          76  overflow size
+ *   80  ticket              so many 32-bit numbers
  * </pre>
  *
  * @param type what the message says
@@ -28,6 +31,7 @@ import java.nio.ByteOrder;
  * @param session the sender's session with this receiver
  * @param ringSize bytes of one ring
  * @param overSize bytes of one overflow
+ * @param ticket SETUP without descriptors: what the receiver must know to take the segment
  */
 record PeerMessage(
     Type type,
@@ -39,8 +43,13 @@ record PeerMessage(
     long mac,
     long session,
     int ringSize,
-    int overSize) {
+    int overSize,
+    List<Integer> ticket) {
   static final int BYTES = 80;
+
+  /** Most numbers of a ticket: a port, and a grant reference for each page of 32 MiB. */
+  static final int MAX_TICKET = 8193;
+
   static final int VERSION = 1;
   private static final int MAGIC = 0x50545548;
   private static final int MAC_BYTES = 6;
@@ -79,12 +88,13 @@ record PeerMessage(
 
   /** A message without a connection. */
   static PeerMessage hello(Type type, long session) {
-    return new PeerMessage(type, VERSION, 0, 0, 0, NOWHERE, 0, session, 0, 0);
+    return new PeerMessage(type, VERSION, 0, 0, 0, NOWHERE, 0, session, 0, 0, List.of());
   }
 
   /** A message that needs no more than the two numbers and a reason. */
   static PeerMessage about(Type type, int number, int peerNumber, int reason) {
-    return new PeerMessage(type, VERSION, number, peerNumber, reason, NOWHERE, 0, 0, 0, 0);
+    return new PeerMessage(
+        type, VERSION, number, peerNumber, reason, NOWHERE, 0, 0, 0, 0, List.of());
   }
 
   /** A message about one connection. */
@@ -96,20 +106,40 @@ record PeerMessage(
       long mac,
       int ringSize,
       int overSize) {
-    return new PeerMessage(type, VERSION, number, peerNumber, 0, pair, mac, 0, ringSize, overSize);
+    return new PeerMessage(
+        type, VERSION, number, peerNumber, 0, pair, mac, 0, ringSize, overSize, List.of());
+  }
+
+  /** The same with a ticket. */
+  PeerMessage withTicket(List<Integer> numbers) {
+    return new PeerMessage(
+        type,
+        version,
+        number,
+        peerNumber,
+        reason,
+        pair,
+        mac,
+        session,
+        ringSize,
+        overSize,
+        List.copyOf(numbers));
   }
 
   /** The bytes to send. */
   byte[] encode() {
-    ByteBuffer out = ByteBuffer.allocate(BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    ByteBuffer out =
+        ByteBuffer.allocate(BYTES + Integer.BYTES * ticket.size()).order(ByteOrder.LITTLE_ENDIAN);
     out.putInt(MAGIC).putShort((short) version).putShort((short) (type.ordinal() + 1));
     out.putInt(number).putInt(peerNumber).putShort((short) reason);
     out.putShort((short) pair.localPort()).putShort((short) pair.remotePort());
     for (int i = 0; i < MAC_BYTES; i++) {
       out.put((byte) (mac >>> (40 - 8 * i)));
     }
-    out.putInt(0).put(pair.local().bytes()).put(pair.remote().bytes());
-    return out.putLong(session).putInt(ringSize).putInt(overSize).array();
+    out.putInt(ticket.size()).put(pair.local().bytes()).put(pair.remote().bytes());
+    out.putLong(session).putInt(ringSize).putInt(overSize);
+    ticket.forEach(out::putInt);
+    return out.array();
   }
 
   /**
@@ -118,7 +148,7 @@ record PeerMessage(
    * @return the message, or null if it is malformed
    */
   static PeerMessage decode(byte[] payload) {
-    if (payload.length != BYTES) {
+    if (payload.length < BYTES || payload.length > BYTES + Integer.BYTES * MAX_TICKET) {
       return null;
     }
     ByteBuffer in = ByteBuffer.wrap(payload).order(ByteOrder.LITTLE_ENDIAN);
@@ -137,7 +167,12 @@ record PeerMessage(
     for (int i = 0; i < MAC_BYTES; i++) {
       mac = mac << 8 | Byte.toUnsignedInt(in.get());
     }
-    in.getInt();
+    int numbers = in.getInt();
+    if (numbers < 0
+        || numbers != (payload.length - BYTES) / Integer.BYTES
+        || payload.length % 4 != 0) {
+      return null;
+    }
     AddressPair pair = new AddressPair(Address.read(in), localPort, Address.read(in), remotePort);
     return new PeerMessage(
         Type.ALL[type - 1],
@@ -149,6 +184,15 @@ record PeerMessage(
         mac,
         in.getLong(),
         in.getInt(),
-        in.getInt());
+        in.getInt(),
+        numbers(in, numbers));
+  }
+
+  private static List<Integer> numbers(ByteBuffer in, int count) {
+    List<Integer> out = new ArrayList<>(count);
+    for (int i = 0; i < count; i++) {
+      out.add(in.getInt());
+    }
+    return out;
   }
 }

@@ -2,6 +2,7 @@
 package hutong.intercept.internal;
 
 import hutong.api.channel.Channel;
+import hutong.api.channel.ChannelProvider;
 import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.os.Fd;
@@ -42,8 +43,11 @@ final class Registration {
   final Owner owner;
   final long sinceMs;
 
-  /** The allocator keeps the segment until the other end has it. */
-  Fd segment;
+  /** The allocator keeps its part until the other end has its own. */
+  ChannelProvider.Part part;
+
+  /** The event channel's port in this VM; 0 where doorbells are eventfds. */
+  int port;
 
   /** Own program's doorbell, borrowed: sent to the peer, which may ask again. */
   final Fd doorbell;
@@ -85,10 +89,10 @@ final class Registration {
     return channel.state() == state;
   }
 
-  void closeSegment() {
-    if (segment != null) {
-      segment.close();
-      segment = null;
+  void closePart() {
+    if (part != null) {
+      part.close();
+      part = null;
     }
   }
 }

@@ -64,7 +64,11 @@ record ShimMessage(int type, int version, int ref, int fd, long cookie, int slot
     out.putInt(MessageLayout.OVER_SIZE, registration.overSize);
     out.putInt(MessageLayout.CHAN, registration.channel.number());
     out.putInt(MessageLayout.PEER_CHAN, registration.channel.peerNumber());
-    out.putShort(MessageLayout.FLAGS, (short) (registration.far == null ? 0 : Abi.MSGF_REMOTE));
+    int flags =
+        (registration.far == null ? 0 : Abi.MSGF_REMOTE)
+            | (registration.port == 0 ? 0 : Abi.MSGF_XEN);
+    out.putShort(MessageLayout.FLAGS, (short) flags);
+    out.putInt(MessageLayout.PORT, registration.port);
     for (int i = 0; i < 6; i++) {
       out.put(MessageLayout.PEER_MAC + i, (byte) (registration.peerMac >>> (40 - 8 * i)));
     }

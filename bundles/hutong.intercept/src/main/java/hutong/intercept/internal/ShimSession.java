@@ -233,11 +233,17 @@ final class ShimSession implements Registration.Owner {
     if (matcher.registered(cookie) != null || intercept.far().registered(cookie) != null) {
       return Reason.SHARED;
     }
+    Member peer = verdict.peer();
+    if (peer.coResident() && intercept.detaching()) {
+      return Reason.OFF;
+    }
+    if (peer.coResident() && intercept.lacksPrivilege(cred)) {
+      return Reason.XEN_PRIV;
+    }
     intercept.verdicts().clear(cookie);
     // Known here before it is known to the matching, which may answer at once.
     byRef.put(end.ref, end);
     slots.add(end.slot);
-    Member peer = verdict.peer();
     end.registration =
         peer.coResident()
             ? matcher.register(verdict.pair(), cookie, cred.uid(), peer.domid(), end.doorbell, this)
@@ -295,6 +301,27 @@ final class ShimSession implements Registration.Owner {
     Told plus(Told other) {
       return new Told(rung + other.rung, stopped + other.stopped);
     }
+  }
+
+  /** This VM is to share no memory: what is shared goes back to TCP for good, nothing new comes. */
+  void detach() {
+    for (End end : List.copyOf(byRef.values())) {
+      Registration registration = end.registration;
+      if (registration.far != null) {
+        continue; // its memory is this VM's own
+      }
+      if (registration.in(Channel.State.OPEN)) {
+        pool.stop(end.slot, registration.cookie, Reason.OFF);
+        intercept.ring(end.doorbell);
+      } else {
+        intercept.refuse(registration, Reason.OFF);
+      }
+    }
+  }
+
+  /** Whether the program has memory of a channel within the host. */
+  boolean sharesMemory() {
+    return byRef.values().stream().anyMatch(end -> end.registration.far == null);
   }
 
   private void gone(ShimMessage message) {

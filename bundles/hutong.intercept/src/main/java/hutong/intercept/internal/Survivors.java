@@ -184,8 +184,8 @@ final class Survivors implements AutoCloseable {
 
   private Channel adopt(Found found, EndPool.Slot slot) {
     LightTransport far = slot.remote() ? intercept.transport() : null;
-    int ring = far != null ? far.ringSize() : services.segments().ringSize();
-    int over = far != null ? far.overSize() : services.segments().overSize();
+    int ring = far != null ? far.ringSize() : services.provider().ringSize();
+    int over = far != null ? far.overSize() : services.provider().overSize();
     Channel channel = services.table().adopt(slot.channel(), found.uid, ring, over).orElse(null);
     if (channel != null) {
       channel.use(new SlotUse(found.pool, slot.index(), found.pid));

@@ -182,7 +182,7 @@ class HostileTest {
         bytes = java.util.Arrays.copyOf(bytes, random.nextInt(200));
       }
       PeerMessage message = PeerMessage.decode(bytes);
-      if (message != null && message.encode().length != PeerMessage.BYTES) {
+      if (message != null && message.encode().length != bytes.length) {
         throw new AssertionError("a message of another size");
       }
       ShimMessage.decode(bytes.length > 64 ? java.util.Arrays.copyOf(bytes, 64) : bytes);
@@ -205,7 +205,8 @@ class HostileTest {
         random.nextLong() & 0xffff_ffff_ffffL,
         1 + random.nextInt(3),
         random.nextInt(4) == 0 ? anInt(random) : Sim.RING,
-        random.nextInt(4) == 0 ? anInt(random) : Sim.OVER);
+        random.nextInt(4) == 0 ? anInt(random) : Sim.OVER,
+        random.nextInt(8) == 0 ? List.of(anInt(random)) : List.of());
   }
 
   @Test
@@ -324,7 +325,8 @@ class HostileTest {
               message.mac(),
               message.session(),
               message.ringSize(),
-              message.overSize());
+              message.overSize(),
+              message.ticket());
     }
     byte[] bytes = message.encode();
     if (random.nextInt(10) == 0) {

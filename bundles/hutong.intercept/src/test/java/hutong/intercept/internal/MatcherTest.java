@@ -8,7 +8,9 @@ import hutong.api.intercept.Reason;
 import hutong.intercept.internal.PeerMessage.Type;
 import hutong.intercept.internal.Sim.End;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Set;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -372,5 +374,33 @@ class MatcherTest {
       }
       assertReclaimed();
     }
+  }
+
+  @Test
+  void losesWhatWasSharedWithADomainThatIsGone() {
+    List<End> ends = sim.connection(1, 2, 1000);
+    ends.forEach(End::register);
+    sim.drain();
+    Matcher matcher = sim.agents.get(1).matcher;
+    matcher.alive(Set.of(1, 2));
+    assertThat(ends.get(0).lost).isZero();
+    matcher.alive(Set.of(1));
+    matcher.alive(Set.of(1, 3));
+    assertThat(ends.get(0).lost).isOne();
+    ends.forEach(End::unregister);
+    assertReclaimed();
+  }
+
+  @Test
+  void aTicketTravelsWithItsMessage() {
+    PeerMessage message =
+        PeerMessage.of(Type.SETUP, 5, 6, Sim.pair(1, 2, 1), 7, 4096, 4096)
+            .withTicket(List.of(9, -1, 100));
+    byte[] bytes = message.encode();
+    assertThat(PeerMessage.decode(bytes)).isEqualTo(message);
+    for (int length = 0; length < bytes.length; length++) {
+      assertThat(PeerMessage.decode(Arrays.copyOf(bytes, length))).isNull();
+    }
+    assertThat(PeerMessage.decode(Arrays.copyOf(bytes, bytes.length + 4))).isNull();
   }
 }

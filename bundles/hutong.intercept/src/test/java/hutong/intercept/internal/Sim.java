@@ -7,6 +7,7 @@ import hutong.api.channel.SegmentException;
 import hutong.api.channel.Segments;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
+import hutong.channel.internal.MemfdProvider;
 import hutong.channel.internal.Table;
 import java.io.IOException;
 import java.util.ArrayDeque;
@@ -105,7 +106,7 @@ final class Sim {
               domid,
               new MatchWorld(
                   table,
-                  new SimSegments(),
+                  new MemfdProvider(new SimSegments()),
                   (to, payload, sent) -> send(this, to, payload, sent),
                   new MatchWorld.Timers() {
                     @Override
@@ -176,6 +177,7 @@ final class Sim {
     int peerDoorbell = -1;
     Reason declined;
     int peerGone;
+    int lost;
 
     End(int domid, int peer, AddressPair pair) {
       this.domid = domid;
@@ -214,8 +216,9 @@ final class Sim {
     }
 
     @Override
-    public void onLost(Registration lost) {
-      throw new AssertionError("there are no far connections here");
+    public void onLost(Registration r) {
+      assertThat(r).isSameAs(registration);
+      lost++;
     }
 
     @Override

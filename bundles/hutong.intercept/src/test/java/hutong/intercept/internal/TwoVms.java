@@ -9,6 +9,7 @@ import hutong.api.os.Fd;
 import hutong.api.telemetry.Counter;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
+import hutong.channel.internal.MemfdProvider;
 import hutong.channel.internal.MemfdSegments;
 import hutong.channel.internal.Table;
 import hutong.platform.Events;
@@ -77,7 +78,7 @@ final class TwoVms implements AutoCloseable {
             EVENTS,
             Platform.memory(),
             tables[i],
-            new MemfdSegments(Platform.memory(), RING, OVER),
+            new MemfdProvider(new MemfdSegments(Platform.memory(), RING, OVER)),
             counters(),
             new Quiet());
     MemberTable.Settings settings = new MemberTable.Settings(65_536, 20, 50);

@@ -3,8 +3,11 @@ package hutong.link.internal;
 
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
+import hutong.api.discovery.MembershipListener;
 import hutong.api.link.AgentLink;
 import hutong.api.link.AgentLinkListener;
+import hutong.api.link.PeerLink;
+import hutong.api.link.PeerLinkListener;
 import hutong.api.telemetry.Counters;
 import hutong.api.telemetry.EventLog;
 import hutong.platform.Events;
@@ -25,7 +28,10 @@ import org.osgi.service.component.annotations.Reference;
 import org.osgi.service.component.annotations.ReferenceCardinality;
 import org.osgi.service.component.annotations.ReferencePolicy;
 
-/** The agent link: the router in a host agent, a connection to it in a VM's agent. */
+/**
+ * The agent link: the router in a host agent, a connection to it in a VM's agent; on Xen, where
+ * they share no kernel, the VMs' agents reach each other by the links between VMs.
+ */
 @Component(
     service = {},
     immediate = true)
@@ -33,6 +39,7 @@ public final class LinkComponent {
   private final List<ServiceRegistration<?>> registrations = new ArrayList<>();
   private final Router router;
   private final VmLink link;
+  private final NeighbourLink neighbours;
 
   /** Starts this agent's part of the link. */
   @Activate
@@ -45,10 +52,25 @@ public final class LinkComponent {
       @Reference Counters counters)
       throws IOException {
     AgentConfig config = new AgentConfig(context::getProperty);
-    if (config.role() == AgentConfig.Role.HOST) {
+    if (config.role() == AgentConfig.Role.VM && config.onXen()) {
+      router = null;
+      link = null;
+      neighbours = new NeighbourLink(log);
+      registrations.add(
+          context.registerService(
+              new String[] {
+                AgentLink.class.getName(),
+                PeerLinkListener.class.getName(),
+                MembershipListener.class.getName()
+              },
+              neighbours,
+              null));
+    } else if (config.role() == AgentConfig.Role.HOST) {
+      neighbours = null;
       router = new Router(sockets, events, log, counters, config.run(), config.domains().keySet());
       link = null;
     } else {
+      neighbours = null;
       router = null;
       link =
           new VmLink(
@@ -73,6 +95,8 @@ public final class LinkComponent {
   void bindListener(AgentLinkListener listener) {
     if (link != null) {
       link.addListener(listener);
+    } else if (neighbours != null) {
+      neighbours.addListener(listener);
     }
   }
 
@@ -80,6 +104,23 @@ public final class LinkComponent {
   void unbindListener(AgentLinkListener listener) {
     if (link != null) {
       link.removeListener(listener);
+    } else if (neighbours != null) {
+      neighbours.removeListener(listener);
+    }
+  }
+
+  /** The links between VMs are there. */
+  @Reference(cardinality = ReferenceCardinality.OPTIONAL, policy = ReferencePolicy.DYNAMIC)
+  void setPeerLink(PeerLink service) {
+    if (neighbours != null) {
+      neighbours.link(service);
+    }
+  }
+
+  /** They are gone, or replaced. */
+  void unsetPeerLink(PeerLink service) {
+    if (neighbours != null) {
+      neighbours.unlink(service);
     }
   }
 

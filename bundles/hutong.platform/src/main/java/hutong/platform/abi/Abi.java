@@ -185,6 +185,9 @@ public final class Abi {
   /** {@code enum hut_msg_flags}: the peer is on another host. */
   public static final int MSGF_REMOTE = 1;
 
+  /** The segment is granted pages, the peer's doorbell an event channel. */
+  public static final int MSGF_XEN = 2;
+
   /** {@code enum hut_member_flags}: listed by this VM's own host agent. */
   public static final int MEMBER_CORESIDENT = 1;
 

@@ -45,6 +45,9 @@ public final class MessageLayout {
   /** 16 bits: CHANNEL: {@code enum hut_msg_flags}. */
   public static final int FLAGS = 58;
 
+  /** 32 bits: CHANNEL on Xen: the event channel's port in this VM. */
+  public static final int PORT = 60;
+
   /** Bytes of the whole structure. */
   public static final int SIZE = 64;
 

@@ -16,7 +16,7 @@ import java.util.regex.Pattern;
 
 /** Who may be talked to, as the signed lists have it at one moment. Immutable. */
 final class Book {
-  static final Book EMPTY = of(new MembershipSnapshot(0, List.of()));
+  static final Book EMPTY = of(new MembershipSnapshot(0, List.of()), false);
   private static final Pattern LITERAL =
       Pattern.compile("[0-9.]{7,15}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*");
 
@@ -25,7 +25,7 @@ final class Book {
   private final Set<InetAddress> addresses = new HashSet<>();
 
   /**
-   * A VM on another host that has a key and an address.
+   * A VM that has a key and an address.
    *
    * @param key Base64 of the X.509 form
    * @param addresses at least one
@@ -40,8 +40,13 @@ final class Book {
     this.self = self;
   }
 
-  /** What a snapshot says. */
-  static Book of(MembershipSnapshot snapshot) {
+  /**
+   * What a snapshot says.
+   *
+   * @param neighbours whether VMs of the own host are peers too, where no host agent passes
+   *     messages on
+   */
+  static Book of(MembershipSnapshot snapshot, boolean neighbours) {
     PeerId self = null;
     for (Member member : snapshot.members()) {
       if (member.self()) {
@@ -51,7 +56,8 @@ final class Book {
     Book book = new Book(self);
     for (Member member : snapshot.members()) {
       List<InetAddress> addresses = addresses(member);
-      if (!member.coResident() && !member.key().isEmpty() && !addresses.isEmpty()) {
+      boolean peer = neighbours ? !member.self() : !member.coResident();
+      if (peer && !member.key().isEmpty() && !addresses.isEmpty()) {
         book.peers.put(
             new PeerId(member.hostId(), member.domid()), new Entry(member.key(), addresses));
         book.addresses.addAll(addresses);

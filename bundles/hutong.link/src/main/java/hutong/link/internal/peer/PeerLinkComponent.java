@@ -59,6 +59,7 @@ public final class PeerLinkComponent {
             port,
             PeerLimits.USUAL,
             identity::get,
+            config.onXen(),
             new PeerTally(counters, log, NanoClock.SYSTEM),
             NanoClock.SYSTEM,
             new SecureRandom());

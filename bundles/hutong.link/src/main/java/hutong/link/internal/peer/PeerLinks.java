@@ -25,6 +25,7 @@ final class PeerLinks implements PeerLink, AutoCloseable {
   private static final int MAX_TOPIC = 255;
 
   private final PeerTally tally;
+  private final boolean neighbours;
   private final PeerLoop loop;
   private final PeerTable table;
   private final List<PeerLinkListener> listeners = new CopyOnWriteArrayList<>();
@@ -38,6 +39,7 @@ final class PeerLinks implements PeerLink, AutoCloseable {
    * @param listen where to listen; unless it is the wildcard address, connections go out from it
    * @param peerPort where peers listen
    * @param identity this VM's key, or null while it is not there
+   * @param neighbours whether VMs of the own host are peers too
    * @param random for nonces, shares and the name of this life
    */
   PeerLinks(
@@ -45,11 +47,13 @@ final class PeerLinks implements PeerLink, AutoCloseable {
       int peerPort,
       PeerLimits limits,
       Supplier<VmIdentity> identity,
+      boolean neighbours,
       PeerTally tally,
       NanoClock clock,
       SecureRandom random)
       throws IOException {
     this.tally = tally;
+    this.neighbours = neighbours;
     this.loop =
         new PeerLoop(
             "hutong-peer-link", clock, e -> tally.complain(PeerTally.FAILED, "peer link: " + e));
@@ -113,7 +117,7 @@ final class PeerLinks implements PeerLink, AutoCloseable {
 
   /** Takes over what the lists say now. */
   void members(MembershipSnapshot snapshot) {
-    loop.execute(() -> table.take(Book.of(snapshot)));
+    loop.execute(() -> table.take(Book.of(snapshot, neighbours)));
   }
 
   /** This VM's key is there, or another one. */

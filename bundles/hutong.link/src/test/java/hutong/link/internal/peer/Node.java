@@ -53,6 +53,7 @@ final class Node implements PeerLinkListener, Counters, EventLog, AutoCloseable 
             listen.getPort(),
             limits,
             () -> identity,
+            false,
             new PeerTally(this, this, NanoClock.SYSTEM),
             NanoClock.SYSTEM,
             new SecureRandom());

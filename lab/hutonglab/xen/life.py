@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Show 4: a VM is destroyed under load, paused, saved; agents are killed. Each as the design says, checked in dom0."""
+
+import threading
+import time
+
+from ..errors import LabError
+from . import programs
+
+
+class Life:
+    """The cases; each leaves the lab with all VMs and agents up again."""
+
+    def __init__(self, lab, nodes, programs, clauses, report):
+        self.lab, self.nodes, self.run, self.clauses, self.report = lab, nodes, programs, clauses, report
+
+    def all(self):
+        """All cases, the one that takes most away last."""
+        for case in (self.paused, self.agents_killed, self.saved, self.destroyed):
+            try:
+                case()
+            except LabError as e:
+                self.report.check(case.__name__, False, str(e)[-600:])
+
+    def _under_load(self, sender, receiver, mib, rate):
+        """Starts a checked stream and waits until it is on the ring; returns what waits for its answers."""
+        port, out = self.run.port(), {}
+        ends = {
+            "got": self.run.serve(receiver, "/product/bench/xfer recv %d %d 7" % (port, mib), True, port, 240),
+            "sent": lambda: self.lab.sh(sender, self.run.line("/product/bench/xfer send %s %d %d 7 %d" % (
+                programs.ADDRESS[receiver], port, mib, rate), True), 240, False),
+        }
+        threads = {}
+        for name, end in ends.items():
+            threads[name] = threading.Thread(target=lambda n=name, e=end: out.update({n: e()}), daemon=True)
+            threads[name].start()
+        row, deadline = None, time.monotonic() + 60
+        while row is None and threads["sent"].is_alive() and time.monotonic() < deadline:
+            row = next((r for r in self.nodes.ask_json(sender, "hutong:conns") or () if r.get("path") == "RING"), None)
+        if row is None:
+            raise LabError("the stream from %s to %s did not get to the ring" % (sender, receiver))
+
+        def wait(seconds, names=("sent", "got")):
+            until = time.monotonic() + seconds
+            for name in names:
+                threads[name].join(max(0, until - time.monotonic()))
+            return [out[name] for name in names if name in out]
+        return wait
+
+    def paused(self):
+        """A paused VM's peer waits; afterwards all goes on."""
+        wait = self._under_load("VM1", "VM2", 96, 4)
+        self.lab.sh("PC1", "xl pause VM2")
+        time.sleep(5)
+        stood = not wait(0)
+        self.lab.sh("PC1", "xl unpause VM2")
+        out = wait(200)
+        self.report.check("VM2 paused for 5 s and unpaused under load", stood and [a.status for a in out] == [0, 0],
+                          "; ".join(a.text.strip() for a in out) or "no end")
+
+    def agents_killed(self):
+        """The data path has no agent in it; new agents take over what stands."""
+        wait = self._under_load("VM1", "VM2", 128, 2)
+        for vm in ("VM1", "VM2"):
+            self.nodes.stop(vm, "KILL")
+        out = wait(200)
+        self.report.check("both VMs' agents killed under load", [a.status for a in out] == [0, 0],
+                          "; ".join(a.text.strip() for a in out) or "no end")
+        self.nodes.start(["VM1", "VM2"])
+        self.nodes.wait_members(240)
+        self.run.stats("VM1")
+        self.run.transfer("VM1", "VM2", 64, True, rate=4)
+        self.report.check("new agents, new channels", sum(m["ring_out"] for m in self.run.stats("VM1")) > 0)
+
+    def saved(self):
+        """An announced save: detach, save, restore, attach; then channels come back."""
+        wait = self._under_load("VM1", "VM2", 192, 2)
+        before = self.clauses.mapped("VM2")
+        answer = self.nodes.ask("PC1", "hutong:detach VM2", check=False).strip()
+        left = self.clauses.mapped("VM2")
+        self.report.check("VM2 lets go of shared memory before it is saved", "no memory" in answer and before > 0 and not left,
+                          "%s; pages mapped before %d, after %d" % (answer, before, left))
+        self.lab.sh("PC1", "mkdir -p /scratch && mount /dev/vdd /scratch && xl save VM2 /scratch/VM2 && xl restore /scratch/VM2"
+                    " && rm /scratch/VM2 && umount /scratch", 400)
+        self.lab.machine_of("VM2").wait_up("VM2", 120)
+        out = wait(240)
+        self.report.check("the stream goes on by TCP through save and restore", [a.status for a in out] == [0, 0],
+                          "; ".join(a.text.strip() for a in out) or "no end")
+        self.nodes.ask("PC1", "hutong:attach VM2", check=False)
+        self._agent_again("VM2")
+        self.run.stats("VM1")
+        self.run.transfer("VM1", "VM2", 64, True, rate=4)
+        self.report.check("channels come back after the restore", sum(m["ring_out"] for m in self.run.stats("VM1")) > 0)
+
+    def _agent_again(self, vm):
+        """A restored VM has another domain id, which its agent is started with."""
+        self.nodes.stop(vm, "KILL")
+        self.nodes.start([vm])
+        self.nodes.wait_members(240)
+
+    def destroyed(self):
+        """The VM that maps the other's pages is destroyed, comes back as another domain, and then the one that grants."""
+        self._destroyed("VM2", "VM1")
+        self.lab.sh("PC1", "xl create /run/VM2.cfg", 240)
+        self.lab.machine_of("VM2").wait_up("VM2")
+        self.nodes.prepare(["VM2"])
+        self.nodes.start(["VM2"])
+        self.nodes.wait_members(240)
+        self._destroyed("VM1", "VM2")
+
+    def _destroyed(self, victim, peer):
+        """A destroyed VM: the peer's program hears of it as of a reset, and nothing is left of it."""
+        if not self.run.warm(peer, victim):
+            raise LabError("no stream from %s to %s leaves TCP" % (peer, victim))
+        wait = self._under_load(peer, victim, 256, 2)
+        granted = self.clauses.grants("PC1")
+        self.lab.sh("PC1", "xl destroy " + victim)
+        out = wait(120, ["sent"])
+        text = out[0].text if out else "still waits"
+        self.report.check("%s destroyed under load: its peer's connection is reset" % victim,
+                          bool(out) and out[0].status != 0 and "reset" in text.lower(), text.strip()[-200:])
+        self._nothing_left(victim, granted)
+
+    def _nothing_left(self, victim, granted):
+        """No zombie, no grant and no event channel of a VM that is gone, once its peer has let go."""
+        text, deadline = "", time.monotonic() + 60
+        while time.monotonic() < deadline:
+            zombies = [l for l in self.lab.sh("PC1", "xl list").text.splitlines() if "(null)" in l or " d" in l.split()[-2]]
+            grants, events = self.clauses.grants("PC1"), self.clauses.events("PC1")
+            text = "zombies %s, active grants to VMs by domain %s (under load %s), event channels between VMs %d" \
+                % (zombies, grants, granted, events)
+            if not zombies and not grants and not events:
+                break
+        self.report.check("nothing is left of %s in Xen" % victim, not zombies and not grants and not events, text)
+
+
