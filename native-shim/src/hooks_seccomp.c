@@ -42,27 +42,30 @@ static void before_filter(void)
 }
 
 /* Fewer descriptors than now: poll() takes no more entries than that, and has ours to ask beside the program's. */
-static void before_limit(int resource, rlim_t n)
+static void before_limit(rlim_t n)
 {
 	struct rlimit was;
 
-	if (resource == RLIMIT_NOFILE && !life_in_vfork_child() && !getrlimit(RLIMIT_NOFILE, &was) && n < was.rlim_cur)
+	if (!life_in_vfork_child() && !getrlimit(RLIMIT_NOFILE, &was) && n < was.rlim_cur)
 		before_strict();
 }
 
-HUT_EXPORT int setrlimit(__rlimit_resource_t resource, const struct rlimit *to)
+/* AddressSanitizer calls these while it starts, before instrumented code can run. */
+#define EARLY __attribute__((no_sanitize("address", "undefined", "thread")))
+
+HUT_EXPORT EARLY int setrlimit(__rlimit_resource_t resource, const struct rlimit *to)
 {
-	if ((uintptr_t)to >= HUT_PAGE)
-		before_limit((int)resource, to->rlim_cur);
+	if (resource == RLIMIT_NOFILE && (uintptr_t)to >= HUT_PAGE)
+		before_limit(to->rlim_cur);
 	return NEXT(setrlimit)(resource, to);
 }
 
 HUT_EXPORT int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *to) __attribute__((alias("setrlimit")));
 
-HUT_EXPORT int prlimit(pid_t pid, enum __rlimit_resource resource, const struct rlimit *to, struct rlimit *old)
+HUT_EXPORT EARLY int prlimit(pid_t pid, enum __rlimit_resource resource, const struct rlimit *to, struct rlimit *old)
 {
-	if ((uintptr_t)to >= HUT_PAGE && (!pid || pid == hut_pid))
-		before_limit((int)resource, to->rlim_cur);
+	if (resource == RLIMIT_NOFILE && (uintptr_t)to >= HUT_PAGE && (!pid || pid == hut_pid))
+		before_limit(to->rlim_cur);
 	return NEXT(prlimit)(pid, resource, to, old);
 }
 
