@@ -24,7 +24,7 @@ static void owe(struct conn *c, uint64_t from)
 	struct hut_end *e = c->end;
 
 	e->tx_head = from;
-	e->ring_out = from - LOAD(&e->tcp_out); /* not by what it was: an agent may have died when it had done so */
+	e->ring_out -= e->tx_tail - from;
 	STORE(&e->tx_path, HUT_PATH_DRAIN);
 	conn_changed(c);
 	hut_log("fd %u: goes back to TCP at %llu, %llu owed", e->fd, (unsigned long long)from,
@@ -61,6 +61,8 @@ void conn_tx_stopped(struct conn *c, int fd)
 			return;
 		}
 		STORE(&e->reason, HUT_R_PEER_STOP);
+		if (owed_by_agent(c, turn))
+			e->ring_out = e->tx_tail - LOAD(&e->tcp_out); /* as it was: that agent may have taken it off already */
 		owe(c, stop);
 		if (conn_is_remote(c))
 			remote_is_back(c);
