@@ -15,7 +15,7 @@ from . import hosts, image
 RUN = "/run/hutong"
 PRODUCT = "/product"
 XEN_LIBRARY = os.path.join(topology.REPO, "native-xen/build/libhutong_xen.so")
-XEN_TEST = os.path.join(topology.REPO, "native-xen/build/xen_test")
+XEN_TESTS = os.path.join(topology.REPO, "native-xen/build")
 # Everything takes some twenty times as long as on the machine itself.
 READY_SECONDS = 400
 FLAGS = ("-Xms12m", "-Xmn4m", "-Xmx64m", "-XX:+UseSerialGC", "-Xshare:auto", "-XX:TieredStopAtLevel=1")
@@ -36,7 +36,7 @@ sys.exit(2)
 def parts():
     """What goes onto the product's disk."""
     out = {"dist": agents.DIST, "lib/libhutong.so": deps.SHIM, "lib/libhutong_xen.so": XEN_LIBRARY,
-           "xen_test": XEN_TEST}
+           "xen_test": XEN_TESTS + "/xen_test", "xen_ring": XEN_TESTS + "/xen_ring"}
     for folder in ("bench/build", "mpi-examples/build"):
         if os.path.isdir(os.path.join(topology.REPO, folder)):
             out[os.path.basename(os.path.dirname(folder))] = os.path.join(topology.REPO, folder)

@@ -89,6 +89,17 @@ class Programs:
             raise LabError("rr from %s to %s: %s" % (client, server, answer.text[-400:]))
         return float(found.group(1))
 
+    def bare_ring(self, giver, taker, seconds):
+        """Megabits a second of two programs that do nothing but use granted pages and an event channel."""
+        port, domid = self.port(), {vm: self.nodes.domid(vm) for vm in (giver, taker)}
+        end = self.serve(taker, "/product/xen_ring take %d %d" % (domid[giver], port), False, port)
+        answer = self.lab.sh(giver, "/product/xen_ring give %d %s %d %d" % (domid[taker], ADDRESS[taker], port, seconds), 120, False)
+        end()
+        found = re.search(r"mbit=([0-9.]+)", answer.text)
+        if not found:
+            raise LabError("the bare ring from %s to %s: %s" % (giver, taker, answer.text[-400:]))
+        return float(found.group(1))
+
     def mpi(self, vms, ranks, program, hutong, seconds=300):
         """An Open MPI job, started on the first VM; its Answer."""
         line = ("mpirun --allow-run-as-root --oversubscribe --bind-to none --map-by node --host %s -np %d"
