@@ -425,7 +425,7 @@ static bool progress_channel(struct conn *c, int fd)
 	progress_tx(c, fd);
 	conn_progress_rx(c, fd);
 	if (UNLIKELY(over(c))) {
-		c->gone_due = conn_is_owner(c); /* domain 0 may wait for the memory to be let go of */
+		c->gone_due = c->port && conn_is_owner(c); /* domain 0 may wait for granted pages to be let go of */
 		return conn_forget(c);
 	}
 	return true;

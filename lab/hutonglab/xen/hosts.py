@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """PC1 {VM1, VM2} and PC2 {VM3} on emulated machines: boot, domains, snapshots."""
 
-import concurrent.futures
 import json
 import os
 import shutil
+import threading
 import time
 
 from .. import deps, topology
@@ -54,10 +54,25 @@ class Hosts:
         return self.machine_of(name).sh(text, name if name in VMS else None, seconds, check)
 
     def each(self, action, names):
-        """Does something for several hosts or VMs at once; returns what it gave, by name."""
-        with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
-            futures = {name: pool.submit(action, name) for name in names}
-            return {name: future.result() for name, future in futures.items()}
+        """
+        Does something for several hosts or VMs at once; returns what it gave, by name. Whoever is stopped meanwhile need not
+        wait for what takes long.
+        """
+        out, failed = {}, []
+
+        def act(name):
+            try:
+                out[name] = action(name)
+            except Exception as e:  # pylint: disable=broad-except  (raised below, by the caller's thread)
+                failed.append(e)
+        threads = [threading.Thread(target=act, args=(name,), daemon=True) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        return out
 
     def start(self, digest):
         """Has all domains up: from snapshots of this make if there are any, else by booting, and then saves them."""
