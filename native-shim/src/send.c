@@ -115,8 +115,8 @@ static bool failed(struct conn *c)
 		conn_set_flags(c->end, HUT_ENDF_PEERGONE); /* from now on the kernel answers */
 		return true;
 	}
-	if (UNLIKELY(c->end->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET)) && conn_state(c) == HUT_END_CHANNEL) {
-		/* Shut by us; the kernel is told when it has the bytes that are still owed. */
+	if (UNLIKELY(c->end->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET | HUT_ENDF_ERR)) && conn_state(c) == HUT_END_CHANNEL) {
+		/* Shut by us; the kernel is told when it has the bytes that are still owed.  Or its error has been told. */
 		errno = EPIPE;
 		return true;
 	}
