@@ -149,10 +149,11 @@ bool io_resolve(struct conn *c, int *fd)
 		return true;
 	int other = table_fd_of(c);
 
-	if (other < 0) {
+	if (other >= 0)
+		*fd = other;
+	else if (!atomic_load(&c->plain)) { /* not just now: whoever forgets it says so first */
 		errno = EBADF;
 		return false;
 	}
-	*fd = other;
 	return true;
 }

@@ -90,7 +90,9 @@ bool conn_offer(struct conn *c, int fd)
 			return true;
 		return turn_down(c, HUT_R_STATE); /* one side is closed already: it is over soon */
 	}
-	reason = uring_in_use() ? (uint32_t)HUT_R_IO_URING : near_or_reason(fd);
+	enum going_past past = uring_in_use();
+
+	reason = past == GOES_PAST ? (uint32_t)HUT_R_IO_URING : past == MAY_GO_PAST ? (uint32_t)HUT_R_YOUNG : near_or_reason(fd);
 	if (reason == HUT_R_YOUNG) {
 		c->arm_ns = now;
 		if (now - c->born_ns < 1000 * NS_PER_MS)

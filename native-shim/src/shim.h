@@ -479,7 +479,9 @@ void hut_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void stats_add(const struct conn *c);
 void stats_write(void);
 
-bool uring_in_use(void); /* uring.c; as it was within the last second */
+enum going_past { NOTHING_PAST, MAY_GO_PAST, GOES_PAST };
+
+enum going_past uring_in_use(void); /* by descriptors that we do not know: declined, or looked at again soon */
 
 /* ---- signals.c ------------------------------------------------------------------------------ */
 

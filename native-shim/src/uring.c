@@ -10,6 +10,7 @@
 
 #include "real.h"
 
+#define SOON_NS (20 * NS_PER_MS)
 #define LOOK_AGAIN_NS (1000 * NS_PER_MS) /* so that the price does not grow with the connections of a process */
 
 /* As the kernel's getdents64() has it. */
@@ -29,9 +30,14 @@ static bool is(int dir, const char *name, const char *target)
 	return syscall(SYS_readlinkat, dir, name, link, sizeof(link)) == len && !memcmp(link, target, (size_t)len);
 }
 
-static bool any_in(int dir)
+#define RING (-2)
+#define NONE (-1)
+
+/* RING, or the number of a strange epoll set, or NONE. */
+static int any_in(int dir)
 {
 	_Alignas(8) char buf[2048];
+	int strange = NONE;
 	long n;
 
 	while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
@@ -41,30 +47,34 @@ static bool any_in(int dir)
 			at += e->length;
 			if (e->name[0] == '.')
 				continue;
-			if (is(dir, e->name, "anon_inode:[io_uring]") ||
-			    (is(dir, e->name, "anon_inode:[eventpoll]") && !epset_get(atoi(e->name))))
-				return true;
+			if (is(dir, e->name, "anon_inode:[io_uring]"))
+				return RING;
+			if (strange == NONE && is(dir, e->name, "anon_inode:[eventpoll]") && !epset_get(atoi(e->name)))
+				strange = atoi(e->name);
 		}
 	}
-	return false;
+	return strange;
 }
 
-bool uring_in_use(void)
+enum going_past uring_in_use(void)
 {
 	static _Atomic uint64_t looked_ns;
-	static _Atomic bool found;
+	static _Atomic int found = NOTHING_PAST, strange = NONE;
 	uint64_t now = now_coarse_ns(), last = atomic_load(&looked_ns);
-	int saved = errno;
+	int saved = errno, seen;
 	long dir;
 
-	if (last && now - last < LOOK_AGAIN_NS)
-		return atomic_load(&found);
+	if (last && now - last < (atomic_load(&found) == MAY_GO_PAST ? SOON_NS : LOOK_AGAIN_NS))
+		return (enum going_past)atomic_load(&found);
 	dir = syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir >= 0) { /* without /proc nothing can be known; the counts still tell of bytes before the switch */
-		atomic_store(&found, any_in((int)dir));
+		seen = any_in((int)dir);
 		sys_close((int)dir);
+		/* One that another thread just makes, or closes, is strange for a moment, too. */
+		atomic_store(&found, seen == NONE ? NOTHING_PAST :
+				     seen == RING || seen == atomic_exchange(&strange, seen) ? GOES_PAST : MAY_GO_PAST);
 	}
 	atomic_store(&looked_ns, now);
 	errno = saved;
-	return atomic_load(&found);
+	return (enum going_past)atomic_load(&found);
 }

@@ -11,6 +11,7 @@
 
 #include "real.h"
 #include "conn.h"
+#include "io.h"
 #include "wait.h"
 
 static void relax(void)
@@ -357,12 +358,10 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 int wait_conn(struct conn *c, int fd, short want, uint64_t deadline, bool some)
 {
 	for (;;) {
+		if (!io_resolve(c, &fd))
+			return -1;
 		if (atomic_load(&c->plain))
 			return 1;
-		if (table_peek(fd) != c && (fd = table_fd_of(c)) < 0) {
-			errno = EBADF;
-			return -1;
-		}
 		/* While all is by TCP the sleep itself is the question. */
 		if (!conn_progress(c, fd) ||
 		    (conn_state(c) == HUT_END_CHANNEL && (conn_ready(c, fd, want) || spin_for(&c, &want, 1))))
