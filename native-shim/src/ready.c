@@ -137,6 +137,14 @@ static void saw_fin(struct conn *c, int fd)
 		saw_error(c, ECONNRESET);
 		return;
 	}
+	if (UNLIKELY(LOAD(&c->late_err)) && !remote_end_open(c)) { /* taken from the socket before the end was named */
+		int err = remote_take_late(c);
+
+		if (err) {
+			saw_error(c, err);
+			return;
+		}
+	}
 	if (remote_end_unknown(c)) {
 		if (shut)
 			remote_ask_end(c);

@@ -46,12 +46,13 @@ static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t l
 /* What a socket tells whose end has come: the error, once, and then the end of file. */
 static ssize_t ended(struct conn *c)
 {
-	if (c->err) {
-		errno = c->err;
-		c->err = 0;
-		return -1;
-	}
-	return 0;
+	int err = c->err ? c->err : remote_take_late(c);
+
+	c->err = 0;
+	if (!err)
+		return 0;
+	errno = err;
+	return -1;
 }
 
 /* rx_lock held, the ring is empty.  Queued bytes first, then the error, then end of file (rule 16). */
@@ -265,18 +266,20 @@ static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t
 	int err = n < 0 ? errno : 0;
 
 	if (conn_is_remote(c)) {
+		if (err)
+			c->late_err = err; /* before anybody may note that the end is not early any more */
 		enum remote_next next = remote_after_tcp(c);
 
-		if (err && next != REMOTE_OVER)
-			c->late_err = err;
 		if (next == REMOTE_MORE)
 			return IO_AGAIN;
 		if (next == REMOTE_WAIT) {
 			errno = EAGAIN;
 			return -1;
 		}
+		if (err)
+			remote_take_late(c);
 	}
-	if (n == 0 && c->err)
+	if (n == 0 && (c->err || c->late_err))
 		return ended(c);
 	if (!conn_end_of_tcp(c)) {
 		if (err) /* told now; our writer shall not go on in a ring that nobody reads */

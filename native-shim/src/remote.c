@@ -69,11 +69,18 @@ bool remote_late_error(struct conn *c, int err)
 	return true;
 }
 
+/* That error, for whoever tells it; 0: there is none, or somebody else tells it. */
+int remote_take_late(struct conn *c)
+{
+	return UNLIKELY(LOAD(&c->late_err)) ? __atomic_exchange_n(&c->late_err, 0, __ATOMIC_ACQ_REL) : 0;
+}
+
 static void no_longer_early(struct conn *c, bool cut)
 {
-	if (cut || c->late_err) {
-		c->err = c->late_err ? c->late_err : ECONNRESET;
-		c->late_err = 0;
+	int err = remote_take_late(c);
+
+	if (cut || err) {
+		c->err = err ? err : ECONNRESET;
 		conn_set_flags(c->end, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	}
 	/* Release: whoever sees the flag gone sees the error too. */

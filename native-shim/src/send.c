@@ -109,9 +109,10 @@ static bool failed(struct conn *c)
 		c->err = 0;
 		return true;
 	}
-	if (UNLIKELY(c->late_err)) { /* to a writer a reset is told at once, whatever is still to be read */
-		errno = c->late_err;
-		c->late_err = 0;
+	int late = remote_take_late(c);
+
+	if (UNLIKELY(late)) { /* to a writer a reset is told at once, whatever is still to be read */
+		errno = late;
 		conn_set_flags(c->end, HUT_ENDF_PEERGONE); /* from now on the kernel answers */
 		return true;
 	}

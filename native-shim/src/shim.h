@@ -350,6 +350,7 @@ bool remote_end_open(const struct conn *c);
 void remote_ask_end(struct conn *c);
 void remote_tcp_ended(struct conn *c);
 bool remote_late_error(struct conn *c, int err);
+int remote_take_late(struct conn *c);
 bool remote_is_cut(const struct conn *c);
 bool remote_end_unknown(const struct conn *c);
 bool remote_early(struct conn *c, int fd);

@@ -343,6 +343,60 @@ static void b_close_owing(int fd)
 	read_in_order(fd);
 }
 
+/* However the reset, the bytes before it and the switch cross on their ways, it is never an end of file. */
+enum { CROSSINGS = 24 };
+
+static void look_for_50_ms(int fd)
+{
+	for (int i = 0; i < 50; i++) {
+		poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, 0);
+		ms(1);
+	}
+}
+
+static void a_reset_behind_bytes(int listener)
+{
+	struct pollfd p = { .events = POLLIN };
+	int resets = 0;
+
+	for (int i = 0; i < CROSSINGS; i++) {
+		int fd = pick(listener);
+		ssize_t n = 0;
+
+		if (i % 2)
+			warm(fd, true);
+		else
+			look_for_50_ms(fd); /* its direction is armed then, and its bytes are TCP's still */
+		go(TO_B);
+		for (p.fd = fd; poll(&p, 1, -1) > 0 && (n = recv(fd, big, 4096, 0)) > 0;)
+			if (i % 4 < 2)
+				ms(2);
+		resets += n < 0 && errno == ECONNRESET;
+		close(fd);
+	}
+	note(" resets=%d", resets);
+}
+
+static void b_reset_behind_bytes(int listener)
+{
+	(void)listener;
+	for (int i = 0; i < CROSSINGS; i++) {
+		int fd = dial();
+
+		if (i % 2)
+			warm(fd, false);
+		else if (send(fd, big, 40000, 0) == 40000)
+			look_for_50_ms(fd);
+		await(TO_B);
+		for (int n = 0; n < i % 2 * (20 + i); n++) {
+			send(fd, big, 4096, 0);
+			ms(1);
+		}
+		linger_of(fd, 1, 0);
+		close(fd);
+	}
+}
+
 static const struct test_case cases[] = {
 	CASE(reset_in_send, "16", WARM),
 	CASE(reset_in_send_young, "16", COLD),
@@ -358,5 +412,6 @@ static const struct test_case cases[] = {
 	CASE(nonblock_in_send, "11", WARM),
 	CASE(shut_owing, "7,16", WARM),
 	CASE(close_owing, "7,16", WARM),
+	CASE(reset_behind_bytes, "16,17", RAW),
 };
 GROUP(broken);
