@@ -3,16 +3,10 @@
  * farpay.c - what an agent does for a program that was stopped and makes no call: it sends what the program owes, on the
  * program's own socket and under its own lock (rule 7); as hutong.intercept's Payer does.
  */
-#include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
-#include "far.h"
-
-#define LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#include "farline.h"
 
 static int program_socket(const struct hut_end *e, uint64_t cookie)
 {
