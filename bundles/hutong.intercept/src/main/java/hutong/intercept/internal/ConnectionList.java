@@ -4,8 +4,6 @@ package hutong.intercept.internal;
 import hutong.api.intercept.ConnectionInfo;
 import hutong.api.intercept.Connections;
 import hutong.api.intercept.Reason;
-import hutong.intercept.internal.Intercept.PoolView;
-import hutong.intercept.internal.Intercept.RegisteredView;
 import hutong.platform.abi.Abi;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -66,7 +64,7 @@ final class ConnectionList implements Connections {
   }
 
   /** What a pool says about a connection. */
-  private record Known(PoolView pool, EndPool.Slot slot, RegisteredView registered) {}
+  private record Known(PoolView pool, EndPool.Slot slot, PoolView.Registered registered) {}
 
   @Override
   public List<ConnectionInfo> list() {
@@ -141,7 +139,7 @@ final class ConnectionList implements Connections {
   private static void read(PoolView pool, Map<Long, Known> out) {
     int used = pool.pool().used();
     for (int i = 0; i < used; i++) {
-      RegisteredView registered = pool.registered().get(i);
+      PoolView.Registered registered = pool.registered().get(i);
       EndPool.Slot slot = pool.pool().slot(i);
       if (registered != null) {
         out.put(registered.cookie(), new Known(pool, slot, registered));

@@ -5,7 +5,6 @@ import hutong.api.channel.ChannelProvider;
 import hutong.api.channel.ChannelTable;
 import hutong.api.discovery.HostNotice;
 import hutong.api.discovery.Member;
-import hutong.api.discovery.Membership;
 import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.Reason;
 import hutong.api.link.AgentLink;
@@ -49,10 +48,8 @@ import java.util.function.Supplier;
  */
 final class Intercept implements AgentLinkListener, PeerLinkListener, AutoCloseable {
   private static final int MAX_SESSIONS = 8192;
-  private static final Duration RETRY = Duration.ofSeconds(1);
   private static final Duration SWEEP_EVERY = Duration.ofSeconds(5);
   private static final int ANSWER_SECONDS = 5;
-  private static final Duration LOOK_AGAIN = Duration.ofMillis(100);
 
   /** The operating system and the services that this bundle needs. */
   record Services(
@@ -83,6 +80,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private final FarMatcher far;
   private final Payer payer;
   private final MemberTable table;
+  private final ProgramListener programs;
   private final Survivors survivors;
   private final RouteCheck routes;
   private final ProcFs proc = new ProcFs(Path.of("/proc"));
@@ -94,15 +92,10 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private volatile PeerLink peerLink;
   private volatile LightTransport transport;
   private volatile MemberView members = MemberView.EMPTY;
-  private volatile boolean listening;
-  private volatile Membership membership;
+  private final Detaching detaching;
   private boolean scanned;
 
-  /** The request to share no memory, empty while there is none. */
-  private String detach = "";
-
   private Inspector inspector;
-  private Fd listener;
 
   /**
    * Starts the loop; {@link #start} opens it to programs.
@@ -122,6 +115,9 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
       table.close();
       throw e;
     }
+    this.programs =
+        new ProgramListener(loop, services.sockets, config.address, this::open, services.log);
+    this.detaching = new Detaching(loop, sessions);
     this.survivors = new Survivors(services, this);
     this.matcher =
         new Matcher(
@@ -206,56 +202,13 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
           scanned = true;
           survivors.apply(config.policy.now());
           resumeLines();
-          listen(whenListening);
+          programs.open(
+              socket -> {
+                survivors.unlock(); // the name is ours, so no other agent lives here
+                inspector = new Inspector(services.sockets, services.processes, routes, socket);
+              },
+              whenListening);
         });
-  }
-
-  private void listen(Runnable whenListening) {
-    try {
-      Fd socket = services.sockets.unixSeqpacketListenAbstract(config.address, 1024);
-      listener = socket;
-      survivors.unlock(); // the name is ours, so no other agent lives here
-      inspector = new Inspector(services.sockets, services.processes, routes, socket);
-      loop.add(socket, Poller.IN, events -> accept());
-      listening = true;
-      whenListening.run();
-    } catch (IOException e) {
-      closeListener();
-      services.log.error(
-          "intercept", "cannot listen for programs, trying again: " + e.getMessage());
-      loop.schedule(RETRY, () -> listen(whenListening));
-    }
-  }
-
-  private void accept() {
-    try {
-      for (Fd socket; (socket = services.sockets.accept(listener)) != null; ) {
-        open(socket);
-      }
-    } catch (IOException e) {
-      failed("accept", e);
-      pause();
-    }
-  }
-
-  /** Without descriptors the listener would be reported for ever. */
-  private void pause() {
-    try {
-      loop.modify(listener, 0);
-      loop.schedule(RETRY, () -> resume(listener));
-    } catch (IOException e) {
-      failed("listener", e);
-    }
-  }
-
-  private void resume(Fd paused) {
-    try {
-      if (paused.isOpen()) {
-        loop.modify(paused, Poller.IN);
-      }
-    } catch (IOException e) {
-      failed("listener", e);
-    }
   }
 
   private void open(Fd socket) {
@@ -503,42 +456,13 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
           if (!notice.domains().isEmpty()) {
             matcher.alive(notice.domains());
           }
-          detach = notice.detach();
-          if (!detach.isEmpty()) {
-            sessions.forEach(ShimSession::detach);
-            answerDetach(detach);
-          }
+          detaching.asked(notice.detach());
         });
   }
 
-  /** Whether this VM may share no memory with others now. */
-  boolean detaching() {
-    return !detach.isEmpty();
-  }
-
-  /** Answers domain 0 as soon as no program has memory of a channel any more. */
-  private void answerDetach(String wanted) {
-    Membership now = membership;
-    if (!wanted.equals(detach)) {
-      return; // taken back, or another request
-    }
-    if (now != null && sessions.stream().noneMatch(ShimSession::sharesMemory)) {
-      now.detached(wanted);
-      return;
-    }
-    loop.schedule(LOOK_AGAIN, () -> answerDetach(wanted));
-  }
-
-  /** Whom to tell domain 0 through, or null; any thread. */
-  void membership(Membership service) {
-    membership = service;
-  }
-
-  /** That one is gone; any thread. */
-  void forgetMembership(Membership service) {
-    if (membership == service) {
-      membership = null;
-    }
+  /** Whether this VM may share memory with others, and whom to tell of it. */
+  Detaching detaching() {
+    return detaching;
   }
 
   /** Sends over a link from now on; any thread. Its peers are announced by itself. */
@@ -631,35 +555,17 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
 
   // ---------------------------------------------------------------- the list
 
-  /**
-   * A program's pool, for display.
-   *
-   * @param pid the program
-   * @param uid its user
-   * @param pool its end pool
-   * @param registered what is registered, by slot
-   */
-  record PoolView(int pid, int uid, EndPool pool, Map<Integer, RegisteredView> registered) {}
-
-  /**
-   * A registration, for display.
-   *
-   * @param pair the connection
-   * @param cookie its socket's cookie, checked
-   * @param reason why it has no channel
-   */
-  record RegisteredView(AddressPair pair, long cookie, Reason reason) {}
-
   /** The pools now; on the loop. */
   List<PoolView> pools() {
     List<PoolView> out = new ArrayList<>();
     for (ShimSession session : sessions) {
       if (session.pool() != null) {
-        Map<Integer, RegisteredView> registered = new HashMap<>();
+        Map<Integer, PoolView.Registered> registered = new HashMap<>();
         session
             .registrations()
             .forEach(
-                (slot, r) -> registered.put(slot, new RegisteredView(r.pair, r.cookie, reason(r))));
+                (slot, r) ->
+                    registered.put(slot, new PoolView.Registered(r.pair, r.cookie, reason(r))));
         out.add(
             new PoolView(session.cred().pid(), session.cred().uid(), session.pool(), registered));
       }
@@ -683,19 +589,10 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
 
   /** Whether programs can connect; any thread. */
   boolean listening() {
-    return listening;
+    return programs.listening();
   }
 
   // ---------------------------------------------------------------- the end
-
-  private void closeListener() {
-    listening = false;
-    if (listener != null) {
-      loop.remove(listener);
-      listener.close();
-      listener = null;
-    }
-  }
 
   /** Ends all control connections; the programs' connections stay as they are. */
   @Override
@@ -706,7 +603,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     matcher.close();
     survivors.close();
     payer.close();
-    closeListener(); // the next agent may begin, and lets go of what this one has locked
+    programs.close(); // the next agent may begin, and lets go of what this one has locked
     table.close();
   }
 }

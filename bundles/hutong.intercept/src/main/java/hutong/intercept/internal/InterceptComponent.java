@@ -264,14 +264,14 @@ public final class InterceptComponent
   @Reference(cardinality = ReferenceCardinality.OPTIONAL, policy = ReferencePolicy.DYNAMIC)
   void setMembership(Membership service) {
     if (intercept != null) {
-      intercept.membership(service);
+      intercept.detaching().membership(service);
     }
   }
 
   /** Discovery is gone, or replaced. */
   void unsetMembership(Membership service) {
     if (intercept != null) {
-      intercept.forgetMembership(service);
+      intercept.detaching().forgetMembership(service);
     }
   }
 

@@ -234,7 +234,7 @@ final class ShimSession implements Registration.Owner {
       return Reason.SHARED;
     }
     Member peer = verdict.peer();
-    if (peer.coResident() && intercept.detaching()) {
+    if (peer.coResident() && intercept.detaching().on()) {
       return Reason.OFF;
     }
     if (peer.coResident() && intercept.lacksPrivilege(cred)) {

@@ -8,7 +8,6 @@ import hutong.api.os.Fd;
 import hutong.api.transport.LightTransport;
 import hutong.api.transport.Line;
 import hutong.api.transport.LineOwner;
-import hutong.intercept.internal.Intercept.PoolView;
 import hutong.platform.abi.Abi;
 import java.io.IOException;
 import java.nio.file.Path;

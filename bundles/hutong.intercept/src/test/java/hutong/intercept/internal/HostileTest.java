@@ -8,8 +8,6 @@ import hutong.api.AgentConfig;
 import hutong.api.intercept.ConnectionInfo;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
-import hutong.intercept.internal.Intercept.PoolView;
-import hutong.intercept.internal.Intercept.RegisteredView;
 import hutong.platform.Mapping;
 import hutong.platform.Memory;
 import hutong.platform.Platform;
@@ -90,7 +88,8 @@ class HostileTest {
         for (int i = 1; i <= 4; i++) {
           sockets.add(new SockDiag.Socket(Sim.pair(1, 2, i), i, i % 2 == 0 ? 1000 : 1001, i));
         }
-        RegisteredView registered = new RegisteredView(Sim.pair(1, 2, 1), 1, Reason.PEER_SILENT);
+        PoolView.Registered registered =
+            new PoolView.Registered(Sim.pair(1, 2, 1), 1, Reason.PEER_SILENT);
         ProcFs files = new ProcFs(proc);
         ConnectionList list =
             new ConnectionList(

@@ -379,7 +379,7 @@ class InterceptTest {
   private static ConnectionList list(TwoVms vms, int i) {
     return new ConnectionList(
         () -> {
-          List<List<Intercept.PoolView>> out = new ArrayList<>();
+          List<List<PoolView>> out = new ArrayList<>();
           vms.vms[i]
               .loop()
               .execute(
