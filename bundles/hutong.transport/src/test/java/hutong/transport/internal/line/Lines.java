@@ -237,6 +237,11 @@ final class Lines {
         }
 
         @Override
+        public boolean fits() {
+          return true;
+        }
+
+        @Override
         public void detach(Flow of) {
           flows.remove(Header.index(of.localChannel()), of);
         }
@@ -279,12 +284,12 @@ final class Lines {
     }
 
     @Override
-    public boolean probed(WireKind kind, LightLine owner) {
-      return true;
+    public boolean probed(WireKind kind, LightLine owner, int bytes) {
+      return probed;
     }
 
     @Override
-    public void noteProbed(WireKind kind, LightLine owner) {}
+    public void noteProbed(WireKind kind, LightLine owner, int bytes) {}
 
     @Override
     public void noteFailed(WireKind kind, LightLine owner) {}
@@ -304,7 +309,7 @@ final class Lines {
 
     @Override
     public long endPatienceNs() {
-      return 10_000_000_000L;
+      return patience;
     }
 
     Program.Tcp tcpOut() {
@@ -316,6 +321,9 @@ final class Lines {
   final End a;
   final End b;
   double loss;
+  boolean probed = true;
+  long patience = 10_000_000_000L;
+  private int wireCuts;
   private final boolean authenticated;
   long now = 1;
   private final PriorityQueue<Event> events = new PriorityQueue<>();
@@ -360,6 +368,22 @@ final class Lines {
             end.messageAt = now;
             end.step(() -> end.line.onLink());
           }
+        });
+  }
+
+  /** The wire carries nothing for so long; a few times only, or no run would come to its end. */
+  void cutWire(long forNs) {
+    if (a.wireDown || wireCuts == 3) {
+      return;
+    }
+    wireCuts++;
+    a.wireDown = true;
+    b.wireDown = true;
+    after(
+        forNs,
+        () -> {
+          a.wireDown = false;
+          b.wireDown = false;
         });
   }
 
