@@ -51,6 +51,7 @@ final class Lines {
     boolean wanted = true;
     boolean removed;
     boolean wireDown;
+    boolean hostile;
     private long wakeAt = Long.MAX_VALUE;
 
     End(int number, Program.Tcp out, Program.Tcp in) {
@@ -147,7 +148,35 @@ final class Lines {
       after(random.nextInt(50_000), () -> step(() -> line.onBell()));
     }
 
+    /** A hostile agent says something else, now and then. */
+    private byte[] spoiled(LineMessage message) {
+      byte[] bytes = message.encode();
+      for (int n = random.nextInt(3); n > 0; n--) {
+        int at = 12 + random.nextInt(bytes.length - 12);
+        bytes[at] = (byte) (random.nextBoolean() ? random.nextInt() : bytes[at] + 1);
+      }
+      return bytes;
+    }
+
+    /** The only flow, or null. */
+    Flow flow() {
+      return flows.values().stream().findFirst().orElse(null);
+    }
+
     void step(Runnable what) {
+      try {
+        stepUnguarded(what);
+      } catch (Hostile e) {
+        if (!peer.hostile) {
+          throw e;
+        }
+        line.cut();
+        line.close();
+        removed = true;
+      }
+    }
+
+    private void stepUnguarded(Runnable what) {
       if (removed || down) {
         return;
       }
@@ -163,7 +192,7 @@ final class Lines {
       if (message != null) {
         if (linkUp) {
           int life = linkLife;
-          LineMessage sent = LineMessage.decode(message.encode());
+          LineMessage sent = LineMessage.decode(hostile ? spoiled(message) : message.encode());
           messageAt = Math.max(messageAt, now + random.nextInt(200_000));
           at(
               messageAt,

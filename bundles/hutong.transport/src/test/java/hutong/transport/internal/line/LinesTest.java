@@ -225,6 +225,50 @@ class LinesTest {
     }
   }
 
+  /** A program that was cheated must not be believed to notice that itself: it is left alone. */
+  @Test
+  void shouldEndLinesOfPeersThatLie() {
+    long seed = Long.getLong("hutong.seed", System.nanoTime());
+    System.out.println("seed " + seed);
+    Mix mix = new Mix(0.01, true, true, false, false, false, false);
+    int cut = 0;
+    for (int i = 0; i < 300; i++) {
+      Lines lines = new Lines(seed + i, i % 8 == 0);
+      lines.b.hostile = true;
+      lines.loss = mix.loss;
+      Random random = new Random(seed + i);
+      new Driver(lines, lines.a, mix, random);
+      new Driver(lines, lines.b, mix, random);
+      try {
+        lines.run(30 * SECOND, () -> lines.a.removed);
+      } catch (AssertionError e) {
+        continue; // it is a program that finds it out
+      } catch (RuntimeException e) {
+        throw new AssertionError("seed " + (seed + i), e);
+      }
+      cut += lines.a.removed ? 1 : 0;
+    }
+    assertThat(cut).isPositive();
+  }
+
+  @Test
+  void shouldEndARoundBeforeItsNumbersComeRound() {
+    Lines lines = new Lines(3, true);
+    Program writer = lines.a.program;
+    readAll(lines, lines.b, new int[1]);
+    for (; lines.now < SECOND / 2; lines.now += 100_000) {
+      writer.write(100, false);
+      writer.pay(1000);
+      lines.a.tcpOut().deliver();
+      lines.run(lines.now, () -> false);
+      if (writer.rounds == 1 && lines.a.flow() != null) {
+        lines.a.flow().counters().datagramsOut = Outgoing.MOST_SEALED + 1;
+      }
+    }
+    assertThat(writer.rounds).isGreaterThan(1);
+    assertThat(lines.b.program.taken).isGreaterThan(writer.written / 2);
+  }
+
   @Test
   void shouldDeliverWhatWasWrittenBeforeAWireCouldNotBeProbed() {
     Lines lines = new Lines(Long.getLong("hutong.seed", 5), false);
