@@ -270,7 +270,7 @@ final class Outgoing {
     notes = new FlowNotes();
     flow =
         Flow.resume(
-            line.settings(most).withoutProbes(),
+            line.settings(most), // the wire may have changed while nobody was there (D5)
             new FlowStart(
                 epoch,
                 channel,

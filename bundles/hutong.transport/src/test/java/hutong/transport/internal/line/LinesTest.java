@@ -270,6 +270,25 @@ class LinesTest {
   }
 
   @Test
+  void shouldProbeTheWireAgainAfterARestart() {
+    Lines lines = new Lines(4, false);
+    Program writer = lines.a.program;
+    readAll(lines, lines.b, new int[1]);
+    for (int i = 0; i < 1000; i++, lines.now += 100_000) {
+      writer.write(100, false);
+      lines.a.tcpOut().deliver();
+      lines.run(lines.now, () -> false);
+      if (i == 300) {
+        assertThat(lines.a.flow().counters().probesOut).isZero(); // known from another line
+        lines.a.restart(1_000_000);
+      }
+    }
+    assertThat(lines.a.flow().counters().probesOut).isEqualTo(3);
+    assertThat(writer.rounds).isEqualTo(1);
+    assertThat(lines.b.program.taken).isGreaterThan(writer.written - 10_000);
+  }
+
+  @Test
   void shouldDeliverWhatWasWrittenBeforeAWireCouldNotBeProbed() {
     Lines lines = new Lines(Long.getLong("hutong.seed", 5), false);
     lines.probed = false;
