@@ -47,8 +47,8 @@ public interface BatchSocket extends AutoCloseable {
    * acknowledgements find it missing.
    *
    * @return how many were taken; fewer than waited when the kernel has no room (EAGAIN, ENOBUFS)
-   * @throws OsException when the first of them, or the first after those taken, is refused for
-   *     another reason, for example EMSGSIZE; all are forgotten then
+   * @throws OsException why one was refused, when that has another reason, for example EMSGSIZE;
+   *     the others are sent all the same, since they may be for somebody else
    */
   int flush() throws OsException;
 

@@ -16,6 +16,9 @@ public final class OsException extends IOException {
   /** No such process. */
   public static final int ESRCH = 3;
 
+  /** The device cannot do it. */
+  public static final int EIO = 5;
+
   /** Bad descriptor. */
   public static final int EBADF = 9;
 
@@ -30,6 +33,9 @@ public final class OsException extends IOException {
 
   /** The descriptor is no socket. */
   public static final int ENOTSOCK = 88;
+
+  /** Larger than what can be sent at once. */
+  public static final int EMSGSIZE = 90;
 
   /** The address is in use. */
   public static final int EADDRINUSE = 98;

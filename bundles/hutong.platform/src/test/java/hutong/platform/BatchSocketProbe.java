@@ -63,11 +63,13 @@ final class BatchSocketProbe {
       System.out.println(
           "packet: " + (none ? "none" : "some") + " to another type, none to its sender");
       a.add(toB, 0, 1501, 0);
+      a.add(toB, 0, 100, 0);
       try {
         a.flush();
       } catch (OsException e) {
         System.out.println("packet: too long is errno " + e.errno());
       }
+      System.out.println("packet: " + receiveAll(b) + " of 1 behind it");
       for (int i = 0; i < 4000 / SLOTS; i++) {
         send(a, toB, SLOTS);
       }

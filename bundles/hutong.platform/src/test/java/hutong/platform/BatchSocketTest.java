@@ -26,6 +26,7 @@ class BatchSocketTest {
             "packet: 20 of 20 sent, in order, from the right address, 0 wrong",
             "packet: none to another type, none to its sender",
             "packet: too long is errno 90",
+            "packet: 1 of 1 behind it",
             "packet: many wait, others are lost, then 10 of 10",
             "packet: one too long is 101 bytes",
             "udp4: 40 bytes in 4 datagrams from 1 call, segment 10, 0 wrong",

@@ -53,6 +53,9 @@ final class Payer implements AutoCloseable {
   /** A program with more descriptors than this keeps what it has under an unknown number. */
   private static final int MOST_DESCRIPTORS = 1024;
 
+  /** No round has this number. */
+  private static final int NEVER = 0;
+
   /** How long a payment waits for the copy of the socket to be closed. */
   private static final long CLOSE_MS = 20;
 
@@ -90,7 +93,7 @@ final class Payer implements AutoCloseable {
     private final Fd process;
     private final int pid;
     private int found = -1;
-    private int soughtIn;
+    private int soughtIn = NEVER;
 
     /**
      * Makes one.
@@ -186,6 +189,10 @@ final class Payer implements AutoCloseable {
     // Closed under that number: a copy of it is in use, which only the process' list tells; once.
     purse.soughtIn = round;
     for (ProcFs.Descriptor descriptor : proc.descriptors(purse.pid, MOST_DESCRIPTORS)) {
+      if (isClosing()) {
+        purse.soughtIn = NEVER; // a wait for each of many sockets would be a long one
+        return null;
+      }
       if (descriptor.target().startsWith(SOCKET_LINK)) {
         socket = socket(purse, descriptor.fd(), cookie);
         if (socket != null) {

@@ -3,6 +3,7 @@ package hutong.intercept.internal;
 
 import hutong.api.transport.Holding;
 import java.io.IOException;
+import java.net.NetworkInterface;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
@@ -57,6 +58,18 @@ final class SockDiag {
    * @param cookie the socket that is meant: the pair may be another's by now
    */
   static Holding holding(AddressPair pair, long cookie) throws IOException {
+    Holding found = holding(pair, cookie, 0);
+    if (found == Holding.GONE) {
+      // One that is bound to a device (SO_BINDTODEVICE) is only found by that.
+      List<NetworkInterface> devices = NetworkInterface.networkInterfaces().toList();
+      for (int i = 0; i < devices.size() && found == Holding.GONE; i++) {
+        found = holding(pair, cookie, devices.get(i).getIndex());
+      }
+    }
+    return found;
+  }
+
+  private static Holding holding(AddressPair pair, long cookie, int device) throws IOException {
     boolean v4 = pair.local().v4() && pair.remote().v4();
     ByteBuffer request = Native.buffer(HEADER + REQUEST);
     request
@@ -71,7 +84,12 @@ final class SockDiag {
     int at = request.position();
     request.position(at).put(pair.local().raw());
     request.position(at + 16).put(pair.remote().raw());
-    request.position(at + 32).putInt(0).putInt((int) cookie).putInt((int) (cookie >>> 32)).rewind();
+    request
+        .position(at + 32)
+        .putInt(device)
+        .putInt((int) cookie)
+        .putInt((int) (cookie >>> 32))
+        .rewind();
     ByteBuffer answer = Native.buffer(4 << 10);
     try (Native.Netlink netlink = new Native.Netlink(NETLINK_SOCK_DIAG)) {
       netlink.send(request);

@@ -6,9 +6,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import hutong.api.os.Fd;
 import hutong.api.transport.Debt;
 import hutong.platform.Platform;
+import hutong.platform.Processes;
 import hutong.platform.abi.Abi;
 import hutong.platform.abi.EndLayout;
 import java.io.IOException;
+import java.lang.reflect.Proxy;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.StandardSocketOptions;
@@ -16,6 +18,8 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -201,6 +205,52 @@ final class PayerTest {
     assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
     assertThat(end.getInt(EndLayout.TX_LOCK)).isZero();
     peer.close(); // ends the wait
+  }
+
+  /** Nor is it held by each of many sockets whose closes wait. */
+  @Test
+  @Timeout(60)
+  void doesNotWaitForManyCloses() throws Exception {
+    List<SocketChannel> others = new ArrayList<>();
+    for (int i = 0; i < 100; i++) {
+      others.add(SocketChannel.open());
+    }
+    program.close(); // the one that is looked for is not there
+    Payer slow = new Payer(slowlyClosed(), Platform.sockets(), 7);
+    try {
+      long before = System.nanoTime();
+      assertThat(slow.pay(end, purse, cookie, new FakeDebt())).isFalse();
+      assertThat(System.nanoTime() - before).isLessThan(1_000_000_000L);
+    } finally {
+      slow.close();
+      for (SocketChannel other : others) {
+        other.close();
+      }
+    }
+  }
+
+  /** Copies of descriptors whose close takes a while, as with SO_LINGER. */
+  private static Processes slowlyClosed() {
+    Processes real = Platform.processes();
+    return (Processes)
+        Proxy.newProxyInstance(
+            Processes.class.getClassLoader(),
+            new Class<?>[] {Processes.class},
+            (self, method, arguments) -> {
+              if (!method.getName().equals("pidfdGetfd")) {
+                throw new AssertionError(method);
+              }
+              Fd copy = real.pidfdGetfd((Fd) arguments[0], (int) arguments[1]);
+              return Proxy.newProxyInstance(
+                  Fd.class.getClassLoader(),
+                  new Class<?>[] {Fd.class},
+                  (fd, called, none) -> {
+                    if (called.getName().equals("close")) {
+                      Thread.sleep(100);
+                    }
+                    return called.invoke(copy, none);
+                  });
+            });
   }
 
   @Test

@@ -137,6 +137,7 @@ final class MmsgSocket implements BatchSocket {
   public int flush() throws OsException {
     int count = waiting;
     int sent = 0;
+    int refused = 0;
     waiting = 0;
     while (sent < count) {
       int n =
@@ -151,8 +152,12 @@ final class MmsgSocket implements BatchSocket {
         break;
       }
       if (errno != LibC.EINTR) {
-        throw LibC.failure("sendmmsg", errno);
+        refused = errno; // the first of them: the others may go elsewhere
+        sent++;
       }
+    }
+    if (refused != 0) {
+      throw LibC.failure("sendmmsg", refused);
     }
     return sent;
   }

@@ -443,6 +443,11 @@ public final class Flow {
     return receiver.end();
   }
 
+  /** The most bytes of a datagram. */
+  public int maxDatagram() {
+    return settings.maxDatagram();
+  }
+
   /** The present epoch, for the agent page. */
   public int epochNumber() {
     return epoch.number();

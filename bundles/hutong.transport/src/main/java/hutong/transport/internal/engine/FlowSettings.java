@@ -20,7 +20,8 @@ import hutong.transport.internal.datagram.Header;
  * @param longestWaitNs bound of the exponential back-off
  * @param wireTimeoutNs how long a wire may leave all unanswered before it is reported
  * @param probes full-size probes that must be answered before data goes out; 0 for none (D5)
- * @param probeAttempts probes sent at most for that
+ * @param probeAttempts probes sent for that until the wire counts as failed; then one after each
+ *     longest wait
  * @param probeWaitNs how long to wait for an answer
  */
 public record FlowSettings(

@@ -3,7 +3,8 @@ package hutong.transport.internal.engine;
 
 /**
  * Full-size probes before a wire is used (D5): one after the other, each with its time, until
- * enough are answered or too many were sent.
+ * enough are answered. When too many were sent the wire has failed; the flow goes on trying now and
+ * then all the same, since its program may have closed meanwhile, and TCP carries nothing then.
  */
 final class Probing {
   private final FlowSettings settings;
@@ -40,13 +41,13 @@ final class Probing {
   }
 
   boolean due(long now) {
-    return active() && !failed && now >= nextAt && sent < settings.probeAttempts();
+    return active() && now >= nextAt && (failed || sent < settings.probeAttempts());
   }
 
   /** A probe goes out now. */
   int send(long now) {
     sent++;
-    nextAt = now + settings.probeWaitNs();
+    nextAt = now + (failed ? settings.longestWaitNs() : settings.probeWaitNs());
     return ++number;
   }
 
@@ -60,6 +61,6 @@ final class Probing {
   }
 
   long deadline() {
-    return active() && !failed ? nextAt : Sender.NEVER;
+    return active() ? nextAt : Sender.NEVER;
   }
 }

@@ -60,6 +60,7 @@ final class Incoming {
   private boolean told;
   private boolean cut;
   private LineMessage.Sending peer;
+  private LineMessage.Receiving far;
   private long doneBytes;
 
   Incoming(LightLine line, LineWorld world, InRing ring) {
@@ -70,8 +71,9 @@ final class Incoming {
 
   // ---------------------------------------------------------------- what the peer's agent says
 
-  void onPeer(LineMessage.Sending said) {
+  void onPeer(LineMessage.Sending said, LineMessage.Receiving receiving) {
     peer = said;
+    far = receiving;
     ring.wish(said.wish());
     if (round != 0 && said.agreed() == round && phase == Phase.LEFT) {
       ring.accept(round);
@@ -112,6 +114,9 @@ final class Incoming {
       refuse();
       return;
     }
+    // Not more than what comes: should our own wire carry less some day, these still fit.
+    int theirs = wire == WireKind.ETHERNET ? far.ethernetBytes() : far.udpBytes();
+    most = theirs < FlowSettings.LEAST_DATAGRAM ? most : Math.min(most, theirs);
     start = peer.start();
     peerSequence = peer.sequence();
     peerWindow = peer.window();

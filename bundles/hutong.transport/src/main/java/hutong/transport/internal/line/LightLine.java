@@ -88,6 +88,11 @@ final class LightLine {
     return seal;
   }
 
+  /** Whether datagrams of this line carry MACs. */
+  boolean authenticates() {
+    return authenticate;
+  }
+
   private void onKey(LineMessage message) {
     if (seal == null) {
       peerKey = message.key();
@@ -173,7 +178,7 @@ final class LightLine {
       look();
       if (!message.bare()) {
         out.onPeer(message.receiving());
-        in.onPeer(message.sending());
+        in.onPeer(message.sending(), message.receiving());
       }
       out.peerOver();
       in.peerOver();
@@ -182,7 +187,7 @@ final class LightLine {
     onKey(message);
     look();
     out.onPeer(message.receiving());
-    in.onPeer(message.sending());
+    in.onPeer(message.sending(), message.receiving());
     look();
   }
 

@@ -44,11 +44,11 @@ interface LineWorld {
   /** What decides about the path, or null where the configuration has decided. */
   PathChoice pathChoice();
 
-  /** Whether full-size probes have succeeded on that wire to that VM (D5). */
-  boolean probed(WireKind kind, LightLine line);
+  /** Whether probes of that size, or larger, have succeeded on that wire to that VM (D5). */
+  boolean probed(WireKind kind, LightLine line, int bytes);
 
   /** They have. */
-  void noteProbed(WireKind kind, LightLine line);
+  void noteProbed(WireKind kind, LightLine line, int bytes);
 
   /** A wire does not answer. */
   void noteFailed(WireKind kind, LightLine line);
@@ -69,6 +69,9 @@ interface LineWorld {
   interface FlowRoute {
     /** Takes all that the flow has to send. */
     void produce(Flow flow, long now);
+
+    /** Whether the wire still carries datagrams as large as the flow's; what it has not is lost. */
+    boolean fits();
 
     /** Takes the flow off the wire. */
     void detach(Flow flow);

@@ -44,6 +44,12 @@ final class Outgoing {
   /** ... and where it takes nothing, at most. */
   private static final long LONGEST_PAY_NS = 160_000_000;
 
+  /**
+   * After so many datagrams with a MAC a round ends, long before H-seq comes round: the one before
+   * that has the same number, and with equal lengths the same H-idx, would be taken again (D6).
+   */
+  static final long MOST_SEALED = 1L << 31;
+
   private final LightLine line;
   private final LineWorld world;
   private final OutRing ring;
@@ -169,7 +175,7 @@ final class Outgoing {
     FlowSettings settings = line.settings(most);
     flow =
         Flow.open(
-            world.probed(wire, line) ? settings.withoutProbes() : settings,
+            world.probed(wire, line, most) ? settings.withoutProbes() : settings,
             new FlowStart(
                 0,
                 channel,
@@ -264,7 +270,7 @@ final class Outgoing {
     notes = new FlowNotes();
     flow =
         Flow.resume(
-            line.settings(most).withoutProbes(),
+            line.settings(most), // the wire may have changed while nobody was there (D5)
             new FlowStart(
                 epoch,
                 channel,
@@ -470,11 +476,14 @@ final class Outgoing {
     }
     if (notes.probed) {
       notes.probed = false;
-      world.noteProbed(wire, line);
+      world.noteProbed(wire, line, most);
     }
     if (notes.failure != null) {
       notes.failure = null;
       world.noteFailed(wire, line);
+      leaveWire();
+    }
+    if (!route.fits() || line.authenticates() && flow.counters().datagramsOut > MOST_SEALED) {
       leaveWire();
     }
   }

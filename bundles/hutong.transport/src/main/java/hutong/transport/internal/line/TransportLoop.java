@@ -598,13 +598,13 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   @Override
-  public boolean probed(WireKind kind, LightLine line) {
-    return wires.probed(kind, line.spec().peer());
+  public boolean probed(WireKind kind, LightLine line, int bytes) {
+    return wires.probed(kind, line.spec().peer(), bytes);
   }
 
   @Override
-  public void noteProbed(WireKind kind, LightLine line) {
-    wires.noteProbed(kind, line.spec().peer());
+  public void noteProbed(WireKind kind, LightLine line, int bytes) {
+    wires.noteProbed(kind, line.spec().peer(), bytes);
   }
 
   @Override
@@ -612,14 +612,25 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     trouble.count("transport.wire.failed");
     trouble.warn("no answer by " + kind.text() + " from " + line.spec().peer());
     wires.noteFailed(kind, line.spec().peer(), now());
-    if (!reconsiders) {
+    reconsiderLater();
+  }
+
+  /** Each line of a wire that fails says so in its own time, and puts the next try off. */
+  private void reconsiderLater() {
+    long retryAt = wires.retryAt(now());
+    if (!reconsiders && retryAt != Long.MAX_VALUE) {
       reconsiders = true;
-      loop.schedule(Duration.ofNanos(Wires.FAILED_NS + AGAIN_NS), this::reconsider);
+      loop.schedule(Duration.ofNanos(retryAt - now() + AGAIN_NS), this::retry);
     }
   }
 
-  private void reconsider() {
+  private void retry() {
     reconsiders = false;
+    reconsiderLater();
+    reconsider();
+  }
+
+  private void reconsider() {
     for (Entry entry : List.copyOf(byLine.values())) {
       step(entry, entry.line::reconsider);
     }

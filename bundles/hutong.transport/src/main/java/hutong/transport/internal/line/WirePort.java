@@ -12,11 +12,14 @@ import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowTable;
 import hutong.transport.internal.wire.Wire;
 import java.nio.ByteBuffer;
+import java.time.Duration;
 import java.util.Arrays;
+import java.util.concurrent.RejectedExecutionException;
 
 /**
- * One socket with the flows that use it. An interface that goes away is looked for again; until it
- * is there the flows find that nothing answers. One thread.
+ * One socket with the flows that use it. An interface that goes away is looked for again, also when
+ * no flow has anything to send: one that only receives would never hear of its return. Until it is
+ * there the flows find that nothing answers. One thread.
  */
 final class WirePort implements AutoCloseable {
   /** Opens the socket. */
@@ -40,6 +43,9 @@ final class WirePort implements AutoCloseable {
   /** Between two tries to open the socket. */
   private static final long TRY_NS = 50_000_000;
 
+  /** The same, while flows wait for it. */
+  private static final Duration AGAIN = Duration.ofMillis(200);
+
   private static final int LARGEST = 65_536;
 
   private final EventLoop loop;
@@ -55,6 +61,8 @@ final class WirePort implements AutoCloseable {
   private long now;
   private long nextTry = Long.MIN_VALUE;
   private DatagramBatch nowhere;
+  private int attached;
+  private boolean opensAgain;
 
   WirePort(EventLoop loop, Opener opener, Poller.Handler onInput, Touched touched) {
     this.loop = loop;
@@ -92,6 +100,36 @@ final class WirePort implements AutoCloseable {
     return System.nanoTime();
   }
 
+  private void openAgain() {
+    if (attached == 0 || opensAgain) {
+      return;
+    }
+    try {
+      loop.schedule(
+          AGAIN,
+          () -> {
+            opensAgain = false;
+            if (!open()) {
+              openAgain();
+            }
+          });
+      opensAgain = true;
+    } catch (RejectedExecutionException e) {
+      // the loop is being closed
+    }
+  }
+
+  /** The interface carries datagrams of another size than before. */
+  void renew() {
+    if (wire != null) {
+      shut();
+      nextTry = Long.MIN_VALUE;
+      if (!open()) {
+        openAgain();
+      }
+    }
+  }
+
   /** The largest datagram; 0 while the socket cannot be opened. */
   int datagramBytes() {
     return open() ? wire.datagramBytes() : 0;
@@ -100,8 +138,12 @@ final class WirePort implements AutoCloseable {
   /** Puts a flow on the wire. */
   LineWorld.FlowRoute attach(LightLine line, Flow flow, byte[] address, int port) {
     Route route = new Route(flow, address, port);
-    route.refresh();
+    boolean open = route.refresh();
     table.open(flow, route.number);
+    attached++;
+    if (!open) {
+      openAgain();
+    }
     int index = Header.index(flow.localChannel());
     if (index >= lines.length) {
       lines = Arrays.copyOf(lines, Integer.highestOneBit(index) << 1);
@@ -137,11 +179,17 @@ final class WirePort implements AutoCloseable {
     }
   }
 
-  /** Sends what was taken from the flows. */
-  void flush() {
-    if (wire != null) {
-      wire.flush();
+  /**
+   * Sends what was taken from the flows.
+   *
+   * @return false when the interface has refused some for their size
+   */
+  boolean flush() {
+    if (wire == null) {
+      return true;
     }
+    wire.flush();
+    return !wire.takeTooLarge();
   }
 
   /** Counts the datagrams that were dropped, since the last time, before they reached a flow. */
@@ -167,6 +215,11 @@ final class WirePort implements AutoCloseable {
   }
 
   private void lose() {
+    shut();
+    openAgain();
+  }
+
+  private void shut() {
     if (wire != null) {
       loop.remove(wire.fd());
       wire.close();
@@ -176,7 +229,7 @@ final class WirePort implements AutoCloseable {
 
   @Override
   public void close() {
-    lose();
+    shut();
   }
 
   /** A flow's way. */
@@ -210,7 +263,7 @@ final class WirePort implements AutoCloseable {
 
     @Override
     public void produce(Flow flow, long time) {
-      if (!refresh()) {
+      if (!refresh() || !fits()) {
         lose(flow, time);
         return;
       }
@@ -220,7 +273,13 @@ final class WirePort implements AutoCloseable {
     }
 
     @Override
+    public boolean fits() {
+      return wire == null || of.maxDatagram() <= wire.datagramBytes();
+    }
+
+    @Override
     public void detach(Flow flow) {
+      attached--;
       table.close(flow);
     }
   }

@@ -12,10 +12,9 @@ import java.net.NetworkInterface;
 import java.net.SocketException;
 import java.util.Arrays;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.Map;
-import java.util.Set;
 import java.util.function.Consumer;
+import java.util.function.IntUnaryOperator;
 
 /**
  * The wires of an agent: one packet socket, and a UDP socket for each address of the VM that is
@@ -24,6 +23,12 @@ import java.util.function.Consumer;
 final class Wires implements AutoCloseable {
   /** How long a wire that did not answer is left alone. */
   static final long FAILED_NS = 5_000_000_000L;
+
+  /** How often the interface is asked for its MTU, when something is to be said of it ... */
+  private static final long LOOK_NS = 1_000_000_000L;
+
+  /** ... and when it refuses datagrams for their size. */
+  private static final long LOOK_AGAIN_NS = 20_000_000L;
 
   private static final int USUAL_MTU = 1500;
   private static final int MOST_BYTES = 65_507;
@@ -40,7 +45,10 @@ final class Wires implements AutoCloseable {
   private final WirePort ethernet;
   private final Map<String, WirePort> udp = new HashMap<>();
   private final Map<Way, Long> failedUntil = new HashMap<>();
-  private final Set<Way> probed = new HashSet<>();
+  private final Map<Way, Integer> probed = new HashMap<>();
+  private final IntUnaryOperator mtuNow;
+  private int mtu;
+  private long lookedAt;
 
   /**
    * Wires that are opened when they are first asked for.
@@ -54,11 +62,30 @@ final class Wires implements AutoCloseable {
       LightSettings settings,
       Consumer<WirePort> onInput,
       WirePort.Touched touched) {
+    this(
+        loop, sockets, settings, onInput, touched, known -> mtuOf(settings.interfaceName(), known));
+  }
+
+  /**
+   * The same.
+   *
+   * @param mtuNow what the interface carries now; given what it is known to have carried
+   */
+  Wires(
+      EventLoop loop,
+      BatchSockets sockets,
+      LightSettings settings,
+      Consumer<WirePort> onInput,
+      WirePort.Touched touched,
+      IntUnaryOperator mtuNow) {
     this.loop = loop;
     this.sockets = sockets;
     this.settings = settings;
     this.onInput = onInput;
     this.touched = touched;
+    this.mtuNow = mtuNow;
+    this.mtu = mtuNow.applyAsInt(USUAL_MTU);
+    this.lookedAt = System.nanoTime();
     this.ethernet = port(this::openEthernet);
   }
 
@@ -69,15 +96,35 @@ final class Wires implements AutoCloseable {
   }
 
   private Wire openEthernet() throws OsException {
-    return Wire.ethernet(sockets, settings.interfaceName(), settings.etherType(), mtu());
+    return Wire.ethernet(sockets, settings.interfaceName(), settings.etherType(), mtu);
   }
 
-  private int mtu() {
+  private static int mtuOf(String interfaceName, int known) {
     try {
-      NetworkInterface found = NetworkInterface.getByName(settings.interfaceName());
-      return found == null ? USUAL_MTU : Math.min(found.getMTU(), MOST_BYTES);
+      NetworkInterface found = NetworkInterface.getByName(interfaceName);
+      return found == null ? known : Math.min(found.getMTU(), MOST_BYTES);
     } catch (SocketException e) {
-      return USUAL_MTU;
+      return known;
+    }
+  }
+
+  /**
+   * Opens the sockets anew where the interface carries datagrams of another size than they do. What
+   * was cut for the old size is not cut anew (D4): such flows leave the wire.
+   *
+   * @param patienceNs not if that was looked at so short a time ago
+   */
+  private void followMtu(long patienceNs) {
+    long now = System.nanoTime();
+    if (now - lookedAt < patienceNs) {
+      return;
+    }
+    lookedAt = now;
+    int found = mtuNow.applyAsInt(mtu);
+    if (found != mtu) {
+      mtu = found;
+      ethernet.renew();
+      udp.values().forEach(WirePort::renew);
     }
   }
 
@@ -92,11 +139,12 @@ final class Wires implements AutoCloseable {
     }
     return udp.computeIfAbsent(
         Arrays.toString(local),
-        key -> port(() -> Wire.udp(sockets, local, settings.udpPort(), mtu())));
+        key -> port(() -> Wire.udp(sockets, local, settings.udpPort(), mtu)));
   }
 
   /** See {@link LineWorld#datagramBytes}. */
   int datagramBytes(WireKind kind, byte[] local) {
+    followMtu(LOOK_NS);
     WirePort port = port(kind, local);
     return port == null ? 0 : port.datagramBytes();
   }
@@ -131,13 +179,13 @@ final class Wires implements AutoCloseable {
     return WireKind.NONE;
   }
 
-  boolean probed(WireKind kind, PeerId peer) {
-    return probed.contains(new Way(kind, peer));
+  boolean probed(WireKind kind, PeerId peer, int bytes) {
+    return probed.getOrDefault(new Way(kind, peer), 0) >= bytes;
   }
 
-  void noteProbed(WireKind kind, PeerId peer) {
+  void noteProbed(WireKind kind, PeerId peer, int bytes) {
     Way way = new Way(kind, peer);
-    probed.add(way);
+    probed.merge(way, bytes, Math::max);
     failedUntil.remove(way);
   }
 
@@ -145,6 +193,19 @@ final class Wires implements AutoCloseable {
     Way way = new Way(kind, peer);
     probed.remove(way);
     failedUntil.put(way, now + FAILED_NS);
+  }
+
+  /**
+   * When the next of the wires that failed may be tried again; {@link Long#MAX_VALUE}: none has.
+   */
+  long retryAt(long now) {
+    long first = Long.MAX_VALUE;
+    for (long until : failedUntil.values()) {
+      if (until - now > 0) {
+        first = Math.min(first, until);
+      }
+    }
+    return first;
   }
 
   /** Takes some of what has come by each of them; see {@link WirePort#receive}. */
@@ -158,9 +219,12 @@ final class Wires implements AutoCloseable {
 
   /** Sends what was taken from the flows. */
   void flush() {
-    ethernet.flush();
+    boolean fine = ethernet.flush();
     for (WirePort port : udp.values()) {
-      port.flush();
+      fine &= port.flush();
+    }
+    if (!fine) {
+      followMtu(LOOK_AGAIN_NS);
     }
   }
 

@@ -55,6 +55,7 @@ public final class Wire implements AutoCloseable {
   private long refused;
   private long cut;
   private OsException failure;
+  private boolean tooLarge;
 
   private Wire(BatchSocket socket, DatagramBatch batch, int slotBytes, int mostSegments) {
     this.socket = socket;
@@ -153,12 +154,20 @@ public final class Wire implements AutoCloseable {
       refused += waiting - socket.flush();
     } catch (OsException e) {
       refused++;
-      if (mostSegments > 1) {
-        mostSegments = 1; // this kernel or interface cannot cut
-      } else {
-        failure = e;
+      failure = e;
+      int errno = e.errno();
+      tooLarge |= errno == OsException.EMSGSIZE;
+      if (tooLarge || errno == OsException.EINVAL || errno == OsException.EIO) {
+        mostSegments = 1; // this kernel or interface cannot cut; a lost route says nothing of that
       }
     }
+  }
+
+  /** Whether the interface has refused a datagram for its size since the last time. */
+  public boolean takeTooLarge() {
+    boolean was = tooLarge;
+    tooLarge = false;
+    return was;
   }
 
   /**

@@ -140,11 +140,30 @@ class ClosingTest {
     Script s = new Script(FlowSettings.reference(1500));
     s.write(100);
     long start = s.now;
-    List<String> sent = s.until(start + 60_000_000_000L);
+    List<String> sent = s.until(start + 200_000_000L - 1);
     assertThat(sent).hasSize(10).allMatch(t -> t.contains(" probe "));
+    assertThat(s.notes.said).isEmpty();
+    s.until(start + 200_000_000L);
     assertThat(s.notes.said).containsExactly("wireFailed PROBES");
     s.flow.probe(s.now);
     assertThat(s.frames()).hasSize(1);
+  }
+
+  @Test
+  @DisplayName("D5: a wire that failed is probed on, slowly, and carries the data when it answers")
+  void shouldGoOnProbing() {
+    Script s = new Script(FlowSettings.reference(1500));
+    s.write(100);
+    List<String> sent = s.until(s.now + 10_200_000_000L);
+    assertThat(sent).hasSizeBetween(48, 52).allMatch(t -> t.contains(" probe "));
+    assertThat(s.notes.said).containsExactly("wireFailed PROBES");
+    for (int i = 0; i < 3; i++) {
+      s.now += 250_000_000;
+      int number = Integer.parseInt(s.frames().get(0).items().replace(" probe ", ""));
+      s.receive(s.control(FIRST, 0, c -> c.probeAnswer(number, 1500)));
+    }
+    assertThat(s.notes.said).containsExactly("wireFailed PROBES", "probed");
+    assertThat(s.frames().stream().map(Script.Frame::length)).containsExactly(100);
   }
 
   @Test

@@ -51,6 +51,7 @@ final class Lines {
     boolean wanted = true;
     boolean removed;
     boolean wireDown;
+    boolean hostile;
     private long wakeAt = Long.MAX_VALUE;
 
     End(int number, Program.Tcp out, Program.Tcp in) {
@@ -147,7 +148,35 @@ final class Lines {
       after(random.nextInt(50_000), () -> step(() -> line.onBell()));
     }
 
+    /** A hostile agent says something else, now and then. */
+    private byte[] spoiled(LineMessage message) {
+      byte[] bytes = message.encode();
+      for (int n = random.nextInt(3); n > 0; n--) {
+        int at = 12 + random.nextInt(bytes.length - 12);
+        bytes[at] = (byte) (random.nextBoolean() ? random.nextInt() : bytes[at] + 1);
+      }
+      return bytes;
+    }
+
+    /** The only flow, or null. */
+    Flow flow() {
+      return flows.values().stream().findFirst().orElse(null);
+    }
+
     void step(Runnable what) {
+      try {
+        stepUnguarded(what);
+      } catch (Hostile e) {
+        if (!peer.hostile) {
+          throw e;
+        }
+        line.cut();
+        line.close();
+        removed = true;
+      }
+    }
+
+    private void stepUnguarded(Runnable what) {
       if (removed || down) {
         return;
       }
@@ -163,7 +192,7 @@ final class Lines {
       if (message != null) {
         if (linkUp) {
           int life = linkLife;
-          LineMessage sent = LineMessage.decode(message.encode());
+          LineMessage sent = LineMessage.decode(hostile ? spoiled(message) : message.encode());
           messageAt = Math.max(messageAt, now + random.nextInt(200_000));
           at(
               messageAt,
@@ -237,6 +266,11 @@ final class Lines {
         }
 
         @Override
+        public boolean fits() {
+          return true;
+        }
+
+        @Override
         public void detach(Flow of) {
           flows.remove(Header.index(of.localChannel()), of);
         }
@@ -279,12 +313,12 @@ final class Lines {
     }
 
     @Override
-    public boolean probed(WireKind kind, LightLine owner) {
-      return true;
+    public boolean probed(WireKind kind, LightLine owner, int bytes) {
+      return probed;
     }
 
     @Override
-    public void noteProbed(WireKind kind, LightLine owner) {}
+    public void noteProbed(WireKind kind, LightLine owner, int bytes) {}
 
     @Override
     public void noteFailed(WireKind kind, LightLine owner) {}
@@ -304,7 +338,7 @@ final class Lines {
 
     @Override
     public long endPatienceNs() {
-      return 10_000_000_000L;
+      return patience;
     }
 
     Program.Tcp tcpOut() {
@@ -316,6 +350,9 @@ final class Lines {
   final End a;
   final End b;
   double loss;
+  boolean probed = true;
+  long patience = 10_000_000_000L;
+  private int wireCuts;
   private final boolean authenticated;
   long now = 1;
   private final PriorityQueue<Event> events = new PriorityQueue<>();
@@ -360,6 +397,22 @@ final class Lines {
             end.messageAt = now;
             end.step(() -> end.line.onLink());
           }
+        });
+  }
+
+  /** The wire carries nothing for so long; a few times only, or no run would come to its end. */
+  void cutWire(long forNs) {
+    if (a.wireDown || wireCuts == 3) {
+      return;
+    }
+    wireCuts++;
+    a.wireDown = true;
+    b.wireDown = true;
+    after(
+        forNs,
+        () -> {
+          a.wireDown = false;
+          b.wireDown = false;
         });
   }
 

@@ -17,7 +17,8 @@ class LinesTest {
       boolean leaves,
       boolean linkCuts,
       boolean kills,
-      boolean restarts) {}
+      boolean restarts,
+      boolean wireCuts) {}
 
   /** One program's behaviour: writes so much, reads till the end, then closes. */
   private static final class Driver {
@@ -65,6 +66,9 @@ class LinesTest {
       if (mix.restarts && random.nextInt(150) == 0) {
         end.restart(1 + random.nextInt(3_000_000));
       }
+      if (mix.wireCuts && random.nextInt(150) == 0) {
+        lines.cutWire(random.nextInt(4) == 0 ? random.nextLong(20 * SECOND) : 300_000_000);
+      }
       program.progressTx();
       program.pay(random.nextInt(4000));
       if (program.written < toWrite) {
@@ -95,11 +99,13 @@ class LinesTest {
   private static String run(long seed, Mix mix, long[] byRing) {
     Lines lines = new Lines(seed, seed % 8 == 0);
     lines.loss = mix.loss;
+    lines.probed = seed % 3 != 0;
+    lines.patience = mix.wireCuts ? 60 * SECOND : lines.patience;
     Random random = new Random(seed ^ 0x5eed);
     Driver a = new Driver(lines, lines.a, mix, random);
     Driver b = new Driver(lines, lines.b, mix, random);
     try {
-      lines.run(300 * SECOND, () -> lines.a.removed && lines.b.removed);
+      lines.run(600 * SECOND, () -> lines.a.removed && lines.b.removed);
     } catch (AssertionError | RuntimeException e) {
       throw new AssertionError(
           "seed " + seed + " " + mix + "\na " + lines.a.program + "\nb " + lines.b.program, e);
@@ -159,45 +165,151 @@ class LinesTest {
 
   @Test
   void shouldCarryAllBytesAndTheEnd() {
-    many(new Mix(0, false, false, false, false, false), 300);
+    many(new Mix(0, false, false, false, false, false, false), 300);
   }
 
   @Test
   void shouldSurviveABadWire() {
-    many(new Mix(0.05, false, false, false, false, false), 200);
+    many(new Mix(0.05, false, false, false, false, false, false), 200);
   }
 
   @Test
   void shouldGoBackAndForthAsProgramsWish() {
-    many(new Mix(0.01, true, false, false, false, false), 1000);
+    many(new Mix(0.01, true, false, false, false, false, false), 1000);
   }
 
   @Test
   void shouldGoBackAndForthAsAgentsWish() {
-    many(new Mix(0.01, false, true, false, false, false), 1000);
+    many(new Mix(0.01, false, true, false, false, false, false), 1000);
   }
 
   @Test
   void shouldSurviveALinkThatFails() {
-    many(new Mix(0.01, true, true, true, false, false), 1000);
+    many(new Mix(0.01, true, true, true, false, false, false), 1000);
+  }
+
+  @Test
+  void shouldSurviveAWireThatFails() {
+    many(new Mix(0.01, true, false, true, true, false, true), 500);
+  }
+
+  @Test
+  void shouldSurviveAWireThatFailsWhileAgentsRestart() {
+    many(new Mix(0.01, true, true, true, true, true, true), 500);
   }
 
   @Test
   void shouldGoOnAfterAnAgentsRestart() {
-    many(new Mix(0.01, false, false, false, false, true), 500);
+    many(new Mix(0.01, false, false, false, false, true, false), 500);
   }
 
   @Test
   void shouldGoOnAfterRestartsInTheMiddleOfAnything() {
     many(
-        new Mix(0.01, true, true, true, true, true), Integer.getInteger("hutong.lines.runs", 2000));
+        new Mix(0.01, true, true, true, true, true, false),
+        Integer.getInteger("hutong.lines.runs", 2000));
   }
 
   @Test
   void shouldDeliverWhatAKilledProgramHasWritten() {
     many(
-        new Mix(0.02, true, true, true, true, false),
+        new Mix(0.02, true, true, true, true, false, false),
         Integer.getInteger("hutong.lines.runs", 2000));
+  }
+
+  /** Reads all that comes, until the end. */
+  private static void readAll(Lines lines, Lines.End end, int[] outcome) {
+    outcome[0] = end.program.read(5000);
+    if (outcome[0] != Program.EOF && outcome[0] != Program.RESET) {
+      lines.after(50_000, () -> readAll(lines, end, outcome));
+    }
+  }
+
+  /** A program that was cheated must not be believed to notice that itself: it is left alone. */
+  @Test
+  void shouldEndLinesOfPeersThatLie() {
+    long seed = Long.getLong("hutong.seed", System.nanoTime());
+    System.out.println("seed " + seed);
+    Mix mix = new Mix(0.01, true, true, false, false, false, false);
+    int cut = 0;
+    for (int i = 0; i < 300; i++) {
+      Lines lines = new Lines(seed + i, i % 8 == 0);
+      lines.b.hostile = true;
+      lines.loss = mix.loss;
+      Random random = new Random(seed + i);
+      new Driver(lines, lines.a, mix, random);
+      new Driver(lines, lines.b, mix, random);
+      try {
+        lines.run(30 * SECOND, () -> lines.a.removed);
+      } catch (AssertionError e) {
+        continue; // it is a program that finds it out
+      } catch (RuntimeException e) {
+        throw new AssertionError("seed " + (seed + i), e);
+      }
+      cut += lines.a.removed ? 1 : 0;
+    }
+    assertThat(cut).isPositive();
+  }
+
+  @Test
+  void shouldEndARoundBeforeItsNumbersComeRound() {
+    Lines lines = new Lines(3, true);
+    Program writer = lines.a.program;
+    readAll(lines, lines.b, new int[1]);
+    for (; lines.now < SECOND / 2; lines.now += 100_000) {
+      writer.write(100, false);
+      writer.pay(1000);
+      lines.a.tcpOut().deliver();
+      lines.run(lines.now, () -> false);
+      if (writer.rounds == 1 && lines.a.flow() != null) {
+        lines.a.flow().counters().datagramsOut = Outgoing.MOST_SEALED + 1;
+      }
+    }
+    assertThat(writer.rounds).isGreaterThan(1);
+    assertThat(lines.b.program.taken).isGreaterThan(writer.written / 2);
+  }
+
+  @Test
+  void shouldProbeTheWireAgainAfterARestart() {
+    Lines lines = new Lines(4, false);
+    Program writer = lines.a.program;
+    readAll(lines, lines.b, new int[1]);
+    for (int i = 0; i < 1000; i++, lines.now += 100_000) {
+      writer.write(100, false);
+      lines.a.tcpOut().deliver();
+      lines.run(lines.now, () -> false);
+      if (i == 300) {
+        assertThat(lines.a.flow().counters().probesOut).isZero(); // known from another line
+        lines.a.restart(1_000_000);
+      }
+    }
+    assertThat(lines.a.flow().counters().probesOut).isEqualTo(3);
+    assertThat(writer.rounds).isEqualTo(1);
+    assertThat(lines.b.program.taken).isGreaterThan(writer.written - 10_000);
+  }
+
+  @Test
+  void shouldDeliverWhatWasWrittenBeforeAWireCouldNotBeProbed() {
+    Lines lines = new Lines(Long.getLong("hutong.seed", 5), false);
+    lines.probed = false;
+    lines.a.wireDown = true;
+    lines.b.wireDown = true;
+    Program writer = lines.a.program;
+    int[] outcome = {Program.AGAIN};
+    readAll(lines, lines.b, outcome);
+    for (; writer.rounds == 0 && lines.now < 100_000_000; lines.now += 100_000) {
+      writer.progressTx();
+      lines.run(lines.now, () -> false);
+    }
+    assertThat(writer.rounds).isEqualTo(1);
+    assertThat(writer.write(3000, false)).isEqualTo(3000);
+    writer.shutWrite(true);
+    lines.after(100_000, lines.a.tcpOut()::deliver);
+    lines.after(2 * SECOND, () -> lines.a.wireDown = false);
+    lines.after(2 * SECOND, () -> lines.b.wireDown = false);
+    lines.run(lines.now + 9 * SECOND, () -> outcome[0] != Program.AGAIN && outcome[0] < 0);
+    assertThat(lines.b.program.taken).isEqualTo(3000);
+    assertThat(outcome[0]).isEqualTo(Program.EOF);
   }
 
   /** Writes and, after a while, does not read any more; then it closes, whatever has come. */

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import hutong.api.link.PeerId;
+import hutong.platform.EventLoop;
+import hutong.platform.OsException;
+import hutong.platform.Platform;
+import hutong.transport.internal.datagram.DropCause;
+import hutong.transport.internal.datagram.Header;
+import hutong.transport.internal.datagram.Seal;
+import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.wire.FakeSockets;
+import hutong.transport.internal.wire.Zeros;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** The sockets of an agent: what becomes of them, and of flows, when the interface changes. */
+@Timeout(30)
+class WiresTest {
+  private static final int ENETDOWN = 100;
+  private static final byte[] HERE = new byte[4];
+  private static final PeerId PEER = new PeerId("host2", 1);
+  private static final PeerId OTHER = new PeerId("host3", 1);
+
+  private final FakeSockets sockets = new FakeSockets();
+  private final List<Throwable> errors = Collections.synchronizedList(new ArrayList<>());
+  private final LightLine line = new Lines(1, false).a.line;
+  private EventLoop loop;
+  private Wires wires;
+  private int mtu = 9000;
+
+  @BeforeEach
+  void open() throws Exception {
+    loop = new EventLoop(Platform.events(), "wires", errors::add);
+    LightSettings settings =
+        new LightSettings(
+            LightSettings.Inter.LIGHT,
+            WireKind.NONE,
+            "eth0",
+            0x88B5,
+            7414,
+            64,
+            1 << 16,
+            1 << 16,
+            false,
+            1_000_000_000L);
+    wires =
+        onLoop(
+            () ->
+                new Wires(
+                    loop,
+                    sockets,
+                    settings,
+                    port -> port.receive(System.nanoTime()),
+                    touched -> {},
+                    known -> mtu));
+  }
+
+  @AfterEach
+  void close() {
+    loop.close();
+    wires.close();
+    assertThat(errors).isEmpty();
+  }
+
+  private <T> T onLoop(Callable<T> what) throws Exception {
+    CompletableFuture<T> answer = new CompletableFuture<>();
+    loop.execute(
+        () -> {
+          try {
+            answer.complete(what.call());
+          } catch (Exception | AssertionError e) {
+            answer.completeExceptionally(e);
+          }
+        });
+    return answer.get(20, TimeUnit.SECONDS);
+  }
+
+  private Flow sender(int maxDatagram) {
+    return Zeros.flow(maxDatagram, 0x10001, Nothing.HERE, new FlowNotes(), System.nanoTime());
+  }
+
+  @Test
+  void shouldOpenTheSocketAgainForFlowsThatOnlyReceive() throws Exception {
+    onLoop(() -> wires.attach(WireKind.ETHERNET, line, sender(1500)));
+    FakeSockets.Socket first = sockets.last();
+    first.fails = ENETDOWN;
+    Platform.events().ring(first.fd());
+    while (onLoop(() -> sockets.opened.size()) == 1) {
+      Thread.sleep(5);
+    }
+    assertThat(first.fd().isOpen()).isFalse();
+    assertThat(sockets.last().fd().isOpen()).isTrue();
+  }
+
+  @Test
+  void shouldNotOpenASocketThatNoFlowWaitsFor() throws Exception {
+    onLoop(
+        () -> {
+          Flow flow = sender(1500);
+          wires.attach(WireKind.ETHERNET, line, flow).detach(flow);
+          return null;
+        });
+    sockets.last().fails = ENETDOWN;
+    Platform.events().ring(sockets.last().fd());
+    Thread.sleep(500);
+    assertThat(sockets.last().fd().isOpen()).isFalse();
+    assertThat(onLoop(() -> sockets.opened.size())).isEqualTo(1);
+  }
+
+  @Test
+  void shouldFollowTheInterfacesMtu() throws Exception {
+    assertThat(onLoop(() -> wires.datagramBytes(WireKind.ETHERNET, HERE))).isEqualTo(9000);
+    Flow flow = sender(9000);
+    LineWorld.FlowRoute route = onLoop(() -> wires.attach(WireKind.ETHERNET, line, flow));
+    FakeSockets.Socket first = sockets.last();
+    Thread.sleep(30);
+    onLoop(
+        () -> {
+          assertThat(route.fits()).isTrue();
+          first.refuses = OsException.EMSGSIZE;
+          mtu = 1500;
+          route.produce(flow, System.nanoTime());
+          wires.flush();
+          assertThat(first.lengths).contains(9000);
+          assertThat(route.fits()).isFalse();
+          return null;
+        });
+    assertThat(first.fd().isOpen()).isFalse();
+    assertThat(onLoop(() -> wires.datagramBytes(WireKind.ETHERNET, HERE))).isEqualTo(1500);
+    onLoop(
+        () -> {
+          route.produce(flow, System.nanoTime() + 1_000_000_000L);
+          wires.flush();
+          return null;
+        });
+    assertThat(sockets.last().lengths).as("what would not fit into the slots").isEmpty();
+  }
+
+  @Test
+  void shouldTrustProbesOfThatSizeOnly() throws Exception {
+    wires.noteProbed(WireKind.UDP, PEER, 1472);
+    assertThat(wires.probed(WireKind.UDP, PEER, 1472)).isTrue();
+    assertThat(wires.probed(WireKind.UDP, PEER, 8972)).isFalse();
+    assertThat(wires.probed(WireKind.ETHERNET, PEER, 1472)).isFalse();
+  }
+
+  @Test
+  void shouldTryEachWireAgainThatHasFailed() {
+    assertThat(wires.retryAt(0)).isEqualTo(Long.MAX_VALUE);
+    wires.noteFailed(WireKind.ETHERNET, PEER, 0);
+    wires.noteFailed(WireKind.ETHERNET, OTHER, 1_000_000_000L);
+    assertThat(wires.retryAt(2_000_000_000L)).isEqualTo(Wires.FAILED_NS);
+    assertThat(wires.retryAt(Wires.FAILED_NS)).isEqualTo(Wires.FAILED_NS + 1_000_000_000L);
+    assertThat(wires.retryAt(2 * Wires.FAILED_NS)).isEqualTo(Long.MAX_VALUE);
+  }
+
+  @Test
+  void shouldDropDataInADirectionThatCarriesNone() {
+    Flow flow = sender(1500);
+    ByteBuffer datagram = ByteBuffer.allocate(Header.BYTES + 1);
+    Header.put(datagram, 0, 1, 0, 1, 1, 0, 0, flow.localChannel());
+    new Seal(null, null).close(datagram, 0, Header.BYTES + 1);
+    assertThat(flow.receive(datagram.clear(), System.nanoTime()))
+        .isEqualTo(DropCause.OUTSIDE_CREDIT);
+  }
+}
