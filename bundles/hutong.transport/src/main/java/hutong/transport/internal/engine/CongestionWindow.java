@@ -17,9 +17,6 @@ final class CongestionWindow {
   private static final double KEPT = 0.7;
   private static final double GROWTH = 3 * (1 - KEPT) / (1 + KEPT);
 
-  /** The reference W (M1.3). */
-  private static final int REFERENCE = 128;
-
   /** What a queue explains: W of 1500 bytes at 1 Gbit/s. */
   private static final long ROUND_NS = 2_000_000;
 
@@ -38,7 +35,7 @@ final class CongestionWindow {
     enabled = settings.congestionControl();
     most = settings.window();
     size = enabled ? settings.firstWindow() : most;
-    threshold = Math.min(most, REFERENCE);
+    threshold = Math.min(most, FlowSettings.REFERENCE_WINDOW);
   }
 
   int datagrams() {

@@ -42,6 +42,9 @@ public record FlowSettings(
   /** Bounds of W (M1.3). */
   public static final int MOST_WINDOW = 256;
 
+  /** W of the reference run (M1.3). */
+  public static final int REFERENCE_WINDOW = 128;
+
   /** Bounds of T (M1.3). */
   public static final long LEAST_WAIT_NS = 100_000;
 
@@ -66,7 +69,17 @@ public record FlowSettings(
   /** The reference values: W = 128, T = 0.5 ms (M1.3), with what D4 and D5 add. */
   public static FlowSettings reference(int maxDatagram) {
     return new FlowSettings(
-        maxDatagram, 128, 500_000, true, true, 16, 250_000_000, 10_000_000_000L, 3, 10, 20_000_000);
+        maxDatagram,
+        REFERENCE_WINDOW,
+        500_000,
+        true,
+        true,
+        16,
+        250_000_000,
+        10_000_000_000L,
+        3,
+        10,
+        20_000_000);
   }
 
   /** The patent's own rules: fixed T, always W, no back-off on loss and no probes. */

@@ -55,7 +55,7 @@ record LightSettings(
         (int)
             config.number(
                 "hutong.window",
-                FlowSettings.MOST_WINDOW,
+                FlowSettings.REFERENCE_WINDOW,
                 FlowSettings.LEAST_WINDOW,
                 FlowSettings.MOST_WINDOW),
         (int) config.number("hutong.inter.ring.size", 1 << 20, 4096, 1 << 26),
