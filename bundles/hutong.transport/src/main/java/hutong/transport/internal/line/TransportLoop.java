@@ -144,7 +144,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     // TCP's part of this work is done by the kernel, before all programs: a window of data that
     // waits for a busy processor would be less than its share of a link
     loop.execute(events::urgent);
-    this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch);
+    this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch, trouble);
   }
 
   // ---------------------------------------------------------------- lines
@@ -501,7 +501,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       stepTouched();
       flush();
     }
-    port.report(trouble);
+    port.report();
   }
 
   private void receive() {
@@ -639,7 +639,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   /** The counter of datagrams that were dropped for a cause. */
   static String dropped(DropCause cause) {
-    return "transport.dropped." + cause.name().toLowerCase(Locale.ROOT);
+    return WirePort.DROPPED + cause.name().toLowerCase(Locale.ROOT);
   }
 
   @Override
