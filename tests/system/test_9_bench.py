@@ -39,6 +39,8 @@ class BenchTest(ClusterTest):
         with mock.patch.object(link, "current", return_value=link.Link(inter="light")):
             for facts, used in (({"light": 1, "tcp": 1000}, False), ({"light": 89, "tcp": 11}, False),
                                 ({"light": 91, "tcp": 9}, True),
+                                ({"light": 30, "tcp": 70, "measured": 32}, True),
+                                ({"light": 28, "tcp": 4, "measured": 32}, False),
                                 # What is only reckoned of a job is not held against it, what its ends counted is.
                                 ({"light": 60, "tcp": 200, "tcp_counted": 10}, True),
                                 ({"light": 60, "tcp": 0, "tcp_counted": 70}, False)):
