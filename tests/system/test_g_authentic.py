@@ -27,12 +27,13 @@ def count(node, name):
 
 
 class StreamTest(InterTest):
-    MIB = 64
+    MIB = 128
 
     def test_stream(self):
         before = {name: count(VM3, "transport.dropped." + name) for name in ("bad_mac", "bad_length")}
         transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB)
-        self.assertGreater(self.ring_bytes("xfer"), 1.8 * (self.MIB << 20))
+        # TCP carries what it can until the agents have agreed.
+        self.assertGreater(self.ring_bytes("xfer"), 1.5 * (self.MIB << 20))
         self.wait_idle()  # flows are counted when they are over
         self.assertEqual({name: count(VM3, "transport.dropped." + name) for name in before}, before)
 
@@ -40,10 +41,11 @@ class StreamTest(InterTest):
 class ForgedTest(InterTest):
     """
     Somebody on the link sees each frame, and sends frames that continue the stream with bytes of his own: right in every
-    field, with and without a MAC that he has made up. Without authentication the receiver would take them.
+    field, without a MAC and with one that he has made up. Without authentication the receiver takes them.
     """
 
     MIB, RATE, ROUNDS = 48, 8, 100
+    mac = MAC
 
     @staticmethod
     def wire():
@@ -52,29 +54,36 @@ class ForgedTest(InterTest):
         s.bind((link.LINK, ETH_P_ALL))
         return s
 
+    @staticmethod
+    def newest(s, there):
+        """The fields and the length of the newest data frame; None if there is none now."""
+        found = None
+        while select.select([s], [], [], 0)[0]:
+            frame = s.recv(1 << 14)
+            if frame[:14] == there and len(frame) >= 14 + HEADER:
+                seen = dict(zip(FIELDS, struct.unpack("!8I", frame[14:14 + HEADER])))
+                found = found if seen["flags"] & CONTROL else (seen, len(frame) - 14)
+        return found
+
     def forge(self):
-        """Frames for each data frame that passes; what the last one was like is looked at."""
+        """Continues the stream behind the newest data frame, before the sender does."""
         there = bytes.fromhex((VM3.mac + VM1.mac).replace(":", "")) + struct.pack("!H", ETHER_TYPE)
         done = 0
         with self.wire() as s:
             until = time.monotonic() + 30
             while done < self.ROUNDS and time.monotonic() < until:
-                if not select.select([s], [], [], 1)[0]:
+                select.select([s], [], [], 1)
+                found = self.newest(s, there)
+                if found is None:
                     continue
-                frame = s.recv(1 << 14)
-                if len(frame) < 14 + HEADER:
-                    continue
-                seen = dict(zip(FIELDS, struct.unpack("!8I", frame[14:14 + HEADER])))
-                if frame[:14] != there or seen["flags"] & CONTROL or seen["len"] < 64:
-                    continue
-                assert len(frame) == 14 + HEADER + seen["len"] + MAC, "a frame without a MAC: %s" % seen
-                for ahead in (5, 10, 20):  # some will have come when these do
-                    false = datagram((seen["seq"] + ahead) & MASK, (seen["idx"] + ahead * seen["len"]) & MASK,
-                                     seen["ackseq"], seen["ackidx"], 0, seen["chan"], os.urandom(64))[0]
-                    s.send(there + false + os.urandom(MAC))
-                    s.send(there + false)
+                seen, size = found
+                self.assertEqual(size, max(HEADER + seen["len"] + self.mac, size if size <= 46 else 0), "size of a frame")
+                false = datagram((seen["seq"] + 1) & MASK, (seen["idx"] + seen["len"]) & MASK, seen["ackseq"],
+                                 seen["ackidx"], 0, seen["chan"], os.urandom(64))[0]
+                s.send(there + false)
+                s.send(there + false + os.urandom(MAC))
                 done += 1
-        assert done == self.ROUNDS, "only %d data frames were seen" % done
+        self.assertEqual(done, self.ROUNDS, "rounds in which a data frame was seen")
 
     def test_forged_frames_are_dropped(self):
         causes = ["transport.dropped." + name for name in ("bad_mac", "bad_length")]
@@ -87,8 +96,8 @@ class ForgedTest(InterTest):
         self.assertGreater(self.ring_bytes("xfer"), 1.8 * (self.MIB << 20))
         self.wait_idle()
         for name, then in zip(causes, before):
-            # A link may lose some.
-            self.assertGreater(count(VM3, name) - then, 2 * self.ROUNDS, name)
+            # One that comes between two rounds has no channel.
+            self.assertGreater(count(VM3, name) - then, 0.9 * self.ROUNDS, name)
 
     def test_frames_for_others_are_not_looked_at(self):
         """With the right sender, to everybody and to nobody: a bridge brings them here."""
