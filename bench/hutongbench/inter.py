@@ -15,6 +15,7 @@ from hutonglab.errors import LabError
 
 from . import stats
 from .cases import BIN, EXAMPLES, HEAT, RR_MS, RR_WARM_UP_MS, VM1, VM2, VM3, Case, Run, _number, results
+from .program import ProgramError
 
 STREAM_SECONDS = 4
 BASELINE_RUNS = 3
@@ -225,6 +226,17 @@ INTER = (
 )
 
 
+def meet(progress):
+    """
+    Lets the agents meet and try their wire: the first connection of a cluster waits for that on TCP, and no figure shall
+    be of it.
+    """
+    if link.current().inter != "tcp":
+        progress(MEETING, 0, True)
+        with contextlib.suppress(ProgramError, LabError, ValueError):  # a case will say what is wrong
+            MEETING.run(True)
+
+
 def unused(sample):
     """Why a sample that was forced onto the light protocol says nothing of it; None if it does, or was not forced."""
     if link.current().inter != "light":
@@ -250,6 +262,9 @@ def fill(row, case, samples):
     row.update(light_bytes=light, tcp_bytes=on_tcp, path="LIGHT" if light > on_tcp else "MIXED" if light else "TCP")
     if row["ratio"] is not None:
         row["tcp_wins"] = row["ratio"] < 1 if case.more_is_better else row["ratio"] > 1
+
+
+MEETING = _case("meet", "us", round_trip(8), "not measured", "8 B", False)
 
 
 def lines(row):
