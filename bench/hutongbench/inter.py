@@ -15,14 +15,19 @@ from hutonglab.errors import LabError
 
 from . import stats
 from .cases import BIN, EXAMPLES, HEAT, RR_MS, RR_WARM_UP_MS, VM1, VM2, VM3, Case, Run, _number, results
+from .program import ProgramError
 
 STREAM_SECONDS = 4
 BASELINE_RUNS = 3
 #: A TCP baseline further from the arithmetic than this says that the link or the machine is not what it should be.
 MOST_DEVIATION = 0.005
-#: Bytes that a light datagram's frame carries besides data, the Ethernet header left out.
-LIGHT_HEADERS = {"ethernet": 32, "udp": 20 + 8 + 32}
+#: Bytes that a light datagram's frame carries besides data, the Ethernet header left out; `auto` tries Ethernet first.
+LIGHT_HEADERS = {"ethernet": 32, "udp": 20 + 8 + 32, "auto": 32}
 TCP_HEADERS = 20 + 32
+#: What the light protocol must have carried of a sample that was forced onto it, as a part of all bytes: a connection begins on
+#: TCP. (Round trips: a part of those that were measured, which are the last ones. While it warmed up TCP may have been much
+#: quicker.) Of a job of several connections, some of which stay there, as a part of what the programs' ends counted.
+LEAST_LIGHT, LEAST_LIGHT_OF_JOB = 0.9, 0.5
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -56,9 +61,13 @@ class Watch:
         self.there, self.back = (now - then for now, then in zip(traffic, self._before[0]))
         self.agents, self.machine = work - self._before[1], machine - self._before[2]
 
-    def data(self):
-        """About what programs moved between the hosts, if every packet had TCP's headers."""
-        return sum(way.bytes - way.packets * (14 + TCP_HEADERS) for way in (self.there, self.back))
+    def data(self, light=False):
+        """
+        About what programs moved between the hosts, if every packet had the headers of that path; acknowledgements of the
+        light protocol count as data.
+        """
+        headers = 14 + (LIGHT_HEADERS[link.current().wire] if light else TCP_HEADERS)
+        return sum(max(0, way.bytes - way.packets * headers) for way in (self.there, self.back))
 
     def facts(self, data):
         """The facts of a run that moved so many bytes of the program's."""
@@ -80,10 +89,24 @@ def by_path(it, data, light=None):
     return {"light": light, "tcp": max(it.tcp_bytes() if light == 0 else 0, round(2 * data) - light, 0)}
 
 
+def by_path_of_one(it, watch):
+    """The same of one connection: where its ends were on the light protocol for a while they have counted all of it."""
+    counted = it.ring_bytes() + it.tcp_bytes()
+    return by_path(it, counted / 2 if it.ring_bytes() else watch.data())
+
+
+def by_path_of_job(it, watch, light=None):
+    """The same of many connections, whose bytes nobody has counted: they are reckoned from what the link has carried."""
+    if not it.accelerated:
+        return {}
+    carried = it.ring_bytes() if light is None else light
+    return dict(by_path(it, watch.data(carried > it.tcp_bytes()), light), tcp_counted=it.tcp_bytes())
+
+
 def frame_ratio(data, packets, light):
     """Frames that the link carried for each that the arithmetic asks for; None where packets are not frames."""
     there = link.current()
-    headers = LIGHT_HEADERS.get(there.wire) if light else TCP_HEADERS
+    headers = TCP_HEADERS if not light else None if there.wire == "auto" else LIGHT_HEADERS[there.wire]
     return packets / (data / (there.mtu - headers)) if there.cuts and headers else None
 
 
@@ -126,7 +149,7 @@ def round_trip(size):
             return it.sample(_number(r"\bus=([0-9.]+)", asked.output), asked, served, rounds=rounds,
                              p99=_number(r"\bus_p99=([0-9.]+)", asked.output),
                              machine_us_round=watch.machine / rounds * 1e6 * RR_MS / (RR_MS + RR_WARM_UP_MS),
-                             **by_path(it, watch.data()))
+                             measured=4 * size * rounds, **by_path_of_one(it, watch))
     return run
 
 
@@ -138,7 +161,7 @@ def netpipe(size, unit):
                 done = it.mpi(2, "NPopenmpi", "-l", str(size), "-u", str(size), "-p", "0", "-o", "/dev/null",
                               vms=(VM1, VM3))
             pattern = r"([0-9.]+) usec" if unit == "us" else r"([0-9.]+) Mbps"
-            return it.sample(_number(pattern, done.errors + done.output), done, **by_path(it, watch.data()))
+            return it.sample(_number(pattern, done.errors + done.output), done, **by_path_of_job(it, watch))
     return run
 
 
@@ -184,7 +207,7 @@ def four_ranks(accelerated):
                     for program in ((EXAMPLES + "/c/collective", "3000", "4096"), (EXAMPLES + "/c/heat", *HEAT))]
         seconds = sum(_number(r"# time seconds=([0-9.]+)", d.output) for d in done)
         return it.sample(seconds, *done, result=results("".join(d.output for d in done)),
-                         **by_path(it, watch.data(), watching.light() if watching else 0))
+                         **by_path_of_job(it, watch, watching.light() if watching else 0))
 
 
 def _case(name, unit, run, about, write_size, more_is_better=True):
@@ -203,10 +226,26 @@ INTER = (
 )
 
 
+def meet(progress):
+    """
+    Lets the agents meet and try their wire: the first connection of a cluster waits for that on TCP, and no figure shall
+    be of it.
+    """
+    if link.current().inter != "tcp":
+        progress(MEETING, 0, True)
+        with contextlib.suppress(ProgramError, LabError, ValueError):  # a case will say what is wrong
+            MEETING.run(True)
+
+
 def unused(sample):
     """Why a sample that was forced onto the light protocol says nothing of it; None if it does, or was not forced."""
-    if link.current().inter == "light" and sample.facts["light"] == 0:
-        return "path was not used: no byte went by the light protocol"
+    if link.current().inter != "light":
+        return None
+    light = sample.facts["light"]
+    job = "tcp_counted" in sample.facts
+    whole = sample.facts.get("measured", light + sample.facts["tcp_counted" if job else "tcp"])
+    if light == 0 or light < (LEAST_LIGHT_OF_JOB if job else LEAST_LIGHT) * whole:
+        return "path was not used: %.1f %% of the bytes went by the light protocol" % (100 * light / max(1, whole))
     return None
 
 
@@ -223,6 +262,9 @@ def fill(row, case, samples):
     row.update(light_bytes=light, tcp_bytes=on_tcp, path="LIGHT" if light > on_tcp else "MIXED" if light else "TCP")
     if row["ratio"] is not None:
         row["tcp_wins"] = row["ratio"] < 1 if case.more_is_better else row["ratio"] > 1
+
+
+MEETING = _case("meet", "us", round_trip(8), "not measured", "8 B", False)
 
 
 def lines(row):

@@ -92,6 +92,8 @@ def fill(row, case, samples):
 def measure(chosen, pairs, progress):
     """All chosen cases, one after the other; rows in order."""
     rows = []
+    if any(case.between_hosts for case in chosen):
+        inter.meet(progress)
     for case in chosen:
         rows += measure_pairs(case, pairs, progress)
     return rows

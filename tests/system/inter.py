@@ -6,7 +6,8 @@ import json
 import os
 import signal
 
-from hutonglab import agents, state
+from hutonglab import agents, link, state
+from hutonglab.net import has_ipv6, ip
 from hutonglab.shellclient import query
 from support import VM1, VM2, VM3, ClusterTest, cluster_down, cluster_up, eventually
 from test_5_paths import transfer
@@ -14,7 +15,7 @@ from test_5_paths import transfer
 #: Longer variants, which are no part of the ordinary run.
 LONG = bool(os.environ.get("HUTONG_TEST_LONG"))
 
-__all__ = ["LONG", "InterTest", "LeftTest", "configured", "light", "lines", "stopped"]
+__all__ = ["LONG", "InterTest", "LeftTest", "carried", "configured", "light", "lines", "mtu", "stopped", "unplugged"]
 
 _made = {}
 
@@ -27,6 +28,36 @@ def light(wire, *more):
 def lines(node):
     """What the node's agent carries between hosts, as `hutong:lines --json` tells it."""
     return json.loads(query(node, "hutong:lines --json"))
+
+
+def carried(node):
+    """Bytes that the light protocol has brought to the node's programs, by connections that they still have."""
+    return sum(line["bytesIn"] for line in lines(node))
+
+
+@contextlib.contextmanager
+def unplugged(vm):
+    """The VM's own interface is down meanwhile. That takes its IPv6 address, and nobody in a lab gives it back."""
+    ip("-n", vm.ns, "link", "set", vm.interface, "down")
+    try:
+        yield
+    finally:
+        ip("-n", vm.ns, "link", "set", vm.interface, "up")
+        if has_ipv6():
+            ip("-n", vm.ns, "-6", "addr", "replace", vm.ipv6 + "/64", "dev", vm.interface, "nodad")
+
+
+@contextlib.contextmanager
+def mtu(size, *vms):
+    """Their interfaces carry packets of another size meanwhile."""
+    before = link.current().mtu
+    try:
+        for vm in vms:
+            ip("-n", vm.ns, "link", "set", vm.interface, "mtu", str(size))
+        yield
+    finally:
+        for vm in vms:
+            ip("-n", vm.ns, "link", "set", vm.interface, "mtu", str(before))
 
 
 def held(node):

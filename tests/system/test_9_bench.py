@@ -37,7 +37,30 @@ class BenchTest(ClusterTest):
             with mock.patch.object(link, "current", return_value=link.Link(inter=name)):
                 self.assertEqual("path was not used" in (inter.unused(sample) or ""), wrong, name)
         with mock.patch.object(link, "current", return_value=link.Link(inter="light")):
-            self.assertIsNone(inter.unused(cases.Sample(1.0, 1.0, 9, {"light": 9, "tcp": 10})))
+            for facts, used in (({"light": 1, "tcp": 1000}, False), ({"light": 89, "tcp": 11}, False),
+                                ({"light": 91, "tcp": 9}, True),
+                                ({"light": 30, "tcp": 70, "measured": 32}, True),
+                                ({"light": 28, "tcp": 4, "measured": 32}, False),
+                                # What is only reckoned of a job is not held against it, what its ends counted is.
+                                ({"light": 60, "tcp": 200, "tcp_counted": 10}, True),
+                                ({"light": 60, "tcp": 0, "tcp_counted": 70}, False)):
+                self.assertEqual(inter.unused(cases.Sample(1.0, 1.0, 9, facts)) is None, used, facts)
+
+    def test_bytes_by_path(self):
+        """What the link has carried of two thousand round trips of 8 bytes, by either path."""
+        watch = inter.Watch()
+        for wire, headers in (("ethernet", 14 + 32), ("udp", 14 + 60)):
+            watch.there = watch.back = link.Traffic(2000, 2000 * (headers + 8))
+            with mock.patch.object(link, "current", return_value=link.Link(wire=wire)):
+                self.assertEqual(watch.data(light=True), 2 * 2000 * 8)
+        watch.there = watch.back = link.Traffic(2000, 2000 * (14 + 52 + 8))
+        with mock.patch.object(link, "current", return_value=link.Link()):
+            self.assertEqual(watch.data(), 2 * 2000 * 8)
+            run = mock.Mock(accelerated=True)
+            run.ring_bytes.return_value, run.tcp_bytes.return_value = 9000, 1000
+            self.assertEqual(inter.by_path_of_one(run, watch), {"light": 9000, "tcp": 1000})
+            run.ring_bytes.return_value, run.tcp_bytes.return_value = 0, 500  # told to leave it alone
+            self.assertEqual(inter.by_path_of_one(run, watch), {"light": 0, "tcp": 64000})
 
     def test_frames_by_arithmetic(self):
         for options, light, frames in ((("1gbit", None, None, None, "ethernet"), True, 1e9 / 1468),

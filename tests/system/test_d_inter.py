@@ -4,13 +4,14 @@ Programs and MPI jobs between hosts, on the light protocol: over each wire, by I
 frames they do and say what they do and say on TCP. HUTONG_TEST_LONG=1 runs all of it everywhere.
 """
 
+import contextlib
 import os
 import unittest
 
 import test_8a_programs as programs
 import test_8b_mpi as mpi
 from hutongbench.cases import results
-from inter import LONG, InterTest, LeftTest, configured, light, lines
+from inter import LONG, InterTest, LeftTest, carried, configured, light, lines, mtu
 from support import EXAMPLES, VM1, VM3, cluster_down, conns, eventually, hutong, stats_of
 from test_5_paths import transfer
 
@@ -84,6 +85,23 @@ class ShownTest(InterTest):
         self.shown(VM3.ipv6)
 
 
+class MtuTest(InterTest):
+    """The interfaces of both VMs carry smaller packets than before, in the middle of a stream and for good."""
+
+    MIB, RATE, SMALL, LEAST = 160, 16, 1500, 4 << 20
+
+    def test_shrinks(self):
+        def during(_number):
+            eventually(lambda: carried(VM3) > self.LEAST, "the stream is on the light protocol", 20)
+            changes.enter_context(mtu(self.SMALL, VM1, VM3))
+            before = carried(VM3)
+            # What was cut for the old size cannot go: the connection goes back to TCP, and then leaves it again.
+            eventually(lambda: carried(VM3) > before + self.LEAST, "bytes move by the light protocol again", 60)
+        with contextlib.ExitStack() as changes:
+            transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE, during=during)
+        self.assertGreater(self.ring_bytes("xfer"), 4 * self.LEAST)
+
+
 class OpenMpiTest(InterTest):
     """Four ranks on three VMs: 0 and 3 on VM1, 1 on VM2, 2 alone on its host."""
 
@@ -128,6 +146,7 @@ class MpichTest(InterTest, mpi.MpichTest):
 OWN = (
     (ShownTest, "test_ipv4", "Ethernet UdpJumbo"),
     (ShownTest, "test_ipv6", "EthernetJumbo Udp"),
+    (MtuTest, "test_shrinks", "EthernetJumbo UdpJumbo"),
     (OpenMpiTest, "test_c_and_java", "Ethernet UdpJumbo"),
     (OpenMpiTest, "test_ipv6_and_two_links", "Udp EthernetJumbo"),
     (OpenMpiTest, "test_solver", "Udp"),
@@ -142,7 +161,7 @@ def load_tests(_loader, _standard, _pattern):
     for name, options in CONFIGURATIONS.items():
         made = {}
         for base, method, where in OWN + PROGRAMS:
-            if not LONG and name not in where.split():
+            if not LONG and name not in where.split() or base is MtuTest and "--mtu" not in options:
                 continue
             if base not in made:
                 made[base] = configured(__name__, base, name, options)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How connections end between hosts, and what stops them for a while: on the light protocol as on TCP."""
 
+import contextlib
 import os
 import time
 import unittest
 
 from hutonglab import link
-from inter import LONG, InterTest, LeftTest, configured, light, stopped
+from inter import LONG, InterTest, LeftTest, carried, configured, light, stopped, unplugged
 from pairs import PairTest
-from support import REPO, VM1, VM3, cluster_down, hutong
+from support import REPO, VM1, VM3, cluster_down, eventually, stats_of
 from test_5_paths import transfer
 
 PYTHON = "/usr/bin/python3"
@@ -74,59 +75,78 @@ class EndingTest(InterTest, PairTest):
 
 
 class PauseTest(InterTest):
-    """A stream that something stops for some seconds, in its middle and at its end."""
+    """
+    A stream that something stops for some seconds, in its middle and at its end: what is left of it comes by the light
+    protocol too, when that is over.
+    """
 
-    SECONDS = 5
+    SECONDS, RATE = 5, 16
+    #: So long goes the stream on after that, at its rate: on TCP, which the wire may have been left for, and back.
+    REST = 6
+    LEAST = 4 << 20
 
-    def stream(self, during, mib=64, rate=16):
-        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=mib, rate=rate, during=during)
-        self.assertGreater(self.ring_bytes("xfer"), 1 << 20)
+    def stream(self, stopped_for, nodes=(), mib=None):
+        """A stream that is stopped by that context manager; the nodes are those whose agents stand still meanwhile."""
+        def during(_number):
+            eventually(lambda: carried(VM3) > self.LEAST, "the stream is on the light protocol", 20)
+            with stopped_for:
+                time.sleep(self.SECONDS - (2 if nodes else 0))
+                if VM3 not in nodes:  # an agent that stands still cannot be asked
+                    self.before = carried(VM3)
+            if VM3 in nodes:
+                self.before = carried(VM3)
+            if mib is None:
+                eventually(lambda: carried(VM3) > self.before + self.LEAST, "bytes move by the light protocol again", 60)
+        whole = mib or self.RATE * (self.REST + self.SECONDS + 2)
+        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=whole, rate=self.RATE, during=during)
+        received = sum(row["ring_in"] for row in stats_of(self.stats) if row["comm"] == "xfer")
+        self.assertGreater(received, self.before + (self.LEAST if mib is None else 1 << 20))
+
+    @contextlib.contextmanager
+    def cable_pulled(self):
+        link.switch(False)
+        try:
+            before = link.traffic()[0]
+            yield
+            self.assertEqual((link.traffic()[0] - before).packets, 0)
+        finally:
+            link.switch(True)
 
     def test_link_down(self):
-        def during(_number):
-            time.sleep(1)
-            hutong("link", "down")
-            before = link.traffic()[0]
-            time.sleep(self.SECONDS)
-            self.assertEqual((link.traffic()[0] - before).packets, 0)
-            hutong("link", "up")
-        self.stream(during)
+        self.stream(self.cable_pulled())
 
     def test_link_down_at_the_end(self):
-        def during(_number):
-            time.sleep(0.5)
-            hutong("link", "down")
-            time.sleep(self.SECONDS)  # all is written by now
-            hutong("link", "up")
-        self.stream(during, mib=11)
+        self.stream(self.cable_pulled(), mib=11)  # all is written while nothing goes
 
-    def pause(self, *nodes, mib=64):
-        def during(_number):
-            time.sleep(0.6)
-            with stopped(*nodes):
-                time.sleep(self.SECONDS - 2)
-        self.stream(during, mib=mib)
+    def test_senders_interface_down(self):
+        self.stream(unplugged(VM1))
+
+    def test_receivers_interface_down(self):
+        """It sends nothing of its own by which it would find out that its interface is there again."""
+        self.stream(unplugged(VM3))
 
     def test_senders_agent_stands_still(self):
-        self.pause(VM1)
+        self.stream(stopped(VM1), (VM1,))
 
     def test_receivers_agent_stands_still(self):
-        self.pause(VM3)
+        self.stream(stopped(VM3), (VM3,))
 
     def test_both_agents_stand_still_at_the_end(self):
-        self.pause(VM1, VM3, mib=12)
+        self.stream(stopped(VM1, VM3), (VM1, VM3), mib=12)
 
 
 class LongPauseTest(PauseTest):
     """So long that the wire is given up."""
 
-    SECONDS = 20
+    SECONDS, REST = 20, 40
 
 
 #: What the ordinary run takes of the pauses.
 PAUSES = {
-    "ethernet": ("test_link_down", "test_receivers_agent_stands_still"),
-    "udp": ("test_link_down_at_the_end", "test_senders_agent_stands_still", "test_both_agents_stand_still_at_the_end"),
+    "ethernet": ("test_link_down", "test_receivers_agent_stands_still", "test_senders_interface_down",
+                 "test_receivers_interface_down"),
+    "udp": ("test_link_down_at_the_end", "test_senders_agent_stands_still", "test_both_agents_stand_still_at_the_end",
+            "test_receivers_interface_down"),
 }
 
 

@@ -53,7 +53,7 @@ public interface BatchSocket extends AutoCloseable {
   int flush() throws OsException;
 
   /**
-   * Receives what is there.
+   * Receives what is there; by a packet socket what is addressed to this station alone.
    *
    * @return how many datagrams, 0 when none is; the former ones are void
    */
@@ -82,6 +82,21 @@ public interface BatchSocket extends AutoCloseable {
    * stand; of an IPv6 address and port a mixture. It tells peers apart, and is no authentication.
    */
   long sender(int i);
+
+  /** Calls of {@link #add}, ever, whose datagrams the kernel did not take. */
+  long refused();
+
+  /**
+   * Frames, ever, that a packet socket has seen and not handed over, since they were for another
+   * station or for many: a bridge floods what it knows no port for.
+   */
+  long misdirected();
+
+  /**
+   * Datagrams that were lost since the last call, because those before them had not been taken: by
+   * a system call.
+   */
+  long takeLost();
 
   @Override
   void close();

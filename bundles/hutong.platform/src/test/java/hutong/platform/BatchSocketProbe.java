@@ -69,11 +69,21 @@ final class BatchSocketProbe {
       } catch (OsException e) {
         System.out.println("packet: too long is errno " + e.errno());
       }
-      System.out.println("packet: " + receiveAll(b) + " of 1 behind it");
+      System.out.println(
+          "packet: " + receiveAll(b) + " of 1 behind it, " + a.refused() + " refused");
+      others(a, b);
       for (int i = 0; i < 4000 / SLOTS; i++) {
         send(a, toB, SLOTS);
       }
       int kept = receiveAll(b);
+      long lost = b.takeLost();
+      System.out.println(
+          "packet: "
+              + (kept + lost)
+              + " of 4000 kept or lost, "
+              + (lost > 0 ? "some" : "none")
+              + " lost, then "
+              + b.takeLost());
       send(a, toB, 10);
       System.out.println(
           "packet: "
@@ -90,6 +100,20 @@ final class BatchSocketProbe {
       b.receive();
       System.out.println("packet: one too long is " + b.length(0) + " bytes");
     }
+    int larger = 1 << 16; // than what the mapped memory can be cut into: without it
+    try (BatchSocket a = SOCKETS.openPacket("va", ETHER_TYPE, out, SLOTS, 2048);
+        BatchSocket b = SOCKETS.openPacket("vb", ETHER_TYPE, out, SLOTS, larger)) {
+      others(a, b);
+    }
+  }
+
+  /** What is for another station, or for many, is nobody's here. */
+  private static void others(BatchSocket a, BatchSocket b) throws Exception {
+    send(a, a.target(Sockets.macBytes("02:77:00:00:00:0c"), 0), 3);
+    send(a, a.target(Sockets.macBytes("ff:ff:ff:ff:ff:ff"), 0), 2);
+    send(a, a.target(Sockets.macBytes("02:77:00:00:00:0b"), 0), 1);
+    System.out.println(
+        "packet: " + receiveAll(b) + " of 1, " + b.misdirected() + " of 5 misdirected");
   }
 
   private static void send(BatchSocket a, BatchSocket.Target to, int count) throws OsException {
@@ -145,9 +169,21 @@ final class BatchSocketProbe {
       }
       a.flush();
       System.out.println("udp4: full after " + added);
-      while (b.receive() > 0) {
-        continue;
+      long kept = 0;
+      for (int i = 0; i < 1000; i++) {
+        send(a, toB, SLOTS);
       }
+      for (int n = b.receive(); n > 0; n = b.receive()) {
+        kept += n;
+      }
+      long lost = b.takeLost();
+      System.out.println(
+          "udp4: "
+              + (kept + lost)
+              + " kept or lost, "
+              + (lost > 0 ? "some" : "none")
+              + " lost, then "
+              + b.takeLost());
       a.add(toB, 0, 300, 0);
       a.flush();
       await(b);

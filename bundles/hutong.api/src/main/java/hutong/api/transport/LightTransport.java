@@ -41,6 +41,12 @@ public interface LightTransport {
   /** Whether connections between hosts are to be carried at all, as configured. */
   boolean enabled();
 
+  /**
+   * The version of what transports of two VMs say to each other: a connection whose ends have
+   * different ones must stay on TCP.
+   */
+  int version();
+
   /** Bytes of one ring of a line. */
   int ringSize();
 

@@ -31,7 +31,8 @@ import java.util.Map;
  *   CHANNEL to program  ---- OFFER (number) -->     CHANNEL to its program
  * </pre>
  *
- * An offer names the receiver's number where the sender knows it; one that does not is answered. No
+ * An offer names the receiver's number where the sender knows it; one that does not is answered. It
+ * also says which version the sender's transport speaks: with another one there is no channel. No
  * method may be called by two threads at once.
  */
 final class FarMatcher {
@@ -68,6 +69,7 @@ final class FarMatcher {
   private final World world;
   private final Map<AddressPair, Registration> byPair = new HashMap<>();
   private final Map<Long, Registration> byCookie = new HashMap<>();
+  private int version;
 
   FarMatcher(World world) {
     this.world = world;
@@ -124,9 +126,11 @@ final class FarMatcher {
 
   private void offer(Registration registration) {
     Channel channel = registration.channel;
+    LightTransport now = world.transport();
+    version = now == null ? version : now.version(); // it may be away for a moment
     PeerMessage message =
         PeerMessage.of(
-            Type.OFFER, channel.number(), channel.peerNumber(), registration.pair, 0, 0, 0);
+            Type.OFFER, channel.number(), channel.peerNumber(), registration.pair, 0, version, 0);
     send(registration.far, message);
   }
 
@@ -223,6 +227,12 @@ final class FarMatcher {
     }
     Channel channel = registration.channel;
     if (registration.in(Channel.State.PENDING)) {
+      LightTransport now = world.transport();
+      if (now != null && message.ringSize() != now.version()) {
+        offer(registration); // so that the other end knows it too
+        refuse(registration, Reason.VERSION);
+        return;
+      }
       channel.peer(message.number(), world.mac(from));
       if (!open(registration)) {
         return;

@@ -16,9 +16,11 @@ import java.util.List;
  *   16  reason (u16)       18  local port (u16)   20  remote port (u16)   22  MAC address of the sender's VM
  *   28  numbers of the ticket
  *   32  local address      48  remote address      both as the sender sees them
- *   64  session (u64)      72  ring size          76  overflow size
+ *   64  session (u64)      72  ring size *        76  overflow size
  *   80  ticket              so many 32-bit numbers
  * </pre>
+ *
+ * <p>* In an OFFER between hosts: the version of what the sender's transport says.
  *
  * @param type what the message says
  * @param version the sender's version; a receiver that speaks another reads only {@code type} and
@@ -29,7 +31,7 @@ import java.util.List;
  * @param pair the connection as the sender sees it
  * @param mac the sender's MAC address, 48 bits in the low end
  * @param session the sender's session with this receiver
- * @param ringSize bytes of one ring
+ * @param ringSize bytes of one ring; between hosts, of an OFFER, the version of the transport
  * @param overSize bytes of one overflow
  * @param ticket SETUP without descriptors: what the receiver must know to take the segment
  */

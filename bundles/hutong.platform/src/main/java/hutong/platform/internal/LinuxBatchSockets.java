@@ -127,6 +127,16 @@ public final class LinuxBatchSockets implements BatchSockets {
     }
 
     @Override
+    public boolean packets() {
+      return true;
+    }
+
+    @Override
+    public boolean forThisStation(Pointer names, long at) {
+      return PacketAddress.forThisStation(names, at);
+    }
+
+    @Override
     public long number(Pointer names, long at) {
       return (long) names.getInt(at + 12) << 16 | names.getShort(at + 16) & 0xffff;
     }

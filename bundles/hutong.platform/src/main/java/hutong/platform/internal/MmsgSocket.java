@@ -32,6 +32,16 @@ final class MmsgSocket implements BatchSocket {
 
     /** The number of {@link BatchSocket#sender} for the sockaddr that lies there. */
     long number(Pointer names, long at);
+
+    /** Whether sockets of it are packet sockets. */
+    default boolean packets() {
+      return false;
+    }
+
+    /** Whether what came with that sockaddr is for this socket alone. */
+    default boolean forThisStation(Pointer names, long at) {
+      return true;
+    }
   }
 
   private static final class Destination implements Target {
@@ -60,8 +70,12 @@ final class MmsgSocket implements BatchSocket {
   private final int slotBytes;
   private final MessageBatch sending;
   private final MessageBatch receiving;
+  private final int[] places;
+  private final KernelDrops drops;
   private int waiting;
   private int received;
+  private long refused;
+  private long misdirected;
 
   /**
    * Takes a socket over.
@@ -83,6 +97,8 @@ final class MmsgSocket implements BatchSocket {
     this.inSlots = inSlots;
     this.slotBytes = slotBytes;
     this.in = ByteBuffer.allocateDirect(inSlots * slotBytes);
+    this.places = new int[inSlots];
+    this.drops = new KernelDrops(socket, family.packets());
     this.sending = new MessageBatch(slots);
     this.receiving = new MessageBatch(inSlots);
     long inAddress = Pointer.wrap(LibC.RUNTIME, in).address();
@@ -137,7 +153,7 @@ final class MmsgSocket implements BatchSocket {
   public int flush() throws OsException {
     int count = waiting;
     int sent = 0;
-    int refused = 0;
+    int reason = 0;
     waiting = 0;
     while (sent < count) {
       int n =
@@ -152,12 +168,14 @@ final class MmsgSocket implements BatchSocket {
         break;
       }
       if (errno != LibC.EINTR) {
-        refused = errno; // the first of them: the others may go elsewhere
+        reason = errno; // the last of them: the others may go elsewhere
+        refused++;
         sent++;
       }
     }
-    if (refused != 0) {
-      throw LibC.failure("sendmmsg", refused);
+    refused += count - sent;
+    if (reason != 0) {
+      throw LibC.failure("sendmmsg", reason);
     }
     return sent;
   }
@@ -173,7 +191,7 @@ final class MmsgSocket implements BatchSocket {
           LibC.INSTANCE.recvmmsg(socket.number(), receiving.headers(), inSlots, MSG_DONTWAIT, null);
       if (n >= 0) {
         received = n;
-        return n;
+        return keep(n);
       }
       int errno = LibC.errno();
       if (errno == OsException.EAGAIN) {
@@ -183,6 +201,18 @@ final class MmsgSocket implements BatchSocket {
         throw LibC.failure("recvmmsg", errno);
       }
     }
+  }
+
+  /** Finds those that are for this station; gives how many. */
+  private int keep(int count) {
+    int kept = 0;
+    for (int i = 0; i < count; i++) {
+      if (family.forThisStation(receiving.names(), MessageBatch.nameAt(i))) {
+        places[kept++] = i;
+      }
+    }
+    misdirected += count - kept;
+    return kept;
   }
 
   /** The kernel has written the lengths of what it filled in. */
@@ -198,19 +228,20 @@ final class MmsgSocket implements BatchSocket {
 
   @Override
   public int offset(int i) {
-    return i * slotBytes;
+    return places[i] * slotBytes;
   }
 
   @Override
   public int length(int i) {
-    return (receiving.flags(i) & MSG_TRUNC) != 0 ? slotBytes + 1 : receiving.length(i);
+    int place = places[i];
+    return (receiving.flags(place) & MSG_TRUNC) != 0 ? slotBytes + 1 : receiving.length(place);
   }
 
   @Override
   public int segment(int i) {
-    long at = MessageBatch.controlAt(i);
+    long at = MessageBatch.controlAt(places[i]);
     Pointer control = receiving.controls();
-    if (receiving.controlLength(i) >= CMSG_DATA + 4
+    if (receiving.controlLength(places[i]) >= CMSG_DATA + 4
         && control.getInt(at + CMSG_LEVEL) == SOL_UDP
         && control.getInt(at + CMSG_TYPE) == UDP_GRO) {
       int segment = control.getInt(at + CMSG_DATA);
@@ -221,7 +252,22 @@ final class MmsgSocket implements BatchSocket {
 
   @Override
   public long sender(int i) {
-    return family.number(receiving.names(), MessageBatch.nameAt(i));
+    return family.number(receiving.names(), MessageBatch.nameAt(places[i]));
+  }
+
+  @Override
+  public long refused() {
+    return refused;
+  }
+
+  @Override
+  public long misdirected() {
+    return misdirected;
+  }
+
+  @Override
+  public long takeLost() {
+    return drops.take();
   }
 
   @Override

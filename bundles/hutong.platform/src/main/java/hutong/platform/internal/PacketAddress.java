@@ -10,6 +10,11 @@ final class PacketAddress {
   static final int AF_PACKET = 17;
   static final int BYTES = 20;
 
+  /** What kind of packet it is: for this station, for many, for another one. */
+  private static final int KIND = 10;
+
+  private static final int PACKET_HOST = 0;
+
   private PacketAddress() {}
 
   /**
@@ -28,6 +33,16 @@ final class PacketAddress {
   /** The number of {@link hutong.platform.BatchSocket#sender} for the one that lies there. */
   static long number(ByteBuffer names, int at) {
     return (long) names.getInt(at + 12) << 16 | names.getShort(at + 16) & 0xffff;
+  }
+
+  /** Whether the frame with that sender is addressed to this station alone. */
+  static boolean forThisStation(ByteBuffer names, int at) {
+    return names.get(at + KIND) == PACKET_HOST;
+  }
+
+  /** The same. */
+  static boolean forThisStation(Pointer names, long at) {
+    return names.getByte(at + KIND) == PACKET_HOST;
   }
 
   /** The interface's index. */

@@ -59,9 +59,11 @@ final class RingSocket implements BatchSocket {
   private final int slotBytes;
   private final int[] places;
   private final Pointer error = Memory.allocateDirect(LibC.RUNTIME, 4, true);
+  private final KernelDrops drops;
   private final Pointer errorBytes = Memory.allocateDirect(LibC.RUNTIME, 4, true);
   private int next;
   private int received;
+  private long misdirected;
 
   private RingSocket(
       Fd socket, MmsgSocket sending, Mapping mapping, int frameBytes, int slots, int slotBytes) {
@@ -75,6 +77,7 @@ final class RingSocket implements BatchSocket {
     this.frames = framesOfBlock * (int) (mapping.size() / BLOCK_BYTES);
     this.slotBytes = slotBytes;
     this.places = new int[slots];
+    this.drops = new KernelDrops(socket, true);
   }
 
   /**
@@ -139,14 +142,20 @@ final class RingSocket implements BatchSocket {
       INT.setRelease(ring, places[i] + STATUS, STATUS_KERNEL);
     }
     int count = 0;
-    while (count < places.length) {
+    // Not more than the memory holds: what is for others must not keep us here for ever.
+    for (int seen = 0; count < places.length && seen < frames; seen++) {
       int at = next / framesOfBlock * BLOCK_BYTES + next % framesOfBlock * frameBytes;
       // Acquire: the status before all that it says is there.
       if (((int) INT.getAcquire(ring, at + STATUS) & STATUS_USER) == 0) {
         break;
       }
-      places[count++] = at;
       next = next + 1 == frames ? 0 : next + 1;
+      if (PacketAddress.forThisStation(ring, at + ADDRESS)) {
+        places[count++] = at;
+      } else {
+        misdirected++;
+        INT.setRelease(ring, at + STATUS, STATUS_KERNEL);
+      }
     }
     received = count;
     if (count == 0) {
@@ -191,6 +200,21 @@ final class RingSocket implements BatchSocket {
   @Override
   public long sender(int i) {
     return PacketAddress.number(ring, places[i] + ADDRESS);
+  }
+
+  @Override
+  public long refused() {
+    return sending.refused();
+  }
+
+  @Override
+  public long misdirected() {
+    return misdirected;
+  }
+
+  @Override
+  public long takeLost() {
+    return drops.take();
   }
 
   @Override

@@ -110,7 +110,8 @@ final class Incoming {
     }
     wire = WireKind.of(peer.wire());
     most = world.datagramBytes(wire, line.spec().localAddress());
-    if (most < FlowSettings.LEAST_DATAGRAM) {
+    boolean barred = line.barred() && phase == Phase.ARMED && !peer.ended();
+    if (most < FlowSettings.LEAST_DATAGRAM || barred) {
       refuse();
       return;
     }
@@ -141,7 +142,7 @@ final class Incoming {
             Nothing.HERE,
             ring,
             notes,
-            line.seal(),
+            line.seal(round, false),
             world.random(),
             world.now());
     route = world.attach(wire, line, flow);
@@ -235,7 +236,7 @@ final class Incoming {
             Nothing.HERE,
             ring,
             notes,
-            line.seal(),
+            line.seal(round, false),
             world.random(),
             world.now());
     route = world.attach(wire, line, flow);
@@ -260,6 +261,13 @@ final class Incoming {
     stopped = round;
     phase = Phase.LEFT;
     line.changed();
+  }
+
+  /** After a restart: nothing more is taken from the wire, unless the far program has closed. */
+  void leaveAtOnce() {
+    if (phase == Phase.LIGHT) {
+      leave();
+    }
   }
 
   private void over() {
@@ -328,7 +336,7 @@ final class Incoming {
 
   /** Looks at the segment. */
   void look() {
-    if (phase == Phase.TCP && ring.armed(Turn.next(round))) {
+    if (phase == Phase.TCP && !line.barred() && ring.armed(Turn.next(round))) {
       int reserved = world.reserve();
       if (reserved != 0) {
         channel = reserved;

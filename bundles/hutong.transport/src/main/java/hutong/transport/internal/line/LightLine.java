@@ -29,7 +29,8 @@ final class LightLine {
   private Key key;
   private Key peerKey = Key.NONE;
   private boolean authenticate;
-  private Seal seal;
+  private boolean sealed;
+  private boolean barred;
   private final Outgoing out;
   private final Incoming in;
   private boolean changed = true;
@@ -72,20 +73,31 @@ final class LightLine {
   }
 
   /**
-   * What closes and checks the datagrams of this line: with MACs where one of the two agents wants
-   * them (D6). Not before the peer's agent was heard.
+   * What closes and checks the datagrams of a round: with MACs where one of the two agents wants
+   * them (D6). Not before the peer's agent was heard; what holds for the first round holds for all.
+   *
+   * @param outgoing whether this end sends the round's data
    */
-  Seal seal() {
-    if (seal == null) {
-      if (authenticate && peerKey.equals(Key.NONE)) {
-        throw new Hostile("no key for what is to be authenticated");
-      }
-      seal =
-          authenticate
-              ? new Seal(key.authenticator(), peerKey.authenticator())
-              : new Seal(null, null);
+  Seal seal(int round, boolean outgoing) {
+    sealed = true;
+    if (!authenticate) {
+      return new Seal(null, null);
     }
-    return seal;
+    if (peerKey.equals(Key.NONE)) {
+      throw new Hostile("no key for what is to be authenticated");
+    }
+    return new Seal(
+        key.ofRound(round, outgoing).authenticator(),
+        peerKey.ofRound(round, !outgoing).authenticator());
+  }
+
+  /**
+   * Whether the line stays on TCP from now on: an earlier agent has begun it without MACs, and they
+   * are wanted now (D6). What a program had written before it closed has no other way, and still
+   * comes as it was agreed.
+   */
+  boolean barred() {
+    return barred;
   }
 
   /** Whether datagrams of this line carry MACs. */
@@ -94,7 +106,7 @@ final class LightLine {
   }
 
   private void onKey(LineMessage message) {
-    if (seal == null) {
+    if (!sealed) {
       peerKey = message.key();
       authenticate |= message.authenticate();
     }
@@ -123,7 +135,7 @@ final class LightLine {
   /** Writes what a later agent must know, beside what is in the segment. */
   void save(ByteBuffer to) {
     to.putLong(key.hi()).putLong(key.lo()).putLong(peerKey.hi()).putLong(peerKey.lo());
-    to.putInt((authenticate ? 1 : 0) | (seal != null ? 2 : 0));
+    to.putInt((authenticate ? 1 : 0) | (sealed ? 2 : 0));
     out.save(to);
     in.save(to);
   }
@@ -136,13 +148,16 @@ final class LightLine {
   void restore(ByteBuffer from) {
     key = new Key(from.getLong(), from.getLong());
     peerKey = new Key(from.getLong(), from.getLong());
-    int sealed = from.getInt();
-    authenticate = (sealed & 1) != 0;
-    if ((sealed & 2) != 0) {
-      seal();
-    }
+    int agreed = from.getInt();
+    authenticate = (agreed & 1) != 0;
+    sealed = (agreed & 2) != 0;
+    barred = world.authenticate() && !authenticate;
     out.restore(from);
     in.restore(from);
+    if (barred) {
+      out.leaveAtOnce();
+      in.leaveAtOnce();
+    }
     changed = true;
   }
 

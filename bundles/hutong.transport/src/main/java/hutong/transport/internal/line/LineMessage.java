@@ -8,7 +8,7 @@ import java.nio.ByteBuffer;
  * earlier one, or comes after a lost one, means the same. Big-endian.
  *
  * <pre>
- *   0  u8 version (1)   u8 flags: 1 fresh, 2 bye, 4 authenticate   u16 zero
+ *   0  u8 version (2)   u8 flags: 1 fresh, 2 bye, 4 authenticate   u16 zero
  *   4  number           sender's channel number
  *   8  peer number      receiver's channel number
  *      The direction that the sender receives:
@@ -23,13 +23,13 @@ import java.nio.ByteBuffer;
  *  84  u16 window  u8 wire  u8 marks         88 bytes of its ring
  *  92  leave round      96 agreed round     100 done round
  * 104  u8 1: ended, 2: wish    u8[3] zero     108 u64 end, all ones: nothing is in the ring
- * 116  16 bytes: key of the datagrams that the sender sends (D6)
+ * 116  16 bytes: from which the keys of the datagrams that the sender sends come (D6)
  * 132
  * </pre>
  *
  * @param fresh the sender has not heard of the receiver's end yet: an answer is wanted
  * @param authenticate the sender takes and sends authenticated datagrams only (D6)
- * @param key of what it sends
+ * @param key from which those of what it sends come
  * @param bye the sender's end is over, and all that it had to deliver is delivered
  */
 record LineMessage(
@@ -42,7 +42,10 @@ record LineMessage(
     Receiving receiving,
     Sending sending) {
   static final int BYTES = 132;
-  static final int VERSION = 1;
+
+  /** Also told with the offer of a connection: only ends that speak the same get a line. */
+  static final int VERSION = 2;
+
   private static final int FRESH = 1;
   private static final int BYE = 2;
   private static final int AUTHENTICATE = 4;
@@ -155,6 +158,11 @@ record LineMessage(
     out.put((byte) 0).putShort((short) 0).putLong(s.end);
     out.putLong(key.hi()).putLong(key.lo());
     return out.array();
+  }
+
+  /** The version of what another VM's agent sent; 0 of nothing. */
+  static int version(byte[] payload) {
+    return payload.length == 0 ? 0 : Byte.toUnsignedInt(payload[0]);
   }
 
   /**

@@ -132,6 +132,9 @@ final class Outgoing {
     if (phase != Phase.TCP || ended || peer == null || peer.armed() != Turn.next(round)) {
       return;
     }
+    if (line.barred()) {
+      return;
+    }
     if (choice != null && !pays) {
       return;
     }
@@ -167,8 +170,8 @@ final class Outgoing {
     most = world.datagramBytes(wire, line.spec().localAddress());
     int theirs = wire == WireKind.ETHERNET ? peer.ethernetBytes() : peer.udpBytes();
     most = Math.min(most, theirs);
-    if (most < FlowSettings.LEAST_DATAGRAM) {
-      leave = round; // the wire went away meanwhile
+    if (most < FlowSettings.LEAST_DATAGRAM || line.barred() && !ended) {
+      leave = round; // the wire went away meanwhile, or is not to be used
       line.changed();
       return;
     }
@@ -190,7 +193,7 @@ final class Outgoing {
             ring,
             Nothing.HERE,
             notes,
-            line.seal(),
+            line.seal(round, true),
             world.random(),
             world.now());
     route = world.attach(wire, line, flow);
@@ -285,7 +288,7 @@ final class Outgoing {
             ring,
             Nothing.HERE,
             notes,
-            line.seal(),
+            line.seal(round, true),
             world.random(),
             world.now());
     route = world.attach(wire, line, flow);
@@ -386,6 +389,15 @@ final class Outgoing {
     if (isStarted() && phase != Phase.STOPPED && !ended && leave != round) {
       leave = round;
       line.changed();
+    }
+  }
+
+  /** The same, and nothing more is sent or believed on the wire until the far end has stopped. */
+  void leaveAtOnce() {
+    leaveWire();
+    if (flow != null && leave == round && !ended && phase != Phase.STOPPED) {
+      ring.hold();
+      park();
     }
   }
 
@@ -540,7 +552,7 @@ final class Outgoing {
   }
 
   private boolean wish() {
-    if (ended) {
+    if (ended || line.barred()) {
       return false;
     }
     return choice == null

@@ -7,6 +7,7 @@ import hutong.api.transport.LineSpec;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,6 +15,7 @@ import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 
 /**
@@ -33,6 +35,7 @@ final class Pages {
   private static final int VERSION = 1;
   private static final int HEADER = 16;
   private static final int MOST = 1024;
+  private static final Pattern NAME = Pattern.compile("[0-9a-f]{8}");
 
   /**
    * A page as it was read.
@@ -163,15 +166,18 @@ final class Pages {
     return out;
   }
 
-  /** The numbers of all lines that have a page. */
+  /** The numbers of all lines that have a page; files of other names are none of ours. */
   List<Integer> numbers() {
     List<Integer> out = new ArrayList<>();
     try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
       for (Path file : files) {
-        out.add(Integer.parseUnsignedInt(file.getFileName().toString(), 16));
+        String name = file.getFileName().toString();
+        if (NAME.matcher(name).matches()) {
+          out.add(Integer.parseUnsignedInt(name, 16));
+        }
       }
-    } catch (IOException | NumberFormatException e) {
-      return out; // none, or a file that is none of ours
+    } catch (IOException | DirectoryIteratorException e) {
+      return out; // there is none
     }
     return out;
   }

@@ -127,6 +127,11 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
   }
 
   @Override
+  public int version() {
+    return LineMessage.VERSION;
+  }
+
+  @Override
   public int ringSize() {
     return settings.ringSize();
   }

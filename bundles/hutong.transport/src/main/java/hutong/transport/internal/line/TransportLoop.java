@@ -25,9 +25,11 @@ import java.util.ArrayList;
 import java.util.BitSet;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
@@ -113,6 +115,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final List<Entry> touched = new ArrayList<>();
   private final List<LineSpec> orphans = new ArrayList<>();
   private final List<Unknown> unknown = new ArrayList<>();
+  private final Set<PeerId> strangers = new HashSet<>();
   private boolean ownersKnown;
   private boolean reconsiders;
   private final BitSet channels = new BitSet();
@@ -144,7 +147,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     // TCP's part of this work is done by the kernel, before all programs: a window of data that
     // waits for a busy processor would be less than its share of a link
     loop.execute(events::urgent);
-    this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch);
+    this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch, trouble);
   }
 
   // ---------------------------------------------------------------- lines
@@ -391,7 +394,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         () -> {
           LineMessage message = LineMessage.decode(payload);
           if (message == null) {
-            trouble.count("transport.message.malformed");
+            refuse(from, payload);
             return;
           }
           Entry entry = byNumber.get(message.peerNumber());
@@ -411,6 +414,25 @@ final class TransportLoop implements LineWorld, AutoCloseable {
           step(entry, () -> entry.line.onMessage(message));
           flush();
         });
+  }
+
+  /** What cannot be read. A line of such a peer is told nothing, and stays on TCP. */
+  private void refuse(PeerId from, byte[] payload) {
+    int version = LineMessage.version(payload);
+    if (version == LineMessage.VERSION) {
+      trouble.count("transport.message.malformed");
+      return;
+    }
+    trouble.count("transport.message.version");
+    if (strangers.add(from)) {
+      trouble.warn(
+          from
+              + " speaks version "
+              + version
+              + " of the messages about lines, this agent "
+              + LineMessage.VERSION
+              + ": connections with it stay on TCP");
+    }
   }
 
   private void answerUnknown(PeerId from, LineMessage message) {
@@ -501,7 +523,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       stepTouched();
       flush();
     }
-    port.report(trouble);
+    port.report();
   }
 
   private void receive() {
@@ -639,7 +661,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   /** The counter of datagrams that were dropped for a cause. */
   static String dropped(DropCause cause) {
-    return "transport.dropped." + cause.name().toLowerCase(Locale.ROOT);
+    return WirePort.DROPPED + cause.name().toLowerCase(Locale.ROOT);
   }
 
   @Override

@@ -14,6 +14,7 @@ import hutong.transport.internal.wire.Wire;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.Locale;
 import java.util.concurrent.RejectedExecutionException;
 
 /**
@@ -36,6 +37,29 @@ final class WirePort implements AutoCloseable {
     void touched(LightLine line);
   }
 
+  /**
+   * A count that only grows while the socket lives, and what of it is in the agent's counters.
+   * Nothing is told, and nothing allocated, while it stands still.
+   */
+  private static final class Told {
+    private final String counter;
+    private long told;
+
+    Told(String name) {
+      counter = DROPPED + name;
+    }
+
+    void is(long now, TransportLoop.Trouble trouble) {
+      if (now != told) {
+        trouble.add(counter, now - told);
+        told = now;
+      }
+    }
+  }
+
+  /** What the names of such counters begin with. */
+  static final String DROPPED = "transport.dropped.";
+
   private static final DropCause[] BEFORE_FLOWS = {
     DropCause.TOO_SHORT, DropCause.NO_CHANNEL, DropCause.WRONG_PEER
   };
@@ -46,6 +70,9 @@ final class WirePort implements AutoCloseable {
   /** The same, while flows wait for it. */
   private static final Duration AGAIN = Duration.ofMillis(200);
 
+  /** How long after input the kernel is asked whether some was lost: a system call. */
+  private static final Duration ASK_AGAIN = Duration.ofMillis(100);
+
   private static final int LARGEST = 65_536;
 
   private final EventLoop loop;
@@ -54,7 +81,12 @@ final class WirePort implements AutoCloseable {
   private final Touched touched;
   private final FlowTable table = new FlowTable();
   private final Wire.Taker taker = this::take;
-  private final long[] reported = new long[BEFORE_FLOWS.length];
+  private final TransportLoop.Trouble trouble;
+  private final Told[] beforeFlows = new Told[BEFORE_FLOWS.length];
+  private final Told unsent = new Told("no_socket");
+  private Told refused = new Told("refused");
+  private Told cut = new Told("cut");
+  private Told misdirected = new Told("misdirected");
   private LightLine[] lines = new LightLine[64];
   private Wire wire;
   private int generation;
@@ -63,12 +95,23 @@ final class WirePort implements AutoCloseable {
   private DatagramBatch nowhere;
   private int attached;
   private boolean opensAgain;
+  private boolean asksAgain;
+  private long lostHere;
 
-  WirePort(EventLoop loop, Opener opener, Poller.Handler onInput, Touched touched) {
+  WirePort(
+      EventLoop loop,
+      Opener opener,
+      Poller.Handler onInput,
+      Touched touched,
+      TransportLoop.Trouble trouble) {
     this.loop = loop;
     this.opener = opener;
     this.onInput = onInput;
     this.touched = touched;
+    this.trouble = trouble;
+    for (int i = 0; i < BEFORE_FLOWS.length; i++) {
+      beforeFlows[i] = new Told(BEFORE_FLOWS[i].name().toLowerCase(Locale.ROOT));
+    }
   }
 
   /** Opens the socket if it is not open; false when that cannot be now. */
@@ -189,17 +232,46 @@ final class WirePort implements AutoCloseable {
       return true;
     }
     wire.flush();
+    reportSent();
     return !wire.takeTooLarge();
   }
 
-  /** Counts the datagrams that were dropped, since the last time, before they reached a flow. */
-  void report(TransportLoop.Trouble trouble) {
+  private void reportSent() {
+    refused.is(wire.refused(), trouble);
+    OsException why = wire.takeFailure();
+    if (why != null) {
+      trouble.count(DROPPED + "refused.errno" + why.errno());
+    }
+  }
+
+  /**
+   * Counts what was dropped, since the last time, before it reached a flow. What the kernel dropped
+   * is asked for a moment later: it may drop more while this goes on.
+   */
+  void report() {
     for (int i = 0; i < BEFORE_FLOWS.length; i++) {
-      long now = table.drops(BEFORE_FLOWS[i]);
-      if (now != reported[i]) {
-        trouble.add(TransportLoop.dropped(BEFORE_FLOWS[i]), now - reported[i]);
-        reported[i] = now;
+      beforeFlows[i].is(table.drops(BEFORE_FLOWS[i]), trouble);
+    }
+    if (wire == null) {
+      return;
+    }
+    cut.is(wire.cut(), trouble);
+    misdirected.is(wire.misdirected(), trouble);
+    if (!asksAgain) {
+      try {
+        loop.schedule(ASK_AGAIN, this::reportLost);
+        asksAgain = true;
+      } catch (RejectedExecutionException e) {
+        // the loop is being closed
       }
+    }
+  }
+
+  private void reportLost() {
+    asksAgain = false;
+    long lost = wire == null ? 0 : wire.takeLost();
+    if (lost != 0) {
+      trouble.add(DROPPED + "queue_full", lost);
     }
   }
 
@@ -211,7 +283,9 @@ final class WirePort implements AutoCloseable {
     do {
       nowhere.clear();
       flow.produce(nowhere, time);
+      lostHere += nowhere.count();
     } while (nowhere.full());
+    unsent.is(lostHere, trouble);
   }
 
   private void lose() {
@@ -222,8 +296,14 @@ final class WirePort implements AutoCloseable {
   private void shut() {
     if (wire != null) {
       loop.remove(wire.fd());
+      report();
+      reportSent();
+      reportLost();
       wire.close();
       wire = null;
+      refused = new Told("refused");
+      cut = new Told("cut");
+      misdirected = new Told("misdirected");
     }
   }
 

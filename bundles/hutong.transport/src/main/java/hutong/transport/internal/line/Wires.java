@@ -42,6 +42,7 @@ final class Wires implements AutoCloseable {
   private final LightSettings settings;
   private final Consumer<WirePort> onInput;
   private final WirePort.Touched touched;
+  private final TransportLoop.Trouble trouble;
   private final WirePort ethernet;
   private final Map<String, WirePort> udp = new HashMap<>();
   private final Map<Way, Long> failedUntil = new HashMap<>();
@@ -55,15 +56,23 @@ final class Wires implements AutoCloseable {
    *
    * @param onInput told which of them has input
    * @param touched told of lines that input was for
+   * @param trouble takes what was dropped
    */
   Wires(
       EventLoop loop,
       BatchSockets sockets,
       LightSettings settings,
       Consumer<WirePort> onInput,
-      WirePort.Touched touched) {
+      WirePort.Touched touched,
+      TransportLoop.Trouble trouble) {
     this(
-        loop, sockets, settings, onInput, touched, known -> mtuOf(settings.interfaceName(), known));
+        loop,
+        sockets,
+        settings,
+        onInput,
+        touched,
+        trouble,
+        known -> mtuOf(settings.interfaceName(), known));
   }
 
   /**
@@ -77,12 +86,14 @@ final class Wires implements AutoCloseable {
       LightSettings settings,
       Consumer<WirePort> onInput,
       WirePort.Touched touched,
+      TransportLoop.Trouble trouble,
       IntUnaryOperator mtuNow) {
     this.loop = loop;
     this.sockets = sockets;
     this.settings = settings;
     this.onInput = onInput;
     this.touched = touched;
+    this.trouble = trouble;
     this.mtuNow = mtuNow;
     this.mtu = mtuNow.applyAsInt(USUAL_MTU);
     this.lookedAt = System.nanoTime();
@@ -91,7 +102,7 @@ final class Wires implements AutoCloseable {
 
   private WirePort port(WirePort.Opener opener) {
     WirePort[] self = new WirePort[1];
-    self[0] = new WirePort(loop, opener, bits -> onInput.accept(self[0]), touched);
+    self[0] = new WirePort(loop, opener, bits -> onInput.accept(self[0]), touched, trouble);
     return self[0];
   }
 

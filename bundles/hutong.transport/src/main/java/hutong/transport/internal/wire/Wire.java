@@ -52,7 +52,6 @@ public final class Wire implements AutoCloseable {
   private final ByteBuffer received;
   private final int slotBytes;
   private int mostSegments;
-  private long refused;
   private long cut;
   private OsException failure;
   private boolean tooLarge;
@@ -146,14 +145,12 @@ public final class Wire implements AutoCloseable {
   }
 
   private void send() {
-    int waiting = socket.waiting();
-    if (waiting == 0) {
+    if (socket.waiting() == 0) {
       return;
     }
     try {
-      refused += waiting - socket.flush();
+      socket.flush();
     } catch (OsException e) {
-      refused++;
       failure = e;
       int errno = e.errno();
       tooLarge |= errno == OsException.EMSGSIZE;
@@ -199,7 +196,7 @@ public final class Wire implements AutoCloseable {
 
   /** Sends, of one datagram or a run, that the kernel did not take. */
   public long refused() {
-    return refused;
+    return socket.refused();
   }
 
   /** Received datagrams that were larger than the wire's own. */
@@ -207,9 +204,24 @@ public final class Wire implements AutoCloseable {
     return cut;
   }
 
-  /** The last reason for which the kernel refused a datagram, or null. */
-  public OsException failure() {
-    return failure;
+  /** Frames that were for other stations, or for many. */
+  public long misdirected() {
+    return socket.misdirected();
+  }
+
+  /** Datagrams that came too fast for the kernel to keep them, since the last call: it is asked. */
+  public long takeLost() {
+    return socket.takeLost();
+  }
+
+  /**
+   * The last reason for which the kernel refused a datagram, since the last call; null if it has
+   * refused none, or for want of room only.
+   */
+  public OsException takeFailure() {
+    OsException was = failure;
+    failure = null;
+    return was;
   }
 
   @Override

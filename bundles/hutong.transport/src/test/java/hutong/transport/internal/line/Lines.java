@@ -13,7 +13,9 @@ import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowCounters;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.PriorityQueue;
 import java.util.Random;
@@ -46,12 +48,19 @@ final class Lines {
     int restarts;
     private final Map<Integer, Flow> flows = new HashMap<>();
     private final DatagramBatch batch = new DatagramBatch(64, MTU);
-    private int channels = 1;
+    private final BitSet channels = new BitSet();
     End peer;
     boolean wanted = true;
     boolean removed;
     boolean wireDown;
     boolean hostile;
+
+    /** The version of its agent's messages. */
+    int speaks = LineMessage.VERSION;
+
+    /** Takes what this end sends, if it is there. */
+    List<byte[]> captured;
+
     private long wakeAt = Long.MAX_VALUE;
 
     End(int number, Program.Tcp out, Program.Tcp in) {
@@ -99,7 +108,9 @@ final class Lines {
     }
 
     @Override
-    public void reserve(int channel) {}
+    public void reserve(int channel) {
+      channels.set(Header.index(channel));
+    }
 
     /** The agent is killed; another one takes over after a while. */
     void restart(long forNs) {
@@ -108,6 +119,7 @@ final class Lines {
       }
       down = true;
       flows.clear();
+      channels.clear();
       after(
           forNs,
           () -> {
@@ -192,17 +204,9 @@ final class Lines {
       if (message != null) {
         if (linkUp) {
           int life = linkLife;
-          LineMessage sent = LineMessage.decode(hostile ? spoiled(message) : message.encode());
+          byte[] bytes = hostile ? spoiled(message) : message.encode();
           messageAt = Math.max(messageAt, now + random.nextInt(200_000));
-          at(
-              messageAt,
-              () -> {
-                if (linkLife == life && peer.removed && !sent.fresh() && !sent.bye()) {
-                  step(() -> line.onMessage(LineMessage.goodbye(sent.peerNumber(), sent.number())));
-                } else if (linkLife == life) {
-                  peer.step(() -> peer.line.onMessage(sent));
-                }
-              });
+          at(messageAt, () -> tell(bytes, life));
         } else {
           line.onLink();
           line.silent();
@@ -227,6 +231,20 @@ final class Lines {
 
     private long messageAt;
 
+    /** What this end has said comes to the other one, if the link has stood all the time. */
+    private void tell(byte[] bytes, int life) {
+      bytes[0] = (byte) speaks;
+      LineMessage said = LineMessage.decode(bytes);
+      if (said == null || linkLife != life) {
+        return;
+      }
+      if (peer.removed && !said.fresh() && !said.bye()) {
+        step(() -> line.onMessage(LineMessage.goodbye(said.peerNumber(), said.number())));
+      } else {
+        peer.step(() -> peer.line.onMessage(said));
+      }
+    }
+
     @Override
     public long now() {
       return now;
@@ -239,11 +257,15 @@ final class Lines {
 
     @Override
     public int reserve() {
-      return Header.channel(channels++, random.nextInt() & 0xffff);
+      int index = channels.nextClearBit(1); // that of the last flow, as in TransportLoop
+      channels.set(index);
+      return Header.channel(index, random.nextInt() & 0xffff);
     }
 
     @Override
-    public void release(int channel) {}
+    public void release(int channel) {
+      channels.clear(Header.index(channel));
+    }
 
     @Override
     public int datagramBytes(WireKind kind, byte[] localAddress) {
@@ -280,6 +302,9 @@ final class Lines {
     private void carry(ByteBuffer datagram) {
       byte[] copy = new byte[datagram.remaining()];
       datagram.get(copy);
+      if (captured != null) {
+        captured.add(copy);
+      }
       if (wireDown || random.nextDouble() < loss) {
         return;
       }
@@ -294,7 +319,8 @@ final class Lines {
       }
     }
 
-    private void arrive(byte[] bytes) {
+    /** A datagram comes, whoever has sent it. */
+    void arrive(byte[] bytes) {
       ByteBuffer datagram = ByteBuffer.wrap(bytes);
       Flow flow = flows.get(Header.index(datagram.getInt(Header.CHANNEL)));
       if (flow != null && !removed) {
@@ -353,7 +379,10 @@ final class Lines {
   boolean probed = true;
   long patience = 10_000_000_000L;
   private int wireCuts;
-  private final boolean authenticated;
+
+  /** What is configured at one end, as of when its agent starts. */
+  boolean authenticated;
+
   long now = 1;
   private final PriorityQueue<Event> events = new PriorityQueue<>();
   private long serial;

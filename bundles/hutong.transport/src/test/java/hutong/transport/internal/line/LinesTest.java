@@ -3,6 +3,10 @@ package hutong.transport.internal.line;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import hutong.transport.internal.datagram.DropCause;
+import hutong.transport.internal.datagram.Header;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
@@ -98,6 +102,9 @@ class LinesTest {
 
   private static String run(long seed, Mix mix, long[] byRing) {
     Lines lines = new Lines(seed, seed % 8 == 0);
+    if (mix.restarts && seed % 8 == 1) {
+      lines.after(20_000_000, () -> lines.authenticated = true); // as of the next restart
+    }
     lines.loss = mix.loss;
     lines.probed = seed % 3 != 0;
     lines.patience = mix.wireCuts ? 60 * SECOND : lines.patience;
@@ -267,6 +274,91 @@ class LinesTest {
     }
     assertThat(writer.rounds).isGreaterThan(1);
     assertThat(lines.b.program.taken).isGreaterThan(writer.written / 2);
+  }
+
+  /** One program writes, the other one reads all, for some time. */
+  private static void flow(Lines lines, Lines.End from, int steps) {
+    for (int i = 0; i < steps; i++, lines.now += 100_000) {
+      from.program.write(100, false);
+      from.program.pay(1000);
+      from.tcpOut().deliver();
+      lines.run(lines.now, () -> false);
+    }
+  }
+
+  @Test
+  void shouldStayOnTcpWithAPeerOfAnotherVersion() {
+    Lines lines = new Lines(7, false);
+    lines.a.speaks = LineMessage.VERSION - 1;
+    lines.b.speaks = LineMessage.VERSION + 1;
+    Mix mix = new Mix(0, false, false, false, false, false, false);
+    Driver a = new Driver(lines, lines.a, mix, new Random(7));
+    Driver b = new Driver(lines, lines.b, mix, new Random(8));
+    lines.run(600 * SECOND, () -> lines.a.removed && lines.b.removed);
+    assertThat(lines.a.program.rounds + lines.b.program.rounds).isZero();
+    assertThat(lines.b.program.taken).isEqualTo(a.toWrite).isPositive();
+    assertThat(lines.a.program.taken).isEqualTo(b.toWrite).isPositive();
+    assertThat(a.outcome).isEqualTo(Program.EOF);
+    assertThat(b.outcome).isEqualTo(Program.EOF);
+    assertThat(lines.a.removed && lines.b.removed).isTrue();
+  }
+
+  /** MACs are wanted since a restart of the agent: what was begun without them goes back to TCP. */
+  @Test
+  void shouldLeaveTheWireWhenAnAgentWantsMacsNow() {
+    for (boolean sender : new boolean[] {true, false}) {
+      Lines lines = new Lines(8, false);
+      Lines.End from = sender ? lines.a : lines.b;
+      Lines.End to = sender ? lines.b : lines.a;
+      readAll(lines, to, new int[1]);
+      flow(lines, from, 300);
+      assertThat(from.program.rounds).isEqualTo(1);
+      assertThat(from.flow()).isNotNull();
+      lines.authenticated = true; // at a
+      lines.a.restart(1_000_000);
+      flow(lines, from, 1000);
+      assertThat(lines.a.restarts).isEqualTo(1);
+      assertThat(from.flow()).isNull();
+      assertThat(to.flow()).isNull();
+      assertThat(from.program.rounds).isEqualTo(1);
+      assertThat(to.program.taken).isGreaterThan(from.program.written - 10_000);
+      long byRing = to.program.byRing;
+      flow(lines, from, 100);
+      assertThat(to.program.byRing).isEqualTo(byRing);
+    }
+  }
+
+  /** Somebody records a round and plays it back in a later one, which has the same entries (D6). */
+  @Test
+  void shouldTakeNothingOfAnEarlierRound() {
+    Lines lines = new Lines(6, true);
+    Program writer = lines.a.program;
+    readAll(lines, lines.b, new int[1]);
+    lines.a.captured = new ArrayList<>();
+    lines.b.captured = new ArrayList<>();
+    flow(lines, lines.a, 300);
+    lines.a.restart(1_000_000);
+    flow(lines, lines.a, 300);
+    assertThat(lines.b.flow().epochNumber()).isEqualTo(1); // an announcement is among them
+    List<byte[]> forth = List.copyOf(lines.a.captured);
+    List<byte[]> back = List.copyOf(lines.b.captured);
+    final int channel = Header.index(lines.b.flow().localChannel());
+    lines.a.step(lines.a.line::leaveWire);
+    flow(lines, lines.a, 100);
+    assertThat(writer.rounds).isEqualTo(2);
+    assertThat(Header.index(lines.b.flow().localChannel())).isEqualTo(channel);
+    for (int i = 0; i < forth.size(); i++) {
+      lines.b.arrive(forth.get(i).clone());
+    }
+    for (int i = 0; i < back.size(); i++) {
+      lines.a.arrive(back.get(i).clone());
+    }
+    flow(lines, lines.a, 300);
+    assertThat(lines.b.flow().epochNumber()).isZero();
+    assertThat(lines.b.program.taken).isGreaterThan(writer.written - 10_000);
+    assertThat(lines.b.flow().counters().drops(DropCause.BAD_MAC)).isEqualTo(forth.size());
+    assertThat(lines.a.flow().counters().drops(DropCause.BAD_MAC)).isEqualTo(back.size());
+    assertThat(writer.rounds).isEqualTo(2);
   }
 
   @Test

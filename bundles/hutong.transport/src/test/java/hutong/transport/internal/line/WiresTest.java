@@ -17,8 +17,10 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -36,6 +38,7 @@ class WiresTest {
   private final FakeSockets sockets = new FakeSockets();
   private final List<Throwable> errors = Collections.synchronizedList(new ArrayList<>());
   private final LightLine line = new Lines(1, false).a.line;
+  private final Map<String, Long> counted = new ConcurrentHashMap<>();
   private EventLoop loop;
   private Wires wires;
   private int mtu = 9000;
@@ -62,8 +65,22 @@ class WiresTest {
                     loop,
                     sockets,
                     settings,
-                    port -> port.receive(System.nanoTime()),
+                    port -> {
+                      port.receive(System.nanoTime());
+                      port.report();
+                    },
                     touched -> {},
+                    new TransportLoop.Trouble() {
+                      @Override
+                      public void warn(String text) {
+                        throw new AssertionError(text);
+                      }
+
+                      @Override
+                      public void add(String name, long n) {
+                        counted.merge(name, n, Long::sum);
+                      }
+                    },
                     known -> mtu));
   }
 
@@ -146,6 +163,58 @@ class WiresTest {
           return null;
         });
     assertThat(sockets.last().lengths).as("what would not fit into the slots").isEmpty();
+  }
+
+  @Test
+  void shouldCountWhatTheKernelRefusesOrLoses() throws Exception {
+    Flow flow = sender(1500);
+    LineWorld.FlowRoute route = onLoop(() -> wires.attach(WireKind.ETHERNET, line, flow));
+    FakeSockets.Socket socket = sockets.last();
+    onLoop(
+        () -> {
+          route.produce(flow, System.nanoTime());
+          wires.flush();
+          assertThat(counted).isEmpty();
+          socket.refuses = ENETDOWN;
+          route.produce(flow, System.nanoTime() + 1_000_000_000L);
+          wires.flush();
+          return null;
+        });
+    assertThat(counted.get("transport.dropped.refused")).isPositive();
+    assertThat(counted).containsEntry("transport.dropped.refused.errno100", 1L);
+    socket.misdirected = 3;
+    socket.lost = 5;
+    Platform.events().ring(socket.fd());
+    while (!counted.containsKey("transport.dropped.queue_full")) {
+      Thread.sleep(5);
+    }
+    assertThat(counted)
+        .containsEntry("transport.dropped.queue_full", 5L)
+        .containsEntry("transport.dropped.misdirected", 3L);
+  }
+
+  @Test
+  void shouldCountWhatASocketHadWhenItIsGone() throws Exception {
+    Flow flow = sender(1500);
+    LineWorld.FlowRoute route = onLoop(() -> wires.attach(WireKind.ETHERNET, line, flow));
+    FakeSockets.Socket first = sockets.last();
+    first.misdirected = 1;
+    first.lost = 2;
+    onLoop(
+        () -> {
+          mtu = 1400;
+          first.refuses = OsException.EMSGSIZE;
+          Thread.sleep(30);
+          route.produce(flow, System.nanoTime());
+          wires.flush();
+          assertThat(first.fd().isOpen()).isFalse();
+          route.produce(flow, System.nanoTime() + 1_000_000_000L);
+          return null;
+        });
+    assertThat(counted)
+        .containsEntry("transport.dropped.misdirected", 1L)
+        .containsEntry("transport.dropped.queue_full", 2L)
+        .containsKeys("transport.dropped.refused", "transport.dropped.no_socket");
   }
 
   @Test

@@ -44,6 +44,13 @@ public final class FakeSockets implements BatchSockets {
     private final Fd fd = Platform.events().eventfd();
     private final int slots;
     private int waiting;
+    private long refused;
+
+    /** Frames for others. */
+    public volatile long misdirected;
+
+    /** What the kernel lost. */
+    public volatile long lost;
 
     /** Lengths of what was added. */
     public final List<Integer> lengths = new ArrayList<>();
@@ -92,6 +99,7 @@ public final class FakeSockets implements BatchSockets {
       int count = waiting;
       waiting = 0;
       if (count > 0 && refuses != 0) {
+        refused += count;
         throw new OsException("sendmmsg", refuses, "refused");
       }
       return count;
@@ -128,6 +136,23 @@ public final class FakeSockets implements BatchSockets {
     @Override
     public long sender(int i) {
       return 7;
+    }
+
+    @Override
+    public long refused() {
+      return refused;
+    }
+
+    @Override
+    public long misdirected() {
+      return misdirected;
+    }
+
+    @Override
+    public long takeLost() {
+      long was = lost;
+      lost = 0;
+      return was;
     }
 
     @Override
