@@ -54,10 +54,10 @@ class PathChoiceTest {
   void shouldGoBackWhereItIsSlowerAndRememberIt() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
     tcp(stream, 1_500, 2e9);
-    assertThat(light(stream, 300, 2e8)).as("in its beginning").isTrue();
+    assertThat(light(stream, 100, 2e8)).as("in its beginning, and soon").isTrue();
     assertThat(tcp(stream, 2_500, 2e9)).isFalse();
     assertThat(tcp(stream, 1_500, 2e9)).as("the agent may just have started").isTrue();
-    assertThat(light(stream, 100, 2e8)).isTrue();
+    assertThat(light(stream, 40, 2e8)).isTrue();
     assertThat(tcp(stream, 50_000, 2e9)).isFalse();
     assertThat(tcp(new PathChoice.Stream("a"), 1_500, 2e9)).isFalse();
     assertThat(tcp(new PathChoice.Stream("b"), 1_500, 2e9)).isTrue();
