@@ -25,6 +25,9 @@ final class VmStore {
   private static final String DETACHED = PUBLISHED + "/detached";
   private static final int MAX_HOSTS = 256;
 
+  /** Bytes that a value of XenStore holds. */
+  private static final int MAX_VALUE = 2048;
+
   private final String id;
   private final String version;
   private final String key;
@@ -119,8 +122,10 @@ final class VmStore {
     return new Trust(host, keys, floor[0], floor[1], notice);
   }
 
+  /** Nothing is said of more domains than go into one value. */
   static String formatDomains(Collection<Integer> domids) {
-    return domids.stream().map(String::valueOf).collect(Collectors.joining(" "));
+    String text = domids.stream().map(String::valueOf).collect(Collectors.joining(" "));
+    return text.length() <= MAX_VALUE ? text : "";
   }
 
   /** What {@link #formatDomains} made; nothing where domain 0 does not say, or says nonsense. */
