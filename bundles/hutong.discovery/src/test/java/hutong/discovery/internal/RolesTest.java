@@ -211,6 +211,14 @@ class RolesTest {
   }
 
   @Test
+  void shouldSpendATenthOfItsTimeOnLooksAtMost() {
+    assertThat(HostRole.distance(0)).isEqualTo(50_000_000);
+    assertThat(HostRole.distance(5_000_000)).isEqualTo(50_000_000);
+    assertThat(HostRole.distance(20_000_000)).isEqualTo(180_000_000);
+    assertThat(HostRole.distance(500_000_000)).as("the next scan").isEqualTo(1_000_000_000);
+  }
+
+  @Test
   void shouldCountEpochsUpWhenTheClockGoesBack() throws IOException {
     Path file = directory.resolve("epoch");
     assertThat(HostRole.nextEpoch(file, () -> 100)).isEqualTo(100);
