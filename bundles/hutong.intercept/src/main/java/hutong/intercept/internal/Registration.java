@@ -68,6 +68,9 @@ final class Registration {
   boolean localGone;
   boolean remoteGone;
 
+  /** With {@link #remoteGone}: only the peer's agent has forgotten its end, which may be there. */
+  boolean remoteForgotten;
+
   Registration(
       AddressPair pair,
       long cookie,
