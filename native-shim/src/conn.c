@@ -321,6 +321,27 @@ static bool chaos(struct conn *c)
 	return true;
 }
 
+/*
+ * On Xen, of a peer whose VM is gone, or has become another domain: nothing of the stream is in its memory or in ours.
+ * TCP knows what becomes of the connection, and the pages can be let go of.
+ */
+static bool needs_no_ring(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	bool none;
+
+	if (!c->port || LOAD(&e->tx_path) != HUT_PATH_TCP || !lock_rx(e))
+		return false;
+	none = e->rx_path == HUT_PATH_TCP &&
+	       (LOAD_ACQ(&c->rx.dir->prod_round) != e->rx_round || LOAD(&c->rx.dir->prod_done) == e->rx_round);
+	if (none) {
+		conn_mark_never(c, HUT_R_PEER_STOP);
+		__atomic_fetch_and(&e->flags, ~(uint32_t)(HUT_ENDF_ARMED | HUT_ENDF_STOPPED), __ATOMIC_ACQ_REL);
+	}
+	unlock_rx(e);
+	return none && LOAD(&e->tx_path) == HUT_PATH_TCP;
+}
+
 /* What somebody else wants of the connection: the operator, the agent, a test, another process (rules 8 and 18). */
 static void obey(struct conn *c, int fd)
 {
@@ -333,7 +354,8 @@ static void obey(struct conn *c, int fd)
 	} else if (!conn_is_owner(c)) {
 		conn_stop(c, fd, HUT_R_SHARED);
 	} else if (asked == HUT_R_POISONED) {
-		conn_poison(c, fd); /* between hosts: bytes are lost */
+		if (!needs_no_ring(c))
+			conn_poison(c, fd); /* bytes are lost */
 	} else if (asked) {
 		conn_stop(c, fd, asked);
 	} else if (off && !paused) {

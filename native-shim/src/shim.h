@@ -106,12 +106,15 @@ bool ring_take(const struct ring *r, struct hut_end *end, size_t len);
 void bell_ring(int fd);
 void bell_drain(int fd);
 
+struct conn;
+
 /* ---- xen.c: on Xen, an event channel where others have the peer's eventfd; never block, keep errno ---- */
 
 void event_ring(int fd, uint32_t port);
 bool event_take(int fd); /* true: the peer has rung since the last time; it can ring again from now on */
 void xen_before_fork(void); /* no lock held */
 void xen_in_child(void);    /* once the table is the child's own */
+void xen_let_go(struct conn *c); /* unmaps granted pages of a connection that was reset, and may stay open for long */
 
 /* ---- connections ---------------------------------------------------------------------------- */
 

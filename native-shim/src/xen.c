@@ -58,14 +58,30 @@ void xen_before_fork(void)
 	errno = saved;
 }
 
-/* The pages are not there: whatever still looks at the segment finds an empty one. */
+/* Whatever still looks at the segment finds an empty one. */
+static void empty(struct conn *c)
+{
+	if (mmap(c->seg, c->seg_len, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		hut_log("no memory in the place of granted pages");
+}
+
+void xen_let_go(struct conn *c)
+{
+	int saved = errno;
+
+	if (c->port && c->seg)
+		empty(c);
+	errno = saved;
+}
+
+/* The pages are not there. */
 static void forget_one(struct conn *c, void *arg)
 {
 	(void)arg;
 	if (!c->port || !c->end || !c->seg)
 		return;
-	if (mmap(c->seg, c->seg_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-		hut_log("no memory for what a child must not see");
+	empty(c);
 	table_forget(c);
 }
 
