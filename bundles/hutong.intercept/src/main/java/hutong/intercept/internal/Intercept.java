@@ -428,6 +428,16 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
         "intercept", "program " + cred.pid() + " of user " + cred.uid() + " is cut off: " + what);
   }
 
+  void storm(PeerCred cred, AddressPair pair) {
+    services.log.warn(
+        "intercept",
+        "the peer of program "
+            + cred.pid()
+            + ", "
+            + pair.remoteText()
+            + ", rings without end: its connection stays on TCP");
+  }
+
   void failed(String what, Throwable e) {
     services.log.warn("intercept", what + ": " + e);
   }
