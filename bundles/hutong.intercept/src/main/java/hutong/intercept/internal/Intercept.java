@@ -205,6 +205,9 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
           survivors.scan();
           scanned = true;
           survivors.apply(config.policy.now());
+          if (detaching()) {
+            survivors.detach();
+          }
           resumeLines();
           listen(whenListening);
         });
@@ -512,10 +515,12 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
         () -> {
           if (!notice.domains().isEmpty()) {
             matcher.alive(notice.domains());
+            survivors.alive(notice.domains());
           }
           detach = notice.detach();
           if (!detach.isEmpty()) {
             sessions.forEach(ShimSession::detach);
+            survivors.detach();
             answerDetach(detach);
           }
         });
@@ -532,7 +537,11 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     if (!wanted.equals(detach)) {
       return; // taken back, or another request
     }
-    if (now != null && sessions.stream().noneMatch(ShimSession::sharesMemory)) {
+    boolean shares =
+        !scanned
+            || survivors.shareMemory()
+            || sessions.stream().anyMatch(ShimSession::sharesMemory);
+    if (now != null && !shares) {
       now.detached(wanted);
       return;
     }
