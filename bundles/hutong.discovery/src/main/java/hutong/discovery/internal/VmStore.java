@@ -12,6 +12,7 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.Set;
 import java.util.stream.Collectors;
 
@@ -84,6 +85,14 @@ final class VmStore {
     } finally {
       published = done && !facts.mac().isEmpty() ? facts : null;
     }
+  }
+
+  /** Which domain this is by domain 0's word; none where the store does not say. */
+  static OptionalInt domid(XenStore store) throws XenStoreException {
+    String text = store.read("domid").orElse("").strip();
+    return text.matches("[1-9][0-9]{0,4}")
+        ? OptionalInt.of(Integer.parseInt(text))
+        : OptionalInt.empty();
   }
 
   /** Takes back what was published. */

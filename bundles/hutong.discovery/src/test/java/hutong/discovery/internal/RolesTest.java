@@ -40,6 +40,8 @@ class RolesTest {
   private final AtomicLong epoch = new AtomicLong(1000);
   private final Map<String, NetworkFacts> networks = new ConcurrentHashMap<>();
   private final List<Role> open = new ArrayList<>();
+  private final List<Integer> newDomids = new CopyOnWriteArrayList<>();
+  private String provider = "memfd";
 
   @BeforeEach
   void domains() throws IOException {
@@ -72,6 +74,7 @@ class RolesTest {
     config.put("hutong.domid", Integer.toString(domid));
     config.put("hutong.run", run.toString());
     config.put("hutong.interface", name);
+    config.put("hutong.channel.provider", provider);
     config.put("hutong.keys.private", run.resolve("key.pem").toString());
     config.put("hutong.keys.trusted", directory.resolve("trusted").toString());
     return new Surroundings(
@@ -85,7 +88,8 @@ class RolesTest {
         networks::get,
         Optional::empty,
         "1.0",
-        () -> {});
+        () -> {},
+        newDomids::add);
   }
 
   private Role host(String name, FakeStore store) throws IOException {
@@ -182,6 +186,20 @@ class RolesTest {
     stop(vm1);
     assertThat(store1.seenBy(1).list("data/hutong")).isEmpty();
     await("", host);
+  }
+
+  @Test
+  void shouldNoticeThatItIsAnotherDomainNow() throws IOException {
+    provider = "xen";
+    store1.write("/local/domain/2/domid", "2");
+    Role host = host("PC1", store1);
+    vm("VM2", "PC1", 2, store1);
+    await("PC1/VM2+", host);
+    assertThat(newDomids).isEmpty();
+    store1.write("/local/domain/2/domid", "5"); // the guest's own paths lead to its new home
+    await(() -> !newDomids.isEmpty());
+    await("", host);
+    assertThat(newDomids).containsExactly(5);
   }
 
   @Test
