@@ -16,7 +16,7 @@ class Life:
 
     def all(self):
         """All cases, the one that takes most away last."""
-        for case in (self.paused, self.agents_killed, self.saved, self.destroyed):
+        for case in (self.paused, self.storm, self.agents_killed, self.detached_by_a_new_agent, self.saved, self.destroyed):
             try:
                 case()
             except LabError as e:
@@ -58,6 +58,36 @@ class Life:
         self.report.check("VM2 paused for 5 s and unpaused under load", stood and [a.status for a in out] == [0, 0],
                           "; ".join(a.text.strip() for a in out) or "no end")
 
+    def storm(self):
+        """A peer that rings without end is not heard any more; its connection goes to TCP, and is counted."""
+        def counted():
+            return sum(row["count"] or 0 for row in self.nodes.ask_json("VM1", "hutong:reasons") or () if row["number"] == 30)
+        before = counted()
+        wait = self._under_load("VM2", "VM1", 96, 2)
+        rings = self.lab.sh("VM2", "/product/xen_storm $(pgrep -n xfer) 20", check=False).text.strip()
+        row = next((r for r in self.nodes.ask_json("VM1", "hutong:conns") or () if r.get("reason") == 30), None)
+        out = wait(200)
+        self.report.check("VM2 rings VM1 without end: the connection goes to TCP with reason 30",
+                          row is not None and counted() > before and [a.status for a in out] == [0, 0],
+                          "%s; hutong:conns: %s; %s" % (rings, row and row.get("path"),
+                                                        "; ".join(a.text.strip() for a in out) or "no end"))
+
+    def detached_by_a_new_agent(self):
+        """An agent that was started after the channels has programs let go of them, too."""
+        wait = self._under_load("VM1", "VM2", 200, 1)
+        self.nodes.stop("VM2", "KILL")
+        self.nodes.start(["VM2"])
+        before = self.clauses.mapped("VM2")
+        answer = self.nodes.ask("PC1", "hutong:detach VM2", check=False).strip()
+        left = self.clauses.mapped("VM2")
+        self.nodes.ask("PC1", "hutong:attach VM2", check=False)
+        out = wait(200)
+        self.report.check("VM2's new agent has channels of before let go of shared memory",
+                          "no memory" in answer and before > 0 and not left and [a.status for a in out] == [0, 0],
+                          "%s; pages mapped before %d, after %d; %s" % (
+                              answer, before, left, "; ".join(a.text.strip() for a in out) or "no end"))
+        self.nodes.wait_members(240)
+
     def agents_killed(self):
         """The data path has no agent in it; new agents take over what stands."""
         wait = self._under_load("VM1", "VM2", 128, 2)
@@ -85,14 +115,9 @@ class Life:
         self.report.check("the stream goes on by TCP through save and restore", [a.status for a in out] == [0, 0],
                           "; ".join(a.text.strip() for a in out) or "no end")
         self.nodes.ask("PC1", "hutong:attach VM2", check=False)
-        self._agent_again("VM2")
-        self.report.check("channels come back after the restore", self.run.warm("VM1", "VM2"))
-
-    def _agent_again(self, vm):
-        """A restored VM has another domain id, which its agent is started with."""
-        self.nodes.stop(vm, "KILL")
-        self.nodes.start([vm])
+        self.nodes.wait_domid("VM2", 400)
         self.nodes.wait_members(240)
+        self.report.check("channels come back after the restore", self.run.warm("VM1", "VM2"))
 
     def destroyed(self):
         """The VM that maps the other's pages is destroyed, comes back as another domain, and then the one that grants."""
