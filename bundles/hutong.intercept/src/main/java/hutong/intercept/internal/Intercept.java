@@ -37,10 +37,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 
 /**
@@ -52,6 +54,8 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private static final Duration RETRY = Duration.ofSeconds(1);
   private static final Duration SWEEP_EVERY = Duration.ofSeconds(5);
   private static final int ANSWER_SECONDS = 5;
+  private static final int MOST_WAITING = 8 << 20;
+  private static final int MESSAGE_COST = 256;
   private static final Duration LOOK_AGAIN = Duration.ofMillis(100);
 
   /** The operating system and the services that this bundle needs. */
@@ -89,6 +93,13 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private final Verdicts verdicts = new Verdicts();
   private final Set<ShimSession> sessions = new HashSet<>();
   private boolean sweeping;
+
+  /** Bytes of messages that wait for the loop, by sender. */
+  private final Map<Integer, AtomicInteger> waiting = new ConcurrentHashMap<>();
+
+  /** Senders of which messages were dropped. */
+  private final Set<Integer> flooding = ConcurrentHashMap.newKeySet();
+
   private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
   private volatile AgentLink link;
   private volatile PeerLink peerLink;
@@ -624,13 +635,39 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     now.send(domid, payload, fds);
   }
 
+  /**
+   * What comes faster than it is looked at waits in this agent's memory: of each peer only so much.
+   * One that sends more has its messages dropped, and the two greet each other again, which is how
+   * both find out what is true.
+   */
   @Override
   public void onMessage(int fromDomid, byte[] payload, List<Fd> fds) {
+    AtomicInteger bytes = waiting.computeIfAbsent(fromDomid, d -> new AtomicInteger());
+    int cost = MESSAGE_COST + payload.length;
+    if (bytes.addAndGet(cost) > MOST_WAITING) {
+      bytes.addAndGet(-cost);
+      fds.forEach(Fd::close);
+      if (flooding.add(fromDomid)) {
+        later(() -> greetAgain(fromDomid));
+      }
+      return;
+    }
     try {
-      loop.execute(() -> matcher.message(fromDomid, payload, fds));
+      loop.execute(
+          () -> {
+            bytes.addAndGet(-cost);
+            matcher.message(fromDomid, payload, fds);
+          });
     } catch (RejectedExecutionException e) {
       fds.forEach(Fd::close);
     }
+  }
+
+  private void greetAgain(int domid) {
+    flooding.remove(domid);
+    meter.count("intercept.peer.floods");
+    matcher.peerDown(domid);
+    matcher.peerUp(domid);
   }
 
   @Override

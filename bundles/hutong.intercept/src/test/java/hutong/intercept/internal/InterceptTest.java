@@ -34,6 +34,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.Set;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
@@ -590,6 +591,31 @@ class InterceptTest {
           shim.gone(4, Reason.STORM);
           FakeShim.until(() -> vms.tables[0].size() == 0);
           assertThat(vms.count(counter)).isEqualTo(2);
+        });
+  }
+
+  @Test
+  void aPeerThatFloodsFillsNoMemoryAndIsGreetedAgain() throws Exception {
+    with(
+        vms -> {
+          CountDownLatch busy = new CountDownLatch(1);
+          vms.vms[0]
+              .loop()
+              .execute(
+                  () -> {
+                    try {
+                      busy.await();
+                    } catch (InterruptedException e) {
+                      throw new IllegalStateException(e);
+                    }
+                  });
+          for (int i = 0; i < 20_000; i++) {
+            vms.vms[0].onMessage(2, new byte[30_000], List.of()); // of which the heap has no 600 MB
+          }
+          busy.countDown();
+          FakeShim.until(() -> vms.count("intercept.peer.floods") == 1);
+          assertThat(vms.count("intercept.peer.malformed")).isBetween(250L, 300L);
+          channel(vms, TwoVms.VM1, TwoVms.VM2);
         });
   }
 
