@@ -407,6 +407,8 @@ static void obey(struct conn *c, int fd)
 	} else if (asked == HUT_R_POISONED) {
 		if (!needs_no_ring(c))
 			conn_poison(c, fd); /* bytes are lost */
+	} else if (asked == HUT_R_PEER_STOP) {
+		needs_no_ring(c); /* or in a while: the peer's end has been closed before its VM went */
 	} else if (asked) {
 		conn_stop(c, fd, asked);
 	} else if (flags & HUT_ENDF_STORM) {

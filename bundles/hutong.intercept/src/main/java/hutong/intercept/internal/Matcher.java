@@ -200,15 +200,21 @@ final class Matcher {
 
   /**
    * These domains of the host live, by the hypervisor's word. Memory that was shared with another
-   * one brings nothing any more, and TCP would never tell: the connections are lost.
+   * one brings nothing any more, and TCP would never tell: the connections are lost. One whose
+   * other end has been closed before, or taken back to TCP, is not: only its memory is let go of.
    */
   void alive(Set<Integer> domids) {
     for (Registration registration : List.copyOf(byCookie.values())) {
-      if (registration.in(Channel.State.OPEN)
-          && (!registration.remoteGone || registration.remoteForgotten)
-          && !domids.contains(registration.channel.peerVm())) {
+      if (!registration.in(Channel.State.OPEN)
+          || registration.domainGone
+          || domids.contains(registration.channel.peerVm())) {
+        continue;
+      }
+      registration.domainGone = true;
+      if (registration.remoteGone && !registration.remoteForgotten) {
+        registration.owner.onDomainGone(registration);
+      } else {
         registration.remoteGone = true;
-        registration.remoteForgotten = false;
         world.meter().count("intercept.channels.lost");
         registration.owner.onLost(registration);
       }

@@ -411,6 +411,15 @@ final class ShimSession implements Registration.Owner {
   }
 
   @Override
+  public void onDomainGone(Registration registration) {
+    End end = byRegistration.get(registration);
+    if (end != null && !closed) {
+      pool.stop(end.slot, registration.cookie, Reason.PEER_STOP);
+      intercept.ring(end.doorbell);
+    }
+  }
+
+  @Override
   public void onDeclined(Registration registration, Reason reason) {
     End end = byRegistration.get(registration);
     if (end != null && !closed) {

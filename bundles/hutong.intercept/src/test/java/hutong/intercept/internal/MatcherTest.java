@@ -418,7 +418,9 @@ class MatcherTest {
     ends.get(1).unregister();
     sim.drain();
     sim.agents.get(1).matcher.alive(Set.of(1));
+    sim.agents.get(1).matcher.alive(Set.of(1));
     assertThat(ends.get(0).lost).as("what it sent may be unread still").isZero();
+    assertThat(ends.get(0).domainGone).isOne();
     ends.get(0).unregister();
     assertReclaimed();
   }
