@@ -214,6 +214,7 @@ enum hut_end_flags {
 	HUT_ENDF_REMOTE = 32768, /* the peer is on another host: an agent is at the other end of the segment */
 	HUT_ENDF_EARLY = 65536,  /* TCP has come to its end, and nobody has said yet whether that is the stream's */
 	HUT_ENDF_PAYER = 131072, /* under tx_lock: the agent sends what is owed; only the kernel knows how far it has come */
+	HUT_ENDF_STORM = 262144, /* the peer has rung without end, and is not heard any more, see reason 30 */
 };
 
 /* A holder of tx_lock that is no thread of the program's: an agent, with a number of its own in the other bits. */
@@ -339,6 +340,7 @@ enum hut_reason {
 	HUT_R_MEMORY = 27,        /* no memory for the segment */
 	HUT_R_STATE = 28,         /* the socket is not an established TCP connection */
 	HUT_R_PATH = 29,          /* between hosts: TCP is no slower for what is sent */
+	HUT_R_STORM = 30,         /* on Xen: the peer rang again and again without any news */
 };
 
 #if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L

@@ -160,11 +160,62 @@ void conn_wake_self(struct conn *c)
 	bell_ring(c->bell);
 }
 
+/* How far the stream has come to us, and ours to the peer's reader.  Bytes make it grow, and nothing that costs less. */
+static uint64_t news(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+	uint64_t at = LOAD(&e->tcp_in) + LOAD(&e->ring_in), from = LOAD(&e->tx_head), head = LOAD(&c->tx.dir->head);
+
+	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
+		ssize_t there = ring_avail(&c->rx, e);
+
+		at = LOAD(&e->rx_head) + (there > 0 ? (uint64_t)there : 0);
+	}
+	return at + (head > from && head <= LOAD(&e->tx_tail) ? head : from);
+}
+
+/*
+ * A lawful peer rings for something that is new since it rang last.  One that rings on and on without that would have a
+ * sleeper up all the time: it is not heard any more, and the connection goes to TCP for good.
+ */
+#define STORM_RINGS 1000
+#define STORM_NS (10000 * NS_PER_MS)
+
+static bool storms(struct conn *c)
+{
+	uint64_t now = now_coarse_ns(), n = news(c);
+
+	if (n > c->news) {
+		c->news = n;
+		c->idle_rings -= c->idle_rings > 0;
+		return false;
+	}
+	if (!c->idle_rings || now - c->idle_ns > STORM_NS) {
+		c->idle_rings = 0;
+		c->idle_ns = now;
+	}
+	return ++c->idle_rings >= STORM_RINGS;
+}
+
+/* One thread at a time: the event channel tells nobody again before it is allowed to. */
+static bool take_event(struct conn *c)
+{
+	uint32_t port;
+
+	if (!event_take(conn_event(c), &port))
+		return false;
+	if (LIKELY(!storms(c)))
+		event_allow(conn_event(c), port);
+	else
+		conn_set_flags(c->end, HUT_ENDF_STORM); /* for obey() */
+	return true;
+}
+
 void conn_drain(struct conn *c)
 {
 	bell_drain(c->bell);
 	if (UNLIKELY(c->port))
-		event_take(conn_event(c));
+		take_event(c);
 }
 
 /* An epoll set has been told of the event channel, which rings again only when that has been taken: for all of us. */
@@ -172,7 +223,7 @@ void conn_heard(struct conn *c)
 {
 	struct epreg *r = c->regs;
 
-	if (event_take(conn_event(c)) &&
+	if (take_event(c) &&
 	    (atomic_load(&c->rx_waiters) || atomic_load(&c->tx_waiters) || (r && r->next_in_conn)))
 		conn_wake_self(c);
 }
@@ -271,7 +322,7 @@ bool conn_forget(struct conn *c)
 {
 	if (c->gone_due) {
 		c->gone_due = false;
-		control_gone(c, c->end->reason);
+		control_gone(c, conn_gone_reason(c, c->end->reason));
 	}
 	epset_conn_gone(c, true);
 	table_forget(c);
@@ -321,6 +372,27 @@ static bool chaos(struct conn *c)
 	return true;
 }
 
+/*
+ * On Xen, of a peer whose VM is gone, or has become another domain: nothing of the stream is in its memory or in ours.
+ * TCP knows what becomes of the connection, and the pages can be let go of.
+ */
+static bool needs_no_ring(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	bool none;
+
+	if (!c->port || LOAD(&e->tx_path) != HUT_PATH_TCP || !lock_rx(e))
+		return false;
+	none = e->rx_path == HUT_PATH_TCP &&
+	       (LOAD_ACQ(&c->rx.dir->prod_round) != e->rx_round || LOAD(&c->rx.dir->prod_done) == e->rx_round);
+	if (none) {
+		conn_mark_never(c, HUT_R_PEER_STOP);
+		__atomic_fetch_and(&e->flags, ~(uint32_t)(HUT_ENDF_ARMED | HUT_ENDF_STOPPED), __ATOMIC_ACQ_REL);
+	}
+	unlock_rx(e);
+	return none && LOAD(&e->tx_path) == HUT_PATH_TCP;
+}
+
 /* What somebody else wants of the connection: the operator, the agent, a test, another process (rules 8 and 18). */
 static void obey(struct conn *c, int fd)
 {
@@ -333,9 +405,14 @@ static void obey(struct conn *c, int fd)
 	} else if (!conn_is_owner(c)) {
 		conn_stop(c, fd, HUT_R_SHARED);
 	} else if (asked == HUT_R_POISONED) {
-		conn_poison(c, fd); /* between hosts: bytes are lost */
+		if (!needs_no_ring(c))
+			conn_poison(c, fd); /* bytes are lost */
+	} else if (asked == HUT_R_PEER_STOP) {
+		needs_no_ring(c); /* or in a while: the peer's end has been closed before its VM went */
 	} else if (asked) {
 		conn_stop(c, fd, asked);
+	} else if (flags & HUT_ENDF_STORM) {
+		conn_stop(c, fd, HUT_R_STORM);
 	} else if (off && !paused) {
 		conn_pause(c, fd, HUT_R_OFF);
 	} else if (chaos(c)) {
@@ -360,7 +437,7 @@ static bool at_ease(const struct conn *c)
 	const struct hut_end *e = c->end;
 
 	return LIKELY(LOAD(&e->owner_pid) == (uint32_t)hut_pid) && LIKELY(!LOAD(&e->agent_stop)) &&
-	       LIKELY(!(LOAD(&e->flags) & (HUT_ENDF_PAUSED | HUT_ENDF_HALF))) && LIKELY(!conn_chaos) &&
+	       LIKELY(!(LOAD(&e->flags) & (HUT_ENDF_PAUSED | HUT_ENDF_HALF | HUT_ENDF_STORM))) && LIKELY(!conn_chaos) &&
 	       LIKELY(control_enabled());
 }
 

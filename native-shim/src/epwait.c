@@ -250,17 +250,19 @@ static int translate(struct epset *s, struct epoll_event *ev, int n, bool *ours)
 		*ours = true;
 		if (!c)
 			continue;
-		if (ev[i].data.u64 & TAG_ONESHOT)
-			; /* switched meanwhile */
-		else if (ev[i].data.u64 & TAG_SOCKET)
+		if (ev[i].data.u64 & TAG_ONESHOT) {
+			/* switched meanwhile */
+		} else if (ev[i].data.u64 & TAG_SOCKET) {
 			atomic_store(&c->sock_event, true);
-		else if (conn_state(c) == HUT_END_PENDING || c->sets_due) {
-			int fd = table_fd_of(c);
+		} else {
+			if (conn_state(c) == HUT_END_PENDING || c->sets_due) {
+				int fd = table_fd_of(c);
 
-			if (fd >= 0)
-				conn_progress(c, fd); /* the agent has answered */
-		} else if (UNLIKELY(c->port)) {
-			conn_heard(c);
+				if (fd >= 0)
+					conn_progress(c, fd); /* the agent has answered */
+			}
+			if (UNLIKELY(c->port)) /* also if it was in the set before the set was told of the channel */
+				conn_heard(c);
 		}
 		if (UNLIKELY(s->watched) && left_over(s, c, &ev[out]))
 			out++;

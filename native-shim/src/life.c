@@ -42,7 +42,7 @@ static void tell_gone(struct conn *c)
 		return;
 	state = conn_state(c); /* once: the agent's answer may come just now */
 	if (conn_is_owner(c) && (state == HUT_END_CHANNEL || state == HUT_END_PENDING || c->gone_due))
-		control_gone(c, HUT_R_NONE);
+		control_gone(c, conn_gone_reason(c, HUT_R_NONE));
 	c->gone_due = false;
 }
 

@@ -106,12 +106,16 @@ bool ring_take(const struct ring *r, struct hut_end *end, size_t len);
 void bell_ring(int fd);
 void bell_drain(int fd);
 
+struct conn;
+
 /* ---- xen.c: on Xen, an event channel where others have the peer's eventfd; never block, keep errno ---- */
 
 void event_ring(int fd, uint32_t port);
-bool event_take(int fd); /* true: the peer has rung since the last time; it can ring again from now on */
+bool event_take(int fd, uint32_t *port); /* true: the peer has rung; it can do so again after ... */
+void event_allow(int fd, uint32_t port);
 void xen_before_fork(void); /* no lock held */
 void xen_in_child(void);    /* once the table is the child's own */
+void xen_let_go(struct conn *c); /* unmaps granted pages of a connection that was reset, and may stay open for long */
 
 /* ---- connections ---------------------------------------------------------------------------- */
 
@@ -184,6 +188,9 @@ struct conn {
 	uint64_t told;       /* a stopped round's bytes before this offset were there to be seen: a read must find them */
 	uint64_t chaos_ns;   /* for tests: when the path changes next */
 	uint64_t arm_ns;     /* last failed attempt to arm */
+	uint64_t idle_ns;    /* on Xen: since when the peer has rung without news ... */
+	uint32_t idle_rings; /* ... and how often, see storms() */
+	uint64_t news;       /* what there was when it rang last */
 	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
 	bool end_told;       /* between hosts: TCP's end was shown to the program, no round may follow */
@@ -340,6 +347,12 @@ static inline uint32_t conn_state(const struct conn *c)
 	if (UNLIKELY(state == HUT_END_CHANNEL && !c->seg))
 		return HUT_END_PENDING;
 	return state;
+}
+
+/* What the agent is told when it is over: a storm in any case, for it is counted there. */
+static inline uint32_t conn_gone_reason(const struct conn *c, uint32_t otherwise)
+{
+	return LOAD(&c->end->flags) & HUT_ENDF_STORM ? (uint32_t)HUT_R_STORM : otherwise;
 }
 
 /* ---- remote.c: the peer is on another host ------------------------------------------------------- */

@@ -137,5 +137,6 @@ void conn_poison_by(struct conn *c, int fd, const char *who)
 	}
 	conn_changed(c);
 	conn_ring_peer(c);
+	xen_let_go(c);
 	control_gone(c, HUT_R_POISONED);
 }

@@ -16,7 +16,7 @@ class Life:
 
     def all(self):
         """All cases, the one that takes most away last."""
-        for case in (self.paused, self.agents_killed, self.saved, self.destroyed):
+        for case in (self.paused, self.storm, self.agents_killed, self.detached_by_a_new_agent, self.saved, self.destroyed):
             try:
                 case()
             except LabError as e:
@@ -58,6 +58,36 @@ class Life:
         self.report.check("VM2 paused for 5 s and unpaused under load", stood and [a.status for a in out] == [0, 0],
                           "; ".join(a.text.strip() for a in out) or "no end")
 
+    def storm(self):
+        """A peer that rings without end is not heard any more; its connection goes to TCP, and is counted."""
+        def counted():
+            return sum(row["count"] or 0 for row in self.nodes.ask_json("VM1", "hutong:reasons") or () if row["number"] == 30)
+        before = counted()
+        wait = self._under_load("VM2", "VM1", 96, 2)
+        rings = self.lab.sh("VM2", "/product/xen_storm $(pgrep -n xfer) 20", check=False).text.strip()
+        row = next((r for r in self.nodes.ask_json("VM1", "hutong:conns") or () if r.get("reason") == 30), None)
+        out = wait(200)
+        self.report.check("VM2 rings VM1 without end: the connection goes to TCP with reason 30",
+                          row is not None and counted() > before and [a.status for a in out] == [0, 0],
+                          "%s; hutong:conns: %s; %s" % (rings, row and row.get("path"),
+                                                        "; ".join(a.text.strip() for a in out) or "no end"))
+
+    def detached_by_a_new_agent(self):
+        """An agent that was started after the channels has programs let go of them, too."""
+        wait = self._under_load("VM1", "VM2", 200, 1)
+        self.nodes.stop("VM2", "KILL")
+        self.nodes.start(["VM2"])
+        before = self.clauses.mapped("VM2")
+        answer = self.nodes.ask("PC1", "hutong:detach VM2", check=False).strip()
+        left = self.clauses.mapped("VM2")
+        self.nodes.ask("PC1", "hutong:attach VM2", check=False)
+        out = wait(200)
+        self.report.check("VM2's new agent has channels of before let go of shared memory",
+                          "no memory" in answer and before > 0 and not left and [a.status for a in out] == [0, 0],
+                          "%s; pages mapped before %d, after %d; %s" % (
+                              answer, before, left, "; ".join(a.text.strip() for a in out) or "no end"))
+        self.nodes.wait_members(240)
+
     def agents_killed(self):
         """The data path has no agent in it; new agents take over what stands."""
         wait = self._under_load("VM1", "VM2", 128, 2)
@@ -71,49 +101,56 @@ class Life:
         self.report.check("new agents, new channels", self.run.warm("VM1", "VM2"))
 
     def saved(self):
-        """An announced save: detach, save, restore, attach; then channels come back."""
-        wait = self._under_load("VM1", "VM2", 192, 2)
-        before = self.clauses.mapped("VM2")
-        answer = self.nodes.ask("PC1", "hutong:detach VM2", check=False).strip()
-        left = self.clauses.mapped("VM2")
-        self.report.check("VM2 lets go of shared memory before it is saved", "no memory" in answer and before > 0 and not left,
-                          "%s; pages mapped before %d, after %d" % (answer, before, left))
-        self.lab.sh("PC1", "mkdir -p /scratch && mount /dev/vdd /scratch && xl save VM2 /scratch/VM2 && xl restore /scratch/VM2"
-                    " && rm /scratch/VM2 && umount /scratch", 400)
-        self.lab.machine_of("VM2").wait_up("VM2", 120)
-        out = wait(240)
-        self.report.check("the stream goes on by TCP through save and restore", [a.status for a in out] == [0, 0],
-                          "; ".join(a.text.strip() for a in out) or "no end")
-        self.nodes.ask("PC1", "hutong:attach VM2", check=False)
-        self._agent_again("VM2")
-        self.report.check("channels come back after the restore", self.run.warm("VM1", "VM2"))
+        """An announced save: detach, save, restore; then channels come back. First of the VM that maps, then of the other."""
+        self._saved("VM2", "VM1")
+        self._saved("VM1", "VM2")
 
-    def _agent_again(self, vm):
-        """A restored VM has another domain id, which its agent is started with."""
-        self.nodes.stop(vm, "KILL")
-        self.nodes.start([vm])
+    def _roles(self):
+        """The VM that grants the pages of channels, and the one that maps them, which has the higher domain id."""
+        return sorted(("VM1", "VM2"), key=self.nodes.domid)
+
+    def _saved(self, vm, peer):
+        maps = self._roles()[1]
+        wait = self._under_load(peer, vm, 192, 2)
+        before = self.clauses.mapped(maps)
+        answer = self.nodes.ask("PC1", "hutong:detach " + vm, check=False).strip()
+        left = self.clauses.mapped(vm)
+        self.report.check("%s lets go of shared memory before it is saved" % vm,
+                          "no memory" in answer and before > 0 and not left,
+                          "%s; pages mapped by %s before %d; by %s now %d" % (answer, maps, before, vm, left))
+        self.lab.sh("PC1", "mkdir -p /scratch && mount /dev/vdd /scratch && xl save %s /scratch/vm && xl restore /scratch/vm"
+                    " && rm /scratch/vm && umount /scratch" % vm, 400)
+        self.lab.machine_of(vm).wait_up(vm, 120)
+        self._nothing_left("%s as it was" % vm, {})
+        out = wait(240)
+        self.report.check("the stream goes on by TCP through save and restore of %s" % vm, [a.status for a in out] == [0, 0],
+                          "; ".join(a.text.strip() for a in out) or "no end")
+        self.nodes.wait_domid(vm, 400)
         self.nodes.wait_members(240)
+        self.report.check("channels come back after the restore of %s" % vm, self.run.warm("VM1", "VM2"))
 
     def destroyed(self):
         """The VM that maps the other's pages is destroyed, comes back as another domain, and then the one that grants."""
-        self._destroyed("VM2", "VM1")
-        self.lab.sh("PC1", "xl create /run/VM2.cfg", 240)
-        self.lab.machine_of("VM2").wait_up("VM2")
-        self.nodes.prepare(["VM2"])
-        self.nodes.start(["VM2"])
+        giver, taker = self._roles()
+        self._destroyed(taker, giver)
+        self.lab.sh("PC1", "xl create /run/%s.cfg" % taker, 240)
+        self.lab.machine_of(taker).wait_up(taker)
+        self.nodes.prepare([taker])
+        self.nodes.start([taker])
         self.nodes.wait_members(240)
-        self._destroyed("VM1", "VM2")
+        self._destroyed(giver, taker)
 
     def _destroyed(self, victim, peer):
         """A destroyed VM: the peer's program hears of it as of a reset, and nothing is left of it."""
         if not self.run.warm(peer, victim):
             raise LabError("no stream from %s to %s leaves TCP" % (peer, victim))
+        role = ("grants", "maps")[self._roles().index(victim)]
         wait = self._under_load(peer, victim, 256, 2)
         granted = self.clauses.grants("PC1")
         self.lab.sh("PC1", "xl destroy " + victim)
         out = wait(120, ["sent"])
         text = out[0].text if out else "still waits"
-        self.report.check("%s destroyed under load: its peer's connection is reset" % victim,
+        self.report.check("%s, which %s, destroyed under load: its peer's connection is reset" % (victim, role),
                           bool(out) and out[0].status != 0 and "reset" in text.lower(), text.strip()[-200:])
         self._nothing_left(victim, granted)
 

@@ -36,7 +36,7 @@ sys.exit(2)
 def parts():
     """What goes onto the product's disk."""
     out = {"dist": agents.DIST, "lib/libhutong.so": deps.SHIM, "lib/libhutong_xen.so": XEN_LIBRARY,
-           "xen_test": XEN_TESTS + "/xen_test", "xen_ring": XEN_TESTS + "/xen_ring"}
+           **{name: "%s/%s" % (XEN_TESTS, name) for name in ("xen_test", "xen_ring", "xen_storm")}}
     for folder in ("bench/build", "mpi-examples/build"):
         if os.path.isdir(os.path.join(topology.REPO, folder)):
             out[os.path.basename(os.path.dirname(folder))] = os.path.join(topology.REPO, folder)
@@ -135,6 +135,14 @@ class Nodes:
             return json.loads(self.ask(name, command + " --json", check=False))
         except ValueError:
             return None
+
+    def wait_domid(self, vm, seconds):
+        """Until a restored VM's agent goes by the domain id that the VM has now."""
+        deadline, domid = time.monotonic() + seconds, self.domid(vm)
+        while not any(row["self"] and row["domid"] == domid for row in self.ask_json(vm, "hutong:vms") or ()):
+            if time.monotonic() > deadline:
+                raise LabError("the agent of %s is not that of domain %d:\n%s" % (vm, domid, self.log(vm)))
+            time.sleep(0.5)
 
     def wait_members(self, seconds=60):
         """Until every VM knows all VMs."""

@@ -101,13 +101,10 @@ class Programs:
         return float(found.group(1))
 
     def mpi(self, vms, ranks, program, hutong, seconds=300):
-        """
-        An Open MPI job, started on the first VM; its Answer. The emulated processor names AVX but has no state for it,
-        which Open MPI's reductions do not look at.
-        """
+        """An Open MPI job, started on the first VM; its Answer."""
         line = ("mpirun --allow-run-as-root --oversubscribe --bind-to none --map-by node --host %s -np %d"
                 " --mca plm_rsh_agent 'python3 -I /lab/launch.py' --mca plm_rsh_no_tree_spawn 1"
-                " --mca pml ob1 --mca op ^avx --mca btl self,vader,tcp --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0"
+                " --mca pml ob1 --mca btl self,vader,tcp --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0"
                 " --mca mpi_yield_when_idle 1 %s %s"
                 % (",".join("%s:%d" % (vm, -(-ranks // len(vms))) for vm in vms), ranks,
                    "-x LD_PRELOAD=%s -x HUTONG_STATS=%s" % (SHIM, STATS) if hutong else "", program))

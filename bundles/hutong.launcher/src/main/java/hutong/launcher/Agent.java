@@ -23,6 +23,7 @@ import org.osgi.framework.BundleContext;
 import org.osgi.framework.BundleException;
 import org.osgi.framework.Constants;
 import org.osgi.framework.FrameworkEvent;
+import org.osgi.framework.ServiceEvent;
 import org.osgi.framework.launch.Framework;
 import org.osgi.framework.launch.FrameworkFactory;
 import org.osgi.framework.startlevel.BundleStartLevel;
@@ -36,6 +37,9 @@ final class Agent {
   /** Stopping is to be over within 2 seconds; the rest is for the files. */
   private static final long STOP_MILLIS = 1700;
 
+  /** {@code hutong.api.NewDomid.DOMID}; that class lives inside the framework. */
+  static final String NEW_DOMID = "hutong.domid.now";
+
   /** Without these nothing else can work. */
   private static final String REQUIRED =
       "org.apache.felix.scr,hutong.api,hutong.jnr,hutong.platform";
@@ -45,12 +49,14 @@ final class Agent {
   private static final int LEVEL_SHELL = 3;
 
   private final Map<String, String> properties = new HashMap<>();
+  private final Path home;
   private final Path bundleDir;
   private final Path run;
   private final Path cache;
   private final Set<String> required;
   private Framework framework;
   private ReadyFile ready;
+  private volatile String newDomid;
 
   /**
    * Checks the configuration; starts nothing.
@@ -59,6 +65,7 @@ final class Agent {
    * @param home the distribution, with the folder {@code bundle}
    */
   Agent(Properties config, Path home) throws IOException {
+    this.home = home;
     config
         .stringPropertyNames()
         .forEach(key -> properties.put(key, config.getProperty(key).trim()));
@@ -102,6 +109,7 @@ final class Agent {
       fw.init();
       BundleContext context = fw.getBundleContext();
       ready = new ReadyFile(context, run.resolve("ready"), names(readyServices()));
+      context.addServiceListener(this::domidChanged);
     }
     BundleContext context = fw.getBundleContext();
     context.addFrameworkListener(Agent::report);
@@ -110,6 +118,35 @@ final class Agent {
     Files.writeString(run.resolve("agent.pid"), ProcessHandle.current().pid() + "\n");
     fw.start();
     check(bundles);
+  }
+
+  /** This VM is another domain now: everything ends, for a successor to begin. */
+  private void domidChanged(ServiceEvent event) {
+    Object domid = event.getServiceReference().getProperty(NEW_DOMID);
+    if (event.getType() != ServiceEvent.REGISTERED || domid == null) {
+      return;
+    }
+    newDomid = domid.toString();
+    try {
+      framework.stop();
+    } catch (BundleException e) {
+      Main.log("ERROR", "stop: " + Main.describe(e));
+    }
+  }
+
+  /**
+   * The agent that is to follow this one, which has stopped, in the same process.
+   *
+   * @return null if none is
+   */
+  Agent successor() throws IOException {
+    if (newDomid == null) {
+      return null;
+    }
+    Properties config = new Properties();
+    config.putAll(properties);
+    config.setProperty("hutong.domid", newDomid);
+    return new Agent(config, home);
   }
 
   /** Waits until the framework has stopped. */

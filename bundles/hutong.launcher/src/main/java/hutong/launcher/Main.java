@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.Properties;
+import java.util.concurrent.atomic.AtomicReference;
 import org.osgi.framework.BundleException;
 
 /**
@@ -45,11 +46,24 @@ public final class Main {
       log("ERROR", "configuration " + configFile + ": " + describe(e));
       return 2;
     }
-    Runtime.getRuntime().addShutdownHook(new Thread(agent::stop, "agent-stop"));
+    AtomicReference<Agent> current = new AtomicReference<>(agent);
+    Runtime.getRuntime()
+        .addShutdownHook(new Thread(() -> current.getAndSet(null).stop(), "agent-stop"));
     try {
-      agent.start();
-      agent.awaitStop();
-      return 0;
+      while (true) {
+        agent.start();
+        agent.awaitStop();
+        Agent next = agent.successor();
+        if (next == null) {
+          return 0;
+        }
+        agent.stop(); // its files
+        if (!current.compareAndSet(agent, next)) {
+          return 0; // the process is ending
+        }
+        log("INFO", "starting anew");
+        agent = next;
+      }
     } catch (IOException | BundleException | IllegalStateException e) {
       log("ERROR", "the agent cannot start: " + describe(e));
       return 1;

@@ -112,6 +112,28 @@ class AgentTest {
   }
 
   @Test
+  void shouldBeFollowedByOneForTheDomainThatTheVmIsNow() throws Exception {
+    bundle("a.bundle");
+    Agent first = agent();
+    first.start();
+    first
+        .context()
+        .registerService(
+            Object.class, new Object(), new Hashtable<>(Map.of(Agent.NEW_DOMID, "27")));
+    first.awaitStop();
+    agent = first.successor();
+    first.stop();
+    agent.start();
+    assertThat(agent.context().getProperty("hutong.domid")).isEqualTo("27");
+    assertThat(agent.context().getProperty("hutong.name")).isEqualTo("VM1");
+    assertThat(agent.context().getBundles()).anyMatch(b -> "a.bundle".equals(b.getSymbolicName()));
+    agent.stop();
+    agent.awaitStop();
+    assertThat(agent.successor()).isNull();
+    assertThat(dir.resolve("run")).isEmptyDirectory();
+  }
+
+  @Test
   void shouldGoOnWithoutABundleThatIsNotRequired() throws Exception {
     bundle("good");
     bundle("needy", "Import-Package", "no.such.thing");

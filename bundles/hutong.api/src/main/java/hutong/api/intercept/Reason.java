@@ -65,7 +65,9 @@ public enum Reason {
   /** The socket is not an established TCP connection. */
   STATE(28, "the socket is not an established TCP connection"),
   /** Between hosts: TCP is no slower for what is sent. */
-  PATH(29, "between hosts TCP is no slower for what is sent");
+  PATH(29, "between hosts TCP is no slower for what is sent"),
+  /** On Xen: the peer rang again and again without any news. */
+  STORM(30, "the peer rang again and again without any news");
 
   private static final Reason[] BY_NUMBER = values();
 

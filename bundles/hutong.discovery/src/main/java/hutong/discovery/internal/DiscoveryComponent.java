@@ -2,6 +2,7 @@
 package hutong.discovery.internal;
 
 import hutong.api.AgentConfig;
+import hutong.api.NewDomid;
 import hutong.api.ReadyProbe;
 import hutong.api.discovery.HostControl;
 import hutong.api.discovery.Membership;
@@ -18,7 +19,10 @@ import hutong.platform.Xen;
 import hutong.xenstore.XenStore;
 import hutong.xenstore.XenStoreException;
 import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.SortedSet;
@@ -55,6 +59,7 @@ public final class DiscoveryComponent implements Membership, HostControl {
   private final SynchronousBundleListener shutdown;
   private ServiceRegistration<VmIdentity> identity;
   private ServiceRegistration<ReadyProbe> ready;
+  private ServiceRegistration<NewDomid> renewal;
   private boolean closed;
 
   /** On the role's thread. */
@@ -81,7 +86,8 @@ public final class DiscoveryComponent implements Membership, HostControl {
             NetworkFacts::of,
             config.flag("hutong.xen.domains", false) ? () -> domains(xen) : Optional::empty,
             context.getBundle().getVersion().toString(),
-            () -> ready(context));
+            () -> ready(context),
+            domid -> renew(context, domid));
     if (config.role() == AgentConfig.Role.HOST) {
       role = new HostRole(env);
     } else {
@@ -133,6 +139,17 @@ public final class DiscoveryComponent implements Membership, HostControl {
               ReadyProbe.class,
               new ReadyProbe() {},
               FrameworkUtil.asDictionary(Map.of(ReadyProbe.NAME, "discovery")));
+    }
+  }
+
+  /** The launcher hears of it, and starts the whole agent anew. */
+  private synchronized void renew(BundleContext context, int domid) {
+    if (!closed) {
+      renewal =
+          context.registerService(
+              NewDomid.class,
+              new NewDomid() {},
+              FrameworkUtil.asDictionary(Map.of(NewDomid.DOMID, Integer.toString(domid))));
     }
   }
 
@@ -226,15 +243,15 @@ public final class DiscoveryComponent implements Membership, HostControl {
   @Deactivate
   void deactivate(BundleContext context) {
     context.removeBundleListener(shutdown);
-    ServiceRegistration<ReadyProbe> probe;
+    List<ServiceRegistration<?>> probes = new ArrayList<>();
     synchronized (this) {
       closed = true;
-      probe = ready;
+      probes.add(ready);
+      probes.add(renewal);
       ready = null;
+      renewal = null;
     }
-    if (probe != null) {
-      probe.unregister();
-    }
+    probes.stream().filter(Objects::nonNull).forEach(ServiceRegistration::unregister);
     if (identity != null) {
       identity.unregister();
     }

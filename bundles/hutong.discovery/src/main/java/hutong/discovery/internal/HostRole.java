@@ -32,6 +32,7 @@ import java.util.stream.Collectors;
 final class HostRole implements Role {
   private static final Duration TICK = Duration.ofSeconds(1);
   private static final Duration LOOK_DISTANCE = Duration.ofMillis(50);
+  private static final int LOOK_SHARE = 9;
   private static final int VALID_MS = 3000;
   private static final int MAX_VALID_MS = 10_000;
 
@@ -52,6 +53,7 @@ final class HostRole implements Role {
   private boolean lookDue;
 
   private long lastLookNs;
+  private long distanceNs = LOOK_DISTANCE.toNanos();
   private long sequence;
   private long floorSequence = 1;
   private List<Entry> entries = List.of();
@@ -278,7 +280,7 @@ final class HostRole implements Role {
   }
 
   private void lookSoon() {
-    long wait = lastLookNs + LOOK_DISTANCE.toNanos() - env.clock().nanoTime();
+    long wait = lastLookNs + distanceNs - env.clock().nanoTime();
     loop.schedule(Duration.ofNanos(Math.max(0, wait)), this::lookAtChanges);
   }
 
@@ -292,17 +294,28 @@ final class HostRole implements Role {
       lookDue = false;
       beating.clear();
     }
-    lastLookNs = env.clock().nanoTime();
     XenStore store = env.store().get();
     if (store == null) {
       return;
     }
+    long began = env.clock().nanoTime();
     for (int domid : domids) {
       scanDue |= !isKnownHeartbeat(store, domid);
     }
     if (scanDue) {
       scan();
     }
+    lastLookNs = env.clock().nanoTime();
+    distanceNs = distance(lastLookNs - began);
+  }
+
+  /**
+   * How long to wait after a look. A guest that writes all the time must not keep this thread and
+   * XenStore busy, and a look takes the longer the more domains there are: a tenth of the time at
+   * most is for looks, as long as the full scan of each second would not come first.
+   */
+  static long distance(long tookNs) {
+    return Math.max(LOOK_DISTANCE.toNanos(), Math.min(TICK.toNanos(), LOOK_SHARE * tookNs));
   }
 
   private boolean isKnownHeartbeat(XenStore store, int domid) {

@@ -37,6 +37,7 @@ final class HostScanner {
   static final long SILENCE_MS = 2500;
 
   private static final String DOMAINS = "/local/domain";
+  private static final String BACKENDS = DOMAINS + "/0/backend/vif";
   private static final int MAX_DOMAINS = 1024;
 
   private final Tally tally;
@@ -187,7 +188,7 @@ final class HostScanner {
     beat(domain, heartbeat.get(), nowNs);
     String mac =
         store.read(published + "/mac").orElse("").strip().toLowerCase(java.util.Locale.ROOT);
-    if (!mac.matches("[0-9a-f]{2}(:[0-9a-f]{2}){5}") || !ownsMac(store, home, mac)) {
+    if (!mac.matches("[0-9a-f]{2}(:[0-9a-f]{2}){5}") || !ownsMac(store, domid, mac)) {
       tally.count(Tally.BAD_CLAIM);
       domain.entry = null;
       return;
@@ -197,20 +198,21 @@ final class HostScanner {
             domid,
             printable(store.read(home + "/name").orElse("domain-" + domid)),
             mac,
-            addresses(store.read(published + "/addresses").orElse("")),
+            addresses(store.read(published + "/addresses").orElse(""), configured(store, domid)),
             printable(store.read(published + "/version").orElse("")),
             key(store.read(published + "/key").orElse("").strip()));
   }
 
   /**
    * On Xen domain 0 knows the MAC addresses of a domain's interfaces; without that knowledge the
-   * claim stands.
+   * claim stands. What counts is the backend's side: the frontend's, below the domain's own
+   * directory, the guest can write.
    */
-  private static boolean ownsMac(XenStore store, String home, String mac) throws XenStoreException {
-    List<String> interfaces = store.list(home + "/device/vif");
+  private static boolean ownsMac(XenStore store, int domid, String mac) throws XenStoreException {
+    String backend = BACKENDS + "/" + domid;
     boolean known = false;
-    for (String number : interfaces) {
-      Optional<String> real = store.read(home + "/device/vif/" + number + "/mac");
+    for (String number : store.list(backend)) {
+      Optional<String> real = store.read(backend + "/" + number + "/mac");
       if (real.isPresent()) {
         known = true;
         if (real.get().equalsIgnoreCase(mac)) {
@@ -219,6 +221,27 @@ final class HostScanner {
       }
     }
     return !known;
+  }
+
+  /**
+   * The addresses that domain 0's administrator has configured for a domain ({@code ip=} of its
+   * interfaces), as {@link Addresses#text} writes them; none if one of its interfaces may use any.
+   */
+  private static Optional<Set<String>> configured(XenStore store, int domid)
+      throws XenStoreException {
+    String backend = BACKENDS + "/" + domid;
+    Set<String> addresses = new HashSet<>();
+    List<String> interfaces = store.list(backend);
+    for (String number : interfaces) {
+      String text = store.read(backend + "/" + number + "/ip").orElse("").strip();
+      if (text.isEmpty()) {
+        return Optional.empty();
+      }
+      for (String address : text.split("[ ,]+")) {
+        Addresses.parse(address.split("/")[0]).map(Addresses::text).ifPresent(addresses::add);
+      }
+    }
+    return interfaces.isEmpty() ? Optional.empty() : Optional.of(addresses);
   }
 
   /** The key as it was published, or none: without one the VM is a member all the same. */
@@ -230,15 +253,16 @@ final class HostScanner {
     return "";
   }
 
-  private List<String> addresses(String text) {
+  private List<String> addresses(String text, Optional<Set<String>> configured) {
     Set<String> addresses = new HashSet<>();
     for (String claim : text.split("[ ,]+")) {
       if (claim.isEmpty() || addresses.size() == ListCodec.MAX_ADDRESSES) {
         continue;
       }
       Addresses.parse(claim)
-          .ifPresentOrElse(
-              a -> addresses.add(Addresses.text(a)), () -> tally.count(Tally.BAD_CLAIM));
+          .map(Addresses::text)
+          .filter(address -> configured.map(all -> all.contains(address)).orElse(true))
+          .ifPresentOrElse(addresses::add, () -> tally.count(Tally.BAD_CLAIM));
     }
     return addresses.stream().sorted().toList();
   }

@@ -9,6 +9,7 @@ import hutong.xenstore.XenStore;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
+import java.util.function.IntConsumer;
 import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 
@@ -26,6 +27,7 @@ import java.util.function.Supplier;
  * @param hypervisor the ids of the domains that live, where there is a hypervisor to tell
  * @param version of this agent
  * @param onReady run once when the role has done its first round
+ * @param onNewDomid told once if this VM turns out to be another domain than was configured
  */
 record Surroundings(
     AgentConfig config,
@@ -38,4 +40,5 @@ record Surroundings(
     Function<String, NetworkFacts> network,
     Supplier<Optional<? extends Set<Integer>>> hypervisor,
     String version,
-    Runnable onReady) {}
+    Runnable onReady,
+    IntConsumer onNewDomid) {}

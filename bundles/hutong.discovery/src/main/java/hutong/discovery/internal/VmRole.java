@@ -10,6 +10,7 @@ import hutong.xenstore.XenStore;
 import hutong.xenstore.XenStoreException;
 import java.time.Duration;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
@@ -37,6 +38,9 @@ final class VmRole implements Role {
   private XenStore watchedStore;
   private XenStore.Watch watch;
   private boolean storeFails;
+
+  /** On the publisher thread. */
+  private boolean moved;
 
   VmRole(Surroundings env, VmKey key) throws OsException {
     this.env = env;
@@ -160,9 +164,32 @@ final class VmRole implements Role {
     }
   }
 
+  /**
+   * After a restore or a move this VM is another domain. Others must not hear of one that takes
+   * itself for the old one.
+   */
+  private boolean isAnotherDomain(XenStore store) throws XenStoreException {
+    if (!env.config().onXen()) {
+      return false;
+    }
+    OptionalInt now = VmStore.domid(store);
+    if (now.isEmpty() || now.getAsInt() == env.config().domid()) {
+      return false;
+    }
+    if (!moved) {
+      moved = true;
+      env.tally()
+          .warn("this VM is domain " + now.getAsInt() + " now, and was " + env.config().domid());
+      env.onNewDomid().accept(now.getAsInt());
+    }
+    return true;
+  }
+
   private boolean attempt(XenStore store, NetworkFacts facts) {
     try {
-      vmStore.publish(store, facts);
+      if (!isAnotherDomain(store)) {
+        vmStore.publish(store, facts);
+      }
       if (storeFails) {
         storeFails = false;
         trustStale.set(true);

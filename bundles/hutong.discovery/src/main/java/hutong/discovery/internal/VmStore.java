@@ -12,6 +12,7 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.Set;
 import java.util.stream.Collectors;
 
@@ -24,6 +25,9 @@ final class VmStore {
   private static final String HANDED = HostScanner.HANDED;
   private static final String DETACHED = PUBLISHED + "/detached";
   private static final int MAX_HOSTS = 256;
+
+  /** Bytes that a value of XenStore holds. */
+  private static final int MAX_VALUE = 2048;
 
   private final String id;
   private final String version;
@@ -83,6 +87,14 @@ final class VmStore {
     }
   }
 
+  /** Which domain this is by domain 0's word; none where the store does not say. */
+  static OptionalInt domid(XenStore store) throws XenStoreException {
+    String text = store.read("domid").orElse("").strip();
+    return text.matches("[1-9][0-9]{0,4}")
+        ? OptionalInt.of(Integer.parseInt(text))
+        : OptionalInt.empty();
+  }
+
   /** Takes back what was published. */
   void withdraw(XenStore store) throws XenStoreException {
     published = null;
@@ -119,8 +131,10 @@ final class VmStore {
     return new Trust(host, keys, floor[0], floor[1], notice);
   }
 
+  /** Nothing is said of more domains than go into one value. */
   static String formatDomains(Collection<Integer> domids) {
-    return domids.stream().map(String::valueOf).collect(Collectors.joining(" "));
+    String text = domids.stream().map(String::valueOf).collect(Collectors.joining(" "));
+    return text.length() <= MAX_VALUE ? text : "";
   }
 
   /** What {@link #formatDomains} made; nothing where domain 0 does not say, or says nonsense. */

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import hutong.xenstore.Permission;
 import hutong.xenstore.XenStoreException;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -158,11 +159,27 @@ class HostScannerTest {
 
   @Test
   void shouldHoldAGuestToTheMacThatDomainZeroKnows() throws XenStoreException {
-    store.write("/local/domain/1/device/vif/0/mac", "02:77:00:00:00:01");
+    store.write("/local/domain/0/backend/vif/1/0/mac", "02:77:00:00:00:01");
     publish(1, MAC2, "10.77.0.1");
+    assertThat(scan()).isEmpty();
+    store.seenBy(1).write("device/vif/0/mac", MAC2); // which on Xen a guest may write
     assertThat(scan()).isEmpty();
     publish(1, MAC1, "10.77.0.1");
     assertThat(scan()).hasSize(1);
+  }
+
+  @Test
+  void shouldHoldAGuestToTheAddressesThatDomainZeroHasConfigured() throws XenStoreException {
+    publish(1, MAC1, "10.77.0.1 10.77.0.50 fd77::1");
+    String backend = "/local/domain/0/backend/vif/1/0";
+    store.write(backend + "/mac", MAC1);
+    assertThat(scan().get(0).addresses()).containsExactly("10.77.0.1", "10.77.0.50", "fd77::1");
+    store.write(backend + "/ip", "10.77.0.1 FD77:0::1");
+    assertThat(scan().get(0).addresses()).containsExactly("10.77.0.1", "fd77::1");
+    store.write(backend + "/ip", "10.77.0.0/x 10.77.0.50/24");
+    assertThat(scan().get(0).addresses()).containsExactly("10.77.0.50");
+    store.write("/local/domain/0/backend/vif/1/1/mac", MAC2); // another interface, free to use any
+    assertThat(scan().get(0).addresses()).hasSize(3);
   }
 
   @Test
@@ -231,6 +248,8 @@ class HostScannerTest {
   @Test
   void domainsTravelAsText() {
     assertThat(VmStore.parseDomains(VmStore.formatDomains(List.of(1, 22)))).containsExactly(1, 22);
+    assertThat(VmStore.formatDomains(Collections.nCopies(341, 10_000))).hasSize(2045);
+    assertThat(VmStore.formatDomains(Collections.nCopies(342, 10_000))).isEmpty();
     for (String bad : List.of("", " ", "1  2", "x", "123456", "-1")) {
       assertThat(VmStore.parseDomains(bad)).isEmpty();
     }

@@ -40,6 +40,8 @@ class RolesTest {
   private final AtomicLong epoch = new AtomicLong(1000);
   private final Map<String, NetworkFacts> networks = new ConcurrentHashMap<>();
   private final List<Role> open = new ArrayList<>();
+  private final List<Integer> newDomids = new CopyOnWriteArrayList<>();
+  private String provider = "memfd";
 
   @BeforeEach
   void domains() throws IOException {
@@ -72,6 +74,7 @@ class RolesTest {
     config.put("hutong.domid", Integer.toString(domid));
     config.put("hutong.run", run.toString());
     config.put("hutong.interface", name);
+    config.put("hutong.channel.provider", provider);
     config.put("hutong.keys.private", run.resolve("key.pem").toString());
     config.put("hutong.keys.trusted", directory.resolve("trusted").toString());
     return new Surroundings(
@@ -85,7 +88,8 @@ class RolesTest {
         networks::get,
         Optional::empty,
         "1.0",
-        () -> {});
+        () -> {},
+        newDomids::add);
   }
 
   private Role host(String name, FakeStore store) throws IOException {
@@ -185,6 +189,20 @@ class RolesTest {
   }
 
   @Test
+  void shouldNoticeThatItIsAnotherDomainNow() throws IOException {
+    provider = "xen";
+    store1.write("/local/domain/2/domid", "2");
+    Role host = host("PC1", store1);
+    vm("VM2", "PC1", 2, store1);
+    await("PC1/VM2+", host);
+    assertThat(newDomids).isEmpty();
+    store1.write("/local/domain/2/domid", "5"); // the guest's own paths lead to its new home
+    await(() -> !newDomids.isEmpty());
+    await("", host);
+    assertThat(newDomids).containsExactly(5);
+  }
+
+  @Test
   void shouldOutliveARestartOfTheStore() throws IOException {
     host("PC1", store1);
     Role vm1 = vm("VM1", "PC1", 1, store1);
@@ -208,6 +226,14 @@ class RolesTest {
     await("PC1/VM1+ PC1/VM2*", vm2);
     assertThat(seen).isSortedAccordingTo((a, b) -> Long.compare(a.version(), b.version()));
     vm1.removeListener(listener);
+  }
+
+  @Test
+  void shouldSpendATenthOfItsTimeOnLooksAtMost() {
+    assertThat(HostRole.distance(0)).isEqualTo(50_000_000);
+    assertThat(HostRole.distance(5_000_000)).isEqualTo(50_000_000);
+    assertThat(HostRole.distance(20_000_000)).isEqualTo(180_000_000);
+    assertThat(HostRole.distance(500_000_000)).as("the next scan").isEqualTo(1_000_000_000);
   }
 
   @Test

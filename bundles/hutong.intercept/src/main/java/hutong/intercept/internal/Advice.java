@@ -41,6 +41,7 @@ final class Advice {
       case MEMORY -> "The VM needs more free memory.";
       case STATE -> "Only an established connection can move.";
       case PATH -> "Bulk moves when it pays; hutong.inter=light forces it.";
+      case STORM -> "Look at the VM at the other end: it keeps others from sleeping.";
     };
   }
 }

@@ -15,6 +15,8 @@ final class Detaching {
 
   private final EventLoop loop;
   private final Collection<ShimSession> sessions;
+  private final Survivors survivors;
+  private boolean scanned;
   private volatile Membership membership;
 
   /** The request, empty while there is none. */
@@ -24,10 +26,20 @@ final class Detaching {
    * Nothing is asked yet.
    *
    * @param sessions all there are, at any time
+   * @param survivors programs of before this agent
    */
-  Detaching(EventLoop loop, Collection<ShimSession> sessions) {
+  Detaching(EventLoop loop, Collection<ShimSession> sessions, Survivors survivors) {
     this.loop = loop;
     this.sessions = sessions;
+    this.survivors = survivors;
+  }
+
+  /** The survivors are known; on the loop. */
+  void scanned() {
+    scanned = true;
+    if (on()) {
+      survivors.detach();
+    }
   }
 
   /** That is asked now, or nothing if it is empty; on the loop. */
@@ -35,6 +47,7 @@ final class Detaching {
     request = now;
     if (!now.isEmpty()) {
       sessions.forEach(ShimSession::detach);
+      survivors.detach();
       answer(now);
     }
   }
@@ -50,7 +63,11 @@ final class Detaching {
     if (!wanted.equals(request)) {
       return; // taken back, or another request
     }
-    if (now != null && sessions.stream().noneMatch(ShimSession::sharesMemory)) {
+    boolean shares =
+        !scanned
+            || survivors.shareMemory()
+            || sessions.stream().anyMatch(ShimSession::sharesMemory);
+    if (now != null && !shares) {
       now.detached(wanted);
       return;
     }

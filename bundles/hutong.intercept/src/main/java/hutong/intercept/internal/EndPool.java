@@ -138,6 +138,17 @@ final class EndPool implements AutoCloseable {
   }
 
   /**
+   * Whether the program has found that the peer rings without end.
+   *
+   * @param cookie the socket that is meant
+   */
+  boolean storms(int index, long cookie) {
+    int at = PoolLayout.slot(index);
+    return map.getLong(at + EndLayout.COOKIE) == cookie
+        && (map.getInt(at + EndLayout.FLAGS) & Abi.ENDF_STORM) != 0;
+  }
+
+  /**
    * One end, for who must know more of it than is displayed.
    *
    * @param process a handle of the process whose pool this is; it stays the caller's

@@ -36,10 +36,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 
 /**
@@ -50,6 +52,8 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private static final int MAX_SESSIONS = 8192;
   private static final Duration SWEEP_EVERY = Duration.ofSeconds(5);
   private static final int ANSWER_SECONDS = 5;
+  private static final int MOST_WAITING = 8 << 20;
+  private static final int MESSAGE_COST = 256;
 
   /** The operating system and the services that this bundle needs. */
   record Services(
@@ -87,6 +91,13 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private final Verdicts verdicts = new Verdicts();
   private final Set<ShimSession> sessions = new HashSet<>();
   private boolean sweeping;
+
+  /** Bytes of messages that wait for the loop, by sender. */
+  private final Map<Integer, AtomicInteger> waiting = new ConcurrentHashMap<>();
+
+  /** Senders of which messages were dropped. */
+  private final Set<Integer> flooding = ConcurrentHashMap.newKeySet();
+
   private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
   private volatile AgentLink link;
   private volatile PeerLink peerLink;
@@ -117,8 +128,8 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     }
     this.programs =
         new ProgramListener(loop, services.sockets, config.address, this::open, services.log);
-    this.detaching = new Detaching(loop, sessions);
     this.survivors = new Survivors(services, this);
+    this.detaching = new Detaching(loop, sessions, survivors);
     this.matcher =
         new Matcher(
             config.domid,
@@ -201,6 +212,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
           survivors.scan();
           scanned = true;
           survivors.apply(config.policy.now());
+          detaching.scanned();
           resumeLines();
           programs.open(
               socket -> {
@@ -381,6 +393,16 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
         "intercept", "program " + cred.pid() + " of user " + cred.uid() + " is cut off: " + what);
   }
 
+  void storm(PeerCred cred, AddressPair pair) {
+    services.log.warn(
+        "intercept",
+        "the peer of program "
+            + cred.pid()
+            + ", "
+            + pair.remoteText()
+            + ", rings without end: its connection stays on TCP");
+  }
+
   void failed(String what, Throwable e) {
     services.log.warn("intercept", what + ": " + e);
   }
@@ -455,6 +477,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
         () -> {
           if (!notice.domains().isEmpty()) {
             matcher.alive(notice.domains());
+            survivors.alive(notice.domains());
           }
           detaching.asked(notice.detach());
         });
@@ -529,13 +552,39 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     now.send(domid, payload, fds);
   }
 
+  /**
+   * What comes faster than it is looked at waits in this agent's memory: of each peer only so much.
+   * One that sends more has its messages dropped, and the two greet each other again, which is how
+   * both find out what is true.
+   */
   @Override
   public void onMessage(int fromDomid, byte[] payload, List<Fd> fds) {
+    AtomicInteger bytes = waiting.computeIfAbsent(fromDomid, d -> new AtomicInteger());
+    int cost = MESSAGE_COST + payload.length;
+    if (bytes.addAndGet(cost) > MOST_WAITING) {
+      bytes.addAndGet(-cost);
+      fds.forEach(Fd::close);
+      if (flooding.add(fromDomid)) {
+        later(() -> greetAgain(fromDomid));
+      }
+      return;
+    }
     try {
-      loop.execute(() -> matcher.message(fromDomid, payload, fds));
+      loop.execute(
+          () -> {
+            bytes.addAndGet(-cost);
+            matcher.message(fromDomid, payload, fds);
+          });
     } catch (RejectedExecutionException e) {
       fds.forEach(Fd::close);
     }
+  }
+
+  private void greetAgain(int domid) {
+    flooding.remove(domid);
+    meter.count("intercept.peer.floods");
+    matcher.peerDown(domid);
+    matcher.peerUp(domid);
   }
 
   @Override

@@ -45,6 +45,9 @@ final class Matcher {
   /** Milliseconds a peer's agent may be away before what was shared with it is given up. */
   static final long FORGET_MS = 10_000;
 
+  /** Milliseconds a peer's agent that is there may take to answer a set-up. */
+  static final long SETUP_MS = 30_000;
+
   private final MatchWorld world;
   private final Courier courier;
   private final int self;
@@ -197,13 +200,20 @@ final class Matcher {
 
   /**
    * These domains of the host live, by the hypervisor's word. Memory that was shared with another
-   * one brings nothing any more, and TCP would never tell: the connections are lost.
+   * one brings nothing any more, and TCP would never tell: the connections are lost. One whose
+   * other end has been closed before, or taken back to TCP, is not: only its memory is let go of.
    */
   void alive(Set<Integer> domids) {
     for (Registration registration : List.copyOf(byCookie.values())) {
-      if (registration.in(Channel.State.OPEN)
-          && !registration.remoteGone
-          && !domids.contains(registration.channel.peerVm())) {
+      if (!registration.in(Channel.State.OPEN)
+          || registration.domainGone
+          || domids.contains(registration.channel.peerVm())) {
+        continue;
+      }
+      registration.domainGone = true;
+      if (registration.remoteGone && !registration.remoteForgotten) {
+        registration.owner.onDomainGone(registration);
+      } else {
         registration.remoteGone = true;
         world.meter().count("intercept.channels.lost");
         registration.owner.onLost(registration);
@@ -349,6 +359,18 @@ final class Matcher {
     registration.peerMac = message.mac();
     registration.channel.state(Channel.State.SETUP);
     courier.setup(peer, registration);
+    ChannelProvider.Part part = registration.part;
+    world
+        .timers()
+        .after(
+            SETUP_MS,
+            () -> {
+              // Memory is not kept for one that never takes it: on Xen it is there whole, and
+              // scarce.
+              if (registration.part == part) {
+                refuse(registration, Reason.PEER_AGENT);
+              }
+            });
   }
 
   private void onSetup(Peer peer, PeerMessage message, List<Fd> fds) {
@@ -552,7 +574,8 @@ final class Matcher {
         release(registration);
       } else if (registration.in(Channel.State.SETUP)) {
         backToPending(registration);
-      } else if (registration.in(Channel.State.OPEN)) {
+      } else if (registration.in(Channel.State.OPEN) && !registration.remoteGone) {
+        registration.remoteForgotten = true;
         remoteGone(registration);
       }
     }

@@ -32,6 +32,12 @@ final class Registration {
     /** The bytes of a connection between hosts are lost: it must be reset. */
     void onLost(Registration registration);
 
+    /**
+     * The domain whose end is gone already is gone as well: its memory is of use only as long as
+     * something in it is unread.
+     */
+    void onDomainGone(Registration registration);
+
     /** There will be no channel. The registration is over already. */
     void onDeclined(Registration registration, Reason reason);
   }
@@ -67,6 +73,12 @@ final class Registration {
   boolean opened;
   boolean localGone;
   boolean remoteGone;
+
+  /** With {@link #remoteGone}: only the peer's agent has forgotten its end, which may be there. */
+  boolean remoteForgotten;
+
+  /** The peer's domain is gone, and the owner knows. */
+  boolean domainGone;
 
   Registration(
       AddressPair pair,

@@ -40,6 +40,7 @@ final class ShimSession implements Registration.Owner {
     private final Fd doorbell;
     private Registration registration;
     private boolean free;
+    private boolean storm;
 
     private End(int ref, int slot, Fd doorbell) {
       this.ref = ref;
@@ -332,15 +333,30 @@ final class ShimSession implements Registration.Owner {
     if (Reason.isKnown(message.reason())) {
       intercept.verdicts().note(end.registration.cookie, Reason.of(message.reason()));
     }
+    if (message.reason() == Reason.STORM.number()) {
+      storm(end);
+    }
     gone(end);
+  }
+
+  /** A peer's VM rings without end; the program has stopped to listen. Counted once. */
+  private void storm(End end) {
+    if (!end.storm) {
+      end.storm = true;
+      intercept.meter().reason(Reason.STORM);
+      intercept.storm(cred, end.registration.pair);
+    }
   }
 
   /**
    * A program that found no room for its GONE tells it with its next business, and may have none:
-   * what it has given back for one interval is gone.
+   * what it has given back for one interval is gone. A storm is told of while the connection lives.
    */
   void sweep() {
     for (End end : List.copyOf(byRef.values())) {
+      if (pool.storms(end.slot, end.registration.cookie)) {
+        storm(end);
+      }
       boolean before = end.free;
       end.free = pool.isFree(end.slot);
       if (before && end.free) {
@@ -390,6 +406,15 @@ final class ShimSession implements Registration.Owner {
     End end = byRegistration.get(registration);
     if (end != null && !closed) {
       pool.stop(end.slot, registration.cookie, Reason.POISONED);
+      intercept.ring(end.doorbell);
+    }
+  }
+
+  @Override
+  public void onDomainGone(Registration registration) {
+    End end = byRegistration.get(registration);
+    if (end != null && !closed) {
+      pool.stop(end.slot, registration.cookie, Reason.PEER_STOP);
       intercept.ring(end.doorbell);
     }
   }

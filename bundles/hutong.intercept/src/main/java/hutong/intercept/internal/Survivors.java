@@ -17,6 +17,7 @@ import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Channels that programs still use after a restart of their agent. The programs do not need the
@@ -31,6 +32,9 @@ final class Survivors implements AutoCloseable {
   private final Intercept intercept;
   private final ProcFs proc = new ProcFs(Path.of("/proc"));
   private final Map<Long, Found> byInode = new HashMap<>();
+
+  /** The domains of the host that live; empty while nobody says. */
+  private Set<Integer> live = Set.of();
 
   /** One pool with channels in it. */
   private static final class Found {
@@ -56,19 +60,23 @@ final class Survivors implements AutoCloseable {
 
   /**
    * A channel of before: its slot, its socket, its entry in the table (null if its number is in use
-   * again, or nobody's), and its connection if the peer is on another host.
+   * again, or nobody's), whether its memory is shared with another VM, and its connection if the
+   * peer is on another host.
    */
   private static final class Old {
     private final int slot;
     private final long cookie;
     private final Channel entry;
+    private final boolean shared;
     private final SockDiag.Socket far;
     private Line line;
+    private boolean lost;
 
-    private Old(int slot, long cookie, Channel entry, SockDiag.Socket far) {
-      this.slot = slot;
-      this.cookie = cookie;
+    private Old(EndPool.Slot slot, Channel entry, SockDiag.Socket far) {
+      this.slot = slot.index();
+      this.cookie = slot.cookie();
       this.entry = entry;
+      this.shared = !slot.remote();
       this.far = far;
     }
 
@@ -143,7 +151,7 @@ final class Survivors implements AutoCloseable {
           SockDiag.Socket socket = owned(found, slot, sockets);
           Channel entry = socket != null ? adopt(found, slot) : null;
           SockDiag.Socket far = slot.remote() ? socket : null;
-          found.channels.add(new Old(i, slot.cookie(), entry, far));
+          found.channels.add(new Old(slot, entry, far));
         }
       }
       return found;
@@ -256,27 +264,75 @@ final class Survivors implements AutoCloseable {
     } catch (IOException e) {
       intercept.meter().count("intercept.far.lost");
       intercept.failed("a connection between hosts is lost", e);
-      found.pool.stop(old.slot, old.cookie, Reason.POISONED);
-      try (Fd process = services.processes().pidfdOpen(holder(found, end));
-          Fd bell = services.processes().pidfdGetfd(process, end.bell())) {
-        if (services.events().isEventfd(bell)) {
-          intercept.ring(bell);
+      stop(found, old, Reason.POISONED);
+    }
+  }
+
+  /**
+   * Has a program take a connection back to TCP for good, or reset it, and wakes it up for that.
+   */
+  private void stop(Found found, Old old, Reason reason) {
+    found.pool.stop(old.slot, old.cookie, reason);
+    ProgramEnd end = found.pool.end(old.slot, intercept.payer(), found.process, found.pid);
+    try (Fd process = services.processes().pidfdOpen(holder(found, end));
+        Fd bell = services.processes().pidfdGetfd(process, end.bell())) {
+      if (services.events().isEventfd(bell)) {
+        intercept.ring(bell);
+      }
+    } catch (IOException gone) {
+      intercept.failed("the program of a connection of before", gone);
+    }
+  }
+
+  /** This VM is to share no memory: see {@link ShimSession#detach}. */
+  void detach() {
+    for (Found found : byInode.values()) {
+      found.channels.stream()
+          .filter(old -> old.shared)
+          .forEach(old -> stop(found, old, Reason.OFF));
+    }
+  }
+
+  /** Whether a program still has memory that is shared with another VM. */
+  boolean shareMemory() {
+    return byInode.values().stream()
+        .anyMatch(
+            found -> found.channels.stream().anyMatch(old -> old.shared && !isOver(found, old)));
+  }
+
+  /** These domains of the host live; see {@link Matcher#alive}. */
+  void alive(Set<Integer> domids) {
+    live = Set.copyOf(domids);
+    loseDead();
+  }
+
+  private void loseDead() {
+    for (Found found : byInode.values()) {
+      for (Old old : found.channels) {
+        int peer = old.shared && old.entry != null ? old.entry.peerVm() : 0;
+        if (peer != 0 && !old.lost && !live.isEmpty() && !live.contains(peer)) {
+          old.lost = true;
+          intercept.meter().count("intercept.channels.lost");
+          stop(found, old, Reason.POISONED);
         }
-      } catch (IOException gone) {
-        intercept.failed("its program", gone);
       }
     }
+  }
+
+  private static boolean isOver(Found found, Old old) {
+    EndPool.Slot slot = found.pool.slot(old.slot);
+    return found.holders.stream().noneMatch(ProcessHandle::isAlive)
+        || slot.state() != Abi.END_CHANNEL
+        || slot.cookie() != old.cookie;
   }
 
   /** Drops what has ended. */
   private void look() {
     for (Iterator<Found> all = byInode.values().iterator(); all.hasNext(); ) {
       Found found = all.next();
-      boolean alive = found.holders.stream().anyMatch(ProcessHandle::isAlive);
       found.channels.removeIf(
           old -> {
-            EndPool.Slot slot = found.pool.slot(old.slot);
-            boolean over = !alive || slot.state() != Abi.END_CHANNEL || slot.cookie() != old.cookie;
+            boolean over = isOver(found, old);
             if (over) {
               old.release();
             }
@@ -289,11 +345,12 @@ final class Survivors implements AutoCloseable {
     }
     if (!byInode.isEmpty()) {
       namePeers();
+      loseDead();
       intercept.loop().schedule(LOOK_EVERY, this::look);
     }
   }
 
-  /** Finds out where the other ends are, once the members are known; for the list only. */
+  /** Finds out where the other ends are, once the members are known. */
   private void namePeers() {
     Map<Long, Channel> byCookie = new HashMap<>();
     for (Found found : byInode.values()) {

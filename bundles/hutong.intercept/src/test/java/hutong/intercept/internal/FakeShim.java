@@ -3,6 +3,7 @@ package hutong.intercept.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
 import hutong.platform.Mapping;
 import hutong.platform.Memory;
@@ -91,7 +92,12 @@ final class FakeShim implements Closeable {
   }
 
   void gone(int ref) throws IOException {
-    Platform.sockets().send(socket, message(Abi.MSG_GONE, ref).array(), List.of());
+    gone(ref, Reason.NONE);
+  }
+
+  void gone(int ref, Reason reason) throws IOException {
+    ByteBuffer out = message(Abi.MSG_GONE, ref).putInt(MessageLayout.REASON, reason.number());
+    Platform.sockets().send(socket, out.array(), List.of());
   }
 
   /** What the agent said. */

@@ -179,6 +179,11 @@ class FarMatcherTest {
     public void onPeerGone(Registration of) {}
 
     @Override
+    public void onDomainGone(Registration of) {
+      throw new AssertionError();
+    }
+
+    @Override
     public void onLost(Registration of) {
       throw new AssertionError("lost");
     }

@@ -5,6 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import hutong.api.channel.Segments;
+import hutong.api.discovery.HostNotice;
+import hutong.api.discovery.Membership;
+import hutong.api.discovery.MembershipSnapshot;
 import hutong.api.intercept.ConnectionInfo;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
@@ -30,6 +33,8 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
@@ -495,6 +500,122 @@ class InterceptTest {
           peer.hello();
           peer.register(1, 1, tcp[1]);
           assertThat(again.await().type()).isEqualTo(Abi.MSG_CHANNEL);
+        });
+  }
+
+  private static final class Answers implements Membership {
+    private volatile String detached = "";
+
+    @Override
+    public MembershipSnapshot current() {
+      return new MembershipSnapshot(0, List.of());
+    }
+
+    @Override
+    public void detached(String detach) {
+      detached = detach;
+    }
+  }
+
+  /** A channel of program 0 in slot 4, whose agent is then another one; gives back its doorbell. */
+  private static Fd survivor(TwoVms vms, FakeShim shim) throws Exception {
+    shim.hello();
+    Fd bell = shim.register(1, 4, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
+    vms.settle(0);
+    int at = PoolLayout.slot(4);
+    shim.pool.putInt(at + EndLayout.CHAN, 0x55550009);
+    shim.pool.putInt(at + EndLayout.BELL_FD, bell.number());
+    shim.pool.putIntVolatile(at + EndLayout.STATE, Abi.END_CHANNEL);
+    vms.vms[0].close();
+    vms.start(0);
+    drain(bell);
+    return bell;
+  }
+
+  @Test
+  void aNewAgentHasTheChannelsOfTheOldOneLetGo() throws Exception {
+    with(
+        vms -> {
+          FakeShim shim = vms.program(0);
+          Fd bell = survivor(vms, shim);
+          int at = PoolLayout.slot(4);
+          Answers answers = new Answers();
+          vms.vms[0].detaching().membership(answers);
+          vms.vms[0].hostChanged(new HostNotice(Set.of(), "7"));
+          FakeShim.until(() -> drain(bell) == 1);
+          assertThat(shim.pool.getInt(at + EndLayout.AGENT_STOP)).isEqualTo(Reason.OFF.number());
+          vms.settle(0);
+          assertThat(answers.detached).as("it is still there").isEmpty();
+          shim.free(4);
+          FakeShim.until(() -> answers.detached.equals("7"));
+        });
+  }
+
+  @Test
+  void aNewAgentResetsTheChannelsOfTheOldOneWithADomainThatIsGone() throws Exception {
+    with(
+        vms -> {
+          FakeShim shim = vms.program(0);
+          Fd bell = survivor(vms, shim);
+          int at = PoolLayout.slot(4);
+          vms.vms[0].hostChanged(new HostNotice(Set.of(1, 2), ""));
+          FakeShim.until(() -> vms.tables[0].list(vm -> "VM" + vm).get(0).peerName().equals("VM2"));
+          vms.settle(0);
+          assertThat(shim.pool.getInt(at + EndLayout.AGENT_STOP)).isZero();
+          vms.vms[0].hostChanged(new HostNotice(Set.of(1), ""));
+          FakeShim.until(() -> drain(bell) == 1);
+          assertThat(shim.pool.getInt(at + EndLayout.AGENT_STOP))
+              .isEqualTo(Reason.POISONED.number());
+          shim.free(4);
+          FakeShim.until(() -> vms.tables[0].size() == 0);
+        });
+  }
+
+  @Test
+  void countsAStormOnce() throws Exception {
+    with(
+        vms -> {
+          FakeShim shim = vms.program(0);
+          shim.hello();
+          shim.register(3, 1, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
+          shim.register(4, 2, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
+          FakeShim.until(() -> vms.tables[0].size() == 2);
+          String counter = "reason." + Reason.STORM.number();
+          shim.pool.putIntVolatile(PoolLayout.slot(1) + EndLayout.FLAGS, Abi.ENDF_STORM);
+          for (int i = 0; i < 2; i++) {
+            vms.vms[0].loop().execute(vms.vms[0]::sweep);
+            vms.settle(0);
+            assertThat(vms.count(counter)).isOne();
+          }
+          shim.gone(3, Reason.STORM);
+          shim.gone(4, Reason.STORM);
+          FakeShim.until(() -> vms.tables[0].size() == 0);
+          assertThat(vms.count(counter)).isEqualTo(2);
+        });
+  }
+
+  @Test
+  void aPeerThatFloodsFillsNoMemoryAndIsGreetedAgain() throws Exception {
+    with(
+        vms -> {
+          CountDownLatch busy = new CountDownLatch(1);
+          vms.vms[0]
+              .loop()
+              .execute(
+                  () -> {
+                    try {
+                      busy.await();
+                    } catch (InterruptedException e) {
+                      throw new IllegalStateException(e);
+                    }
+                  });
+          for (int i = 0; i < 20_000; i++) {
+            vms.vms[0].onMessage(2, new byte[30_000], List.of()); // of which the heap has no 600 MB
+          }
+          busy.countDown();
+          FakeShim.until(() -> vms.count("intercept.peer.floods") == 1);
+          assertThat(vms.count("intercept.peer.malformed")).isBetween(250L, 300L);
+          channel(vms, TwoVms.VM1, TwoVms.VM2);
         });
   }
 

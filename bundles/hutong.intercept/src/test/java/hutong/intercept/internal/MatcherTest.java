@@ -391,6 +391,61 @@ class MatcherTest {
     assertReclaimed();
   }
 
+  /** That the peer's agent was started anew does not mean that its program has let go. */
+  @Test
+  void losesWhatWasSharedAlsoWhenThePeersAgentHadForgottenIt() {
+    List<End> ends = sim.connection(1, 2, 1000);
+    ends.forEach(End::register);
+    sim.drain();
+    sim.kill(2);
+    sim.start(2, 100);
+    sim.link(2);
+    sim.settle();
+    assertThat(ends.get(0).peerGone).isOne();
+    sim.agents.get(1).matcher.alive(Set.of(1));
+    sim.agents.get(1).matcher.alive(Set.of(1));
+    assertThat(ends.get(0).lost).isOne();
+    ends.get(0).unregister();
+    ends.get(1).doorbell.close();
+    assertReclaimed();
+  }
+
+  @Test
+  void aConnectionThatThePeerHasClosedIsNotLost() {
+    List<End> ends = sim.connection(1, 2, 1000);
+    ends.forEach(End::register);
+    sim.drain();
+    ends.get(1).unregister();
+    sim.drain();
+    sim.agents.get(1).matcher.alive(Set.of(1));
+    sim.agents.get(1).matcher.alive(Set.of(1));
+    assertThat(ends.get(0).lost).as("what it sent may be unread still").isZero();
+    assertThat(ends.get(0).domainGone).isOne();
+    ends.get(0).unregister();
+    assertReclaimed();
+  }
+
+  @Test
+  void keepsNoMemoryForAnAgentThatNeverTakesIt() {
+    List<End> ends = sim.connection(1, 2, 1000);
+    ends.forEach(End::register);
+    while (!ends.get(0).registration.in(Channel.State.SETUP)) {
+      assertThat(sim.step(false)).isTrue();
+    }
+    sim.queue(1, 2).forEach(Sim.Packet::drop);
+    sim.queue(1, 2).clear(); // as a peer that reads its messages and says nothing
+    sim.drain();
+    sim.advance(Matcher.SETUP_MS - 1);
+    assertThat(ends.get(0).declined).isNull();
+    assertThat(sim.openFds("segment")).isOne();
+    sim.advance(1);
+    assertThat(ends.get(0).declined).isEqualTo(Reason.PEER_AGENT);
+    assertThat(sim.openFds("segment")).isZero();
+    sim.drain();
+    ends.get(1).unregister();
+    assertReclaimed();
+  }
+
   @Test
   void aTicketTravelsWithItsMessage() {
     PeerMessage message =

@@ -178,6 +178,7 @@ final class Sim {
     Reason declined;
     int peerGone;
     int lost;
+    int domainGone;
 
     End(int domid, int peer, AddressPair pair) {
       this.domid = domid;
@@ -219,6 +220,12 @@ final class Sim {
     public void onLost(Registration r) {
       assertThat(r).isSameAs(registration);
       lost++;
+    }
+
+    @Override
+    public void onDomainGone(Registration r) {
+      assertThat(r).isSameAs(registration);
+      domainGone++;
     }
 
     @Override

@@ -12,6 +12,7 @@ import hutong.api.link.PeerLinkListener;
 import hutong.api.os.Fd;
 import hutong.api.telemetry.EventLog;
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.TreeSet;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -106,20 +107,38 @@ final class NeighbourLink implements AgentLink, PeerLinkListener, MembershipList
     lost.forEach(domid -> tellAll(l -> l.onPeerDown(domid)));
   }
 
+  /**
+   * Who is a neighbour shows only once this VM knows its host: links may have come up before that,
+   * and those with the neighbours on a host that it has left are of no use.
+   */
   @Override
   public void membershipChanged(MembershipSnapshot snapshot) {
+    List<Integer> lost = new ArrayList<>();
+    List<Integer> found = new ArrayList<>();
     synchronized (lock) {
+      String before = host;
       for (Member member : snapshot.members()) {
         if (member.self()) {
           host = member.hostId();
         }
+      }
+      if (before != null && !before.equals(host)) {
+        lost.addAll(up);
+        up.clear();
       }
       neighbours =
           snapshot.members().stream()
               .filter(member -> member.coResident() && !member.self())
               .map(member -> new PeerId(member.hostId(), member.domid()))
               .toList();
+      for (PeerId peer : neighbours) {
+        if (links != null && links.up(peer) && up.add(peer.domid())) {
+          found.add(peer.domid());
+        }
+      }
     }
+    lost.forEach(domid -> tellAll(l -> l.onPeerDown(domid)));
+    found.forEach(domid -> tellAll(l -> l.onPeerUp(domid)));
     want();
   }
 

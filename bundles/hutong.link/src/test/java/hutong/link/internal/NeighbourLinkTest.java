@@ -22,6 +22,7 @@ class NeighbourLinkTest {
 
   private final List<String> seen = new ArrayList<>();
   private final List<PeerId> wanted = new ArrayList<>();
+  private final List<PeerId> linked = new ArrayList<>();
   private final NeighbourLink link = new NeighbourLink(null);
 
   private final PeerLink links =
@@ -33,7 +34,7 @@ class NeighbourLinkTest {
 
         @Override
         public boolean up(PeerId peer) {
-          return false;
+          return linked.contains(peer);
         }
 
         @Override
@@ -106,6 +107,37 @@ class NeighbourLinkTest {
         .containsExactly(
             "up 2", "message of 2: 3", "sent to PC1/2 on " + NeighbourLink.TOPIC + ": 5", "down 2");
     assertThatThrownBy(() -> link.send(2, new byte[1], List.of())).isInstanceOf(IOException.class);
+  }
+
+  @Test
+  void tellsOfLinksThatCameUpBeforeTheHostWasKnown() {
+    link.link(links);
+    link.addListener(listener);
+    linked.add(VM2);
+    link.onPeerLinkUp(VM2);
+    assertThat(seen).isEmpty();
+    members();
+    members();
+    assertThat(seen).containsExactly("up 2");
+  }
+
+  @Test
+  void leavesItsNeighboursBehindWhenItMovesToAnotherHost() {
+    members();
+    link.link(links);
+    link.addListener(listener);
+    link.onPeerLinkUp(VM2);
+    PeerId neighbour = new PeerId("PC2", 2);
+    linked.add(neighbour);
+    link.membershipChanged(
+        new MembershipSnapshot(
+            2,
+            List.of(
+                member(VM2, false, false),
+                member(VM3, true, true),
+                member(neighbour, true, false))));
+    link.onPeerLinkDown(VM2);
+    assertThat(seen).containsExactly("up 2", "down 2", "up 2");
   }
 
   @Test

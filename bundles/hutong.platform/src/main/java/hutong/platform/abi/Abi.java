@@ -176,6 +176,9 @@ public final class Abi {
   /** Under tx_lock: the agent sends what is owed; only the kernel knows how far it has come. */
   public static final int ENDF_PAYER = 131072;
 
+  /** {@code enum hut_end_flags}: the peer has rung without end, and is not heard any more. */
+  public static final int ENDF_STORM = 262144;
+
   /**
    * A holder of tx_lock that is no thread of the program's: an agent, with a number of its own in
    * the other bits.
