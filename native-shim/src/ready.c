@@ -137,13 +137,11 @@ static void saw_fin(struct conn *c, int fd)
 		saw_error(c, ECONNRESET);
 		return;
 	}
-	if (UNLIKELY(LOAD(&c->late_err)) && !remote_end_open(c)) { /* taken from the socket before the end was named */
-		int err = remote_take_late(c);
+	int late = remote_end_open(c) ? 0 : remote_take_late(c); /* taken from the socket before the end was named */
 
-		if (err) {
-			saw_error(c, err);
-			return;
-		}
+	if (late) {
+		saw_error(c, late);
+		return;
 	}
 	if (remote_end_unknown(c)) {
 		if (shut)

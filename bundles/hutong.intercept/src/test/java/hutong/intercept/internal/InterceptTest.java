@@ -173,16 +173,22 @@ class InterceptTest {
         });
   }
 
+  /** A program of the first VM with registrations 3 and 4, in the slots 1 and 2. */
+  private static FakeShim withTwoRegistered(TwoVms vms) throws Exception {
+    FakeShim shim = vms.program(0);
+    shim.hello();
+    shim.register(3, 1, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
+    shim.register(4, 2, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
+    FakeShim.until(() -> vms.tables[0].size() == 2);
+    return shim;
+  }
+
   /** A program that had no room for its GONE, and has no further business with the agent. */
   @Test
   void noticesWhatAProgramHasGivenBackWithoutAWord() throws Exception {
     with(
         vms -> {
-          FakeShim shim = vms.program(0);
-          shim.hello();
-          shim.register(3, 1, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
-          shim.register(4, 2, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
-          FakeShim.until(() -> vms.tables[0].size() == 2);
+          FakeShim shim = withTwoRegistered(vms);
           shim.free(1);
           vms.vms[0].loop().execute(vms.vms[0]::sweep);
           vms.settle(0);
@@ -575,11 +581,7 @@ class InterceptTest {
   void countsAStormOnce() throws Exception {
     with(
         vms -> {
-          FakeShim shim = vms.program(0);
-          shim.hello();
-          shim.register(3, 1, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
-          shim.register(4, 2, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
-          FakeShim.until(() -> vms.tables[0].size() == 2);
+          FakeShim shim = withTwoRegistered(vms);
           String counter = "reason." + Reason.STORM.number();
           shim.pool.putIntVolatile(PoolLayout.slot(1) + EndLayout.FLAGS, Abi.ENDF_STORM);
           for (int i = 0; i < 2; i++) {

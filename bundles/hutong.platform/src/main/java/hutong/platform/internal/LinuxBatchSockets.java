@@ -138,7 +138,7 @@ public final class LinuxBatchSockets implements BatchSockets {
 
     @Override
     public long number(Pointer names, long at) {
-      return (long) names.getInt(at + 12) << 16 | names.getShort(at + 16) & 0xffff;
+      return PacketAddress.number(names, at);
     }
   }
 

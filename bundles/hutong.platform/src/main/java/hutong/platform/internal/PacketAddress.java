@@ -35,6 +35,11 @@ final class PacketAddress {
     return (long) names.getInt(at + 12) << 16 | names.getShort(at + 16) & 0xffff;
   }
 
+  /** The same. */
+  static long number(Pointer names, long at) {
+    return (long) names.getInt(at + 12) << 16 | names.getShort(at + 16) & 0xffff;
+  }
+
   /** Whether the frame with that sender is addressed to this station alone. */
   static boolean forThisStation(ByteBuffer names, int at) {
     return names.get(at + KIND) == PACKET_HOST;

@@ -14,7 +14,6 @@ import hutong.transport.internal.wire.Wire;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.Arrays;
-import java.util.Locale;
 import java.util.concurrent.RejectedExecutionException;
 
 /**
@@ -45,8 +44,8 @@ final class WirePort implements AutoCloseable {
     private final String counter;
     private long told;
 
-    Told(String name) {
-      counter = DROPPED + name;
+    Told(String counter) {
+      this.counter = counter;
     }
 
     void is(long now, TransportLoop.Trouble trouble) {
@@ -83,10 +82,10 @@ final class WirePort implements AutoCloseable {
   private final Wire.Taker taker = this::take;
   private final TransportLoop.Trouble trouble;
   private final Told[] beforeFlows = new Told[BEFORE_FLOWS.length];
-  private final Told unsent = new Told("no_socket");
-  private Told refused = new Told("refused");
-  private Told cut = new Told("cut");
-  private Told misdirected = new Told("misdirected");
+  private final Told unsent = new Told(DROPPED + "no_socket");
+  private Told refused = new Told(DROPPED + "refused");
+  private Told cut = new Told(DROPPED + "cut");
+  private Told misdirected = new Told(DROPPED + "misdirected");
   private LightLine[] lines = new LightLine[64];
   private Wire wire;
   private int generation;
@@ -110,7 +109,7 @@ final class WirePort implements AutoCloseable {
     this.touched = touched;
     this.trouble = trouble;
     for (int i = 0; i < BEFORE_FLOWS.length; i++) {
-      beforeFlows[i] = new Told(BEFORE_FLOWS[i].name().toLowerCase(Locale.ROOT));
+      beforeFlows[i] = new Told(TransportLoop.dropped(BEFORE_FLOWS[i]));
     }
   }
 
@@ -301,9 +300,9 @@ final class WirePort implements AutoCloseable {
       reportLost();
       wire.close();
       wire = null;
-      refused = new Told("refused");
-      cut = new Told("cut");
-      misdirected = new Told("misdirected");
+      refused = new Told(DROPPED + "refused");
+      cut = new Told(DROPPED + "cut");
+      misdirected = new Told(DROPPED + "misdirected");
     }
   }
 
