@@ -15,6 +15,10 @@ from . import agents, cluster, deps, topology
 from .errors import LabError
 
 COUNTS = re.compile(r"([0-9]+) passed, ([0-9]+) failed")
+FAILURE = re.compile(r"^.*\bFAIL(?:ED)?\b.*$", re.MULTILINE)
+#: What tests/system/run.py says of a failed test at its end.
+SYSTEM_FAILURE = re.compile(r"^failed: .*$", re.MULTILINE)
+MOST_SHOWN = 20
 UNIT_SECONDS, NATIVE_SECONDS, CONFORMANCE_SECONDS, SYSTEM_SECONDS = 1500, 900, 1200, 3000
 
 
@@ -44,17 +48,19 @@ def _run(what, arguments, seconds):
 
 
 def _reports(since):
-    """(passed, failed) of all JUnit reports below bundles/ that were written since then."""
-    passed = failed = 0
+    """(passed, lines about the failed) of all JUnit reports below bundles/ that were written since then."""
+    passed, failures = 0, []
     for path in glob.glob(os.path.join(topology.REPO, "bundles/*/target/**/TEST-*.xml"), recursive=True):
         if os.stat(path).st_mtime < since:
             continue
         for case in ElementTree.parse(path).getroot().iter("testcase"):
-            if case.find("failure") is not None or case.find("error") is not None:
-                failed += 1
+            wrong = next((w for w in (case.find("failure"), case.find("error")) if w is not None), None)
+            if wrong is not None:
+                why = (wrong.get("message") or wrong.get("type") or "").strip().split("\n")[0]
+                failures.append("%s.%s: %s" % (case.get("classname"), case.get("name"), why[:200]))
             elif case.find("skipped") is None:
                 passed += 1
-    return passed, failed
+    return passed, failures
 
 
 def unit():
@@ -62,9 +68,9 @@ def unit():
     deps.install(deps.RUN, deps.BUILD, deps.TEST)
     since = time.time() - 2
     status, _ = _run("unit", ["mvn", "-B", "-q", "verify"], UNIT_SECONDS)
-    passed, failed = _reports(since)
+    passed, failures = _reports(since)
     # A build that fails without a failed test (or that ran none) is a failure too.
-    return passed, failed or int(status != 0 or passed == 0)
+    return passed, len(failures) or int(status != 0 or passed == 0), failures
 
 
 def _make(what, folder, arguments, seconds):
@@ -72,14 +78,14 @@ def _make(what, folder, arguments, seconds):
     status, text = _run(what, ["make", "-C", folder, *arguments], seconds)
     counts = COUNTS.findall(text)
     passed, failed = sum(int(p) for p, _ in counts), sum(int(f) for _, f in counts)
-    return passed, failed or int(status != 0 or passed == 0)
+    return passed, failed or int(status != 0 or passed == 0), FAILURE.findall(text)
 
 
 def native():
     """The C tests: of the shim, but for the conformance suite, and of the facade over Xen, which needs none."""
     shim = _make("native", "native-shim", ["check", "CONFORMANCE=no"], NATIVE_SECONDS)
     xen = _make("native", "native-xen", ["check"], NATIVE_SECONDS)
-    return shim[0] + xen[0], shim[1] + xen[1]
+    return tuple(one + other for one, other in zip(shim, xen))
 
 
 def conformance():
@@ -100,25 +106,34 @@ def system():
                                    os.path.join(topology.REPO, "tests/system/run.py")], SYSTEM_SECONDS)
     counts = COUNTS.findall(text)
     passed, failed = (int(n) for n in counts[-1]) if counts else (0, 0)
-    return passed, failed or int(status != 0 or passed == 0)
+    return passed, failed or int(status != 0 or passed == 0), SYSTEM_FAILURE.findall(text)
 
 
 LAYERS = (("native", native), ("conformance", conformance), ("unit", unit), ("system", system))
 
 
 def main(only):
-    """Runs all layers, or the one named. The last line of the output holds the counts."""
+    """
+    Runs all layers, or the one named. At the end of the output stand the failures of each layer, its counts and how long
+    it took; the last line holds the sum.
+    """
     results = []
     for name, layer in LAYERS:
         if only in (None, name):
+            since = time.monotonic()
             try:
-                results.append((name, *layer()))
+                found = layer()
             except LabError as e:
-                print("hutong: %s: %s" % (name, e), flush=True)
-                results.append((name, 0, 1))
+                found = 0, 1, ["%s: %s" % (name, e)]
+            results.append((name, *found, time.monotonic() - since))
     print()
-    for name, passed, failed in results:
-        print("%-11s %5d passed %4d failed" % (name, passed, failed))
+    for name, _, _, failures, _ in results:
+        for line in failures[:MOST_SHOWN]:
+            print("%s: %s" % (name, line.strip()))
+        if len(failures) > MOST_SHOWN:
+            print("%s: and %d more lines" % (name, len(failures) - MOST_SHOWN))
+    for name, passed, failed, _, seconds in results:
+        print("%-11s %5d passed %4d failed  %5.0f s" % (name, passed, failed, seconds))
     failed = sum(r[2] for r in results)
     print("%d passed, %d failed" % (sum(r[1] for r in results), failed), flush=True)
     return 1 if failed else 0

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connections between hosts: clusters that force the light protocol, and tests that run from VM1 to VM3."""
 
+import collections
 import contextlib
 import json
 import os
+import re
 import signal
 
 from hutonglab import agents, link, state
@@ -61,10 +63,20 @@ def mtu(size, *vms):
 
 
 def held(node):
-    """What the node's agent holds of the operating system: (descriptors, mappings of memory without a file)."""
+    """What the node's agent holds of the operating system, and how many of each: descriptors, and mapped segments."""
     pid = agents.record(node).pid
     with open("/proc/%d/maps" % pid, encoding="ascii", errors="replace") as f:
-        return len(os.listdir("/proc/%d/fd" % pid)), sum("memfd:" in line for line in f)
+        found = collections.Counter({"mapped segment": sum("memfd:" in line for line in f)})
+    for name in os.listdir("/proc/%d/fd" % pid):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found["descriptor: " + re.sub(r":?\[[0-9]+\]", "", os.readlink("/proc/%d/fd/%s" % (pid, name)))] += 1
+    return found
+
+
+def sums(found):
+    """(descriptors, mapped segments) of what `held` found."""
+    mapped = found["mapped segment"]
+    return sum(found.values()) - mapped, mapped
 
 
 #: Descriptors and mappings of a line.
@@ -72,12 +84,12 @@ LINE = (4, 1)
 
 
 def held_besides(node):
-    """What the node's agent holds besides its lines, of which the last ones may be going just now."""
+    """What the node's agent holds besides its lines, of which the last ones may be going just now; and all of it."""
     while True:
         count = len(lines(node))
         now = held(node)
         if len(lines(node)) == count:
-            return [n - count * line for n, line in zip(now, LINE)]
+            return [n - count * line for n, line in zip(sums(now), LINE)], now
 
 
 @contextlib.contextmanager
@@ -155,10 +167,12 @@ class LeftTest(InterTest):
         self.wait_idle(75 if LONG else 20)
 
         def left(vm):
-            return [now - before for now, before in zip(held_besides(vm), _made["held"][vm])]
+            then, now = _made["held"][vm], held_besides(vm)
+            return [n - t for n, t in zip(now[0], then[0])], dict(now[1] - then[1])
         for vm in (VM1, VM2, VM3):
-            eventually(lambda vm=vm: max(left(vm)) <= 0,
-                       "%s has given back all descriptors and mappings (more than before: %s)" % (vm.name, left(vm)), 10)
+            eventually(lambda vm=vm: max(left(vm)[0]) <= 0,
+                       lambda vm=vm: "%s has given back all descriptors and mappings (more than before: %s; lines %s)"
+                       % (vm.name, left(vm), lines(vm)), 10)
         # Nor does any agent complain.
         for vm in (VM1, VM2, VM3):
             with open(agents.log_path(vm), encoding="utf-8", errors="replace") as f:

@@ -18,6 +18,8 @@ for part in ("bench", "lab", "tests/system"):
 import support  # noqa: E402 (the path comes first)
 
 LIMIT_SECONDS = 240
+#: Characters of a failure's text in the summary, which has a line for each.
+MOST_SAID = 400
 
 
 class Timeout(Exception):
@@ -35,6 +37,7 @@ class Result(unittest.TestResult):
         super().__init__()
         self.passed = 0
         self.broken = 0
+        self.summary = []
 
     def startTest(self, test):
         super().startTest(test)
@@ -56,6 +59,7 @@ class Result(unittest.TestResult):
 
     def addFailure(self, test, err):
         self.broken += 1
+        self.summary.append("failed: %s: %s" % (test.id(), " | ".join(str(err[1]).strip().split("\n"))[-MOST_SAID:]))
         self._say("FAIL", test, err)
 
     addError = addFailure
@@ -63,6 +67,7 @@ class Result(unittest.TestResult):
     def addSkip(self, test, reason):
         # Nothing here may be skipped: the layer installs all that it needs.
         self.broken += 1
+        self.summary.append("failed: %s: skipped: %s" % (test.id(), reason))
         print("FAIL %s: skipped: %s" % (test.id(), reason), flush=True)
 
     def addSubTest(self, test, subtest, err):
@@ -88,6 +93,8 @@ def main(names):
         found.run(result)
     finally:
         support.cluster_down()
+    for line in result.summary:
+        print(line)
     print("%d passed, %d failed" % (result.passed, result.broken), flush=True)
     return 1 if result.broken or not result.passed else 0
 

@@ -58,14 +58,17 @@ def cluster_down():
 
 
 def eventually(condition, what, seconds=30.0):
-    """Waits until condition() is true, and returns what it returned; after the deadline the test fails."""
+    """
+    Waits until condition() is true, and returns what it returned; after the deadline the test fails. What was waited for
+    is a text, or what makes one when it has failed.
+    """
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError("after %d s still not: %s" % (seconds, what))
+            raise AssertionError("after %d s still not: %s" % (seconds, what() if callable(what) else what))
         time.sleep(0.05)
 
 

@@ -242,6 +242,22 @@ final class Incoming {
     route = world.attach(wire, line, flow);
   }
 
+  /**
+   * The wire carries smaller datagrams than this round's: the flow begins an epoch whose answers
+   * fit. The sender sees to it that its data do.
+   */
+  private void shrink() {
+    int now = world.datagramBytes(wire, line.spec().localAddress());
+    if (now >= FlowSettings.LEAST_DATAGRAM && now < most) {
+      most = now;
+      park();
+      world.account(flow.counters());
+      channel = flow.localChannel();
+      resume(flow.epochNumber(), flow.peerChannel());
+      world.save(line); // the new numbers, before anybody hears of them
+    }
+  }
+
   // ---------------------------------------------------------------- back to TCP
 
   /** The wire went away between the two agents' messages: nothing was taken, TCP brings all. */
@@ -406,6 +422,9 @@ final class Incoming {
   void produce(long now) {
     if (route == null) {
       return;
+    }
+    if (!route.fits()) {
+      shrink();
     }
     route.produce(flow, now);
     if (ring.tail() - ring.consumed() >= ring.size() / 2) {

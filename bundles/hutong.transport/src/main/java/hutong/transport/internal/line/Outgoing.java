@@ -76,6 +76,7 @@ final class Outgoing {
   private boolean ended;
   private long end = -1;
   private boolean delivered;
+  private boolean smaller;
   private long doneBytes;
   private final PathChoice choice;
   private final PathChoice.Stream stream;
@@ -105,6 +106,9 @@ final class Outgoing {
     }
     if (round != 0 && said.stopped() == round && phase != Phase.TCP) {
       stop(said.stoppedAt());
+    }
+    if (flow != null && theirBytes() > 0 && theirBytes() < most) {
+      smaller = true; // their interface has got another MTU
     }
     if (started == round && isStarted() && said.armed() == round && said.consumed() > ring.head()) {
       ring.consumedByPeer(said.consumed());
@@ -167,9 +171,7 @@ final class Outgoing {
 
   private void open() {
     notes = new FlowNotes();
-    most = world.datagramBytes(wire, line.spec().localAddress());
-    int theirs = wire == WireKind.ETHERNET ? peer.ethernetBytes() : peer.udpBytes();
-    most = Math.min(most, theirs);
+    most = mostNow();
     if (most < FlowSettings.LEAST_DATAGRAM || line.barred() && !ended) {
       leave = round; // the wire went away meanwhile, or is not to be used
       line.changed();
@@ -206,6 +208,41 @@ final class Outgoing {
     }
     if (ended && end >= 0) {
       flow.end(end, world.now());
+    }
+  }
+
+  /** The largest datagram that the peer's agent offers on this wire. */
+  private int theirBytes() {
+    return wire == WireKind.ETHERNET ? peer.ethernetBytes() : peer.udpBytes();
+  }
+
+  private int mostNow() {
+    return Math.min(world.datagramBytes(wire, line.spec().localAddress()), theirBytes());
+  }
+
+  /**
+   * The wire carries smaller datagrams than this round's. What was cut for the old size is not cut
+   * anew (D4): the program goes back to TCP. What a closed one has left cannot; for that the flow
+   * begins an epoch with the smaller size, as after a restart.
+   */
+  private void shrink() {
+    if (!ended) {
+      leaveWire();
+      return;
+    }
+    int now = peer == null ? 0 : mostNow();
+    if (now < FlowSettings.LEAST_DATAGRAM) {
+      return; // there is no wire at all now
+    }
+    smaller = false;
+    if (now < most) {
+      most = now;
+      park();
+      world.account(flow.counters());
+      peerChannel = flow.peerChannel();
+      channel = flow.localChannel();
+      resume(flow.epochNumber());
+      world.save(line); // the new numbers, before anybody hears of them
     }
   }
 
@@ -403,6 +440,7 @@ final class Outgoing {
 
   private void over() {
     done = round;
+    smaller = false;
     pays = false;
     leaves = false;
     doneBytes += flow == null ? 0 : Math.max(0, ring.head() - start);
@@ -471,6 +509,9 @@ final class Outgoing {
     if (route == null) {
       return;
     }
+    if (smaller || !route.fits()) {
+      shrink();
+    }
     ring.look();
     route.produce(flow, now);
     if (!ended && flow.sent() >= ring.end()) {
@@ -495,7 +536,7 @@ final class Outgoing {
       world.noteFailed(wire, line);
       leaveWire();
     }
-    if (!route.fits() || line.authenticates() && flow.counters().datagramsOut > MOST_SEALED) {
+    if (line.authenticates() && flow.counters().datagramsOut > MOST_SEALED) {
       leaveWire();
     }
   }

@@ -147,7 +147,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     // TCP's part of this work is done by the kernel, before all programs: a window of data that
     // waits for a busy processor would be less than its share of a link
     loop.execute(events::urgent);
-    this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch, trouble);
+    Runnable onMtu = () -> later(this::reconsider);
+    this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch, trouble, onMtu);
   }
 
   // ---------------------------------------------------------------- lines

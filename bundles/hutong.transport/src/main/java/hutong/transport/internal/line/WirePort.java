@@ -164,12 +164,18 @@ final class WirePort implements AutoCloseable {
   /** The interface carries datagrams of another size than before. */
   void renew() {
     if (wire != null) {
+      wire.flush(); // what still fits need not be sent again
       shut();
       nextTry = Long.MIN_VALUE;
       if (!open()) {
         openAgain();
       }
     }
+  }
+
+  /** Whether flows are attached. */
+  boolean isUsed() {
+    return attached != 0;
   }
 
   /** The largest datagram; 0 while the socket cannot be opened. */

@@ -10,9 +10,11 @@ import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.wire.Wire;
 import java.net.NetworkInterface;
 import java.net.SocketException;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Consumer;
 import java.util.function.IntUnaryOperator;
 
@@ -24,7 +26,7 @@ final class Wires implements AutoCloseable {
   /** How long a wire that did not answer is left alone. */
   static final long FAILED_NS = 5_000_000_000L;
 
-  /** How often the interface is asked for its MTU, when something is to be said of it ... */
+  /** How often the interface is asked for its MTU while flows use it ... */
   private static final long LOOK_NS = 1_000_000_000L;
 
   /** ... and when it refuses datagrams for their size. */
@@ -48,8 +50,10 @@ final class Wires implements AutoCloseable {
   private final Map<Way, Long> failedUntil = new HashMap<>();
   private final Map<Way, Integer> probed = new HashMap<>();
   private final IntUnaryOperator mtuNow;
+  private final Runnable onMtu;
   private int mtu;
   private long lookedAt;
+  private boolean looks;
 
   /**
    * Wires that are opened when they are first asked for.
@@ -57,6 +61,7 @@ final class Wires implements AutoCloseable {
    * @param onInput told which of them has input
    * @param touched told of lines that input was for
    * @param trouble takes what was dropped
+   * @param onMtu told that datagrams have another size from now on, in the middle of anything
    */
   Wires(
       EventLoop loop,
@@ -64,7 +69,8 @@ final class Wires implements AutoCloseable {
       LightSettings settings,
       Consumer<WirePort> onInput,
       WirePort.Touched touched,
-      TransportLoop.Trouble trouble) {
+      TransportLoop.Trouble trouble,
+      Runnable onMtu) {
     this(
         loop,
         sockets,
@@ -72,6 +78,7 @@ final class Wires implements AutoCloseable {
         onInput,
         touched,
         trouble,
+        onMtu,
         known -> mtuOf(settings.interfaceName(), known));
   }
 
@@ -87,6 +94,7 @@ final class Wires implements AutoCloseable {
       Consumer<WirePort> onInput,
       WirePort.Touched touched,
       TransportLoop.Trouble trouble,
+      Runnable onMtu,
       IntUnaryOperator mtuNow) {
     this.loop = loop;
     this.sockets = sockets;
@@ -94,6 +102,7 @@ final class Wires implements AutoCloseable {
     this.onInput = onInput;
     this.touched = touched;
     this.trouble = trouble;
+    this.onMtu = onMtu;
     this.mtuNow = mtuNow;
     this.mtu = mtuNow.applyAsInt(USUAL_MTU);
     this.lookedAt = System.nanoTime();
@@ -121,7 +130,7 @@ final class Wires implements AutoCloseable {
 
   /**
    * Opens the sockets anew where the interface carries datagrams of another size than they do. What
-   * was cut for the old size is not cut anew (D4): such flows leave the wire.
+   * was cut for the old size is not cut anew (D4): such flows leave the wire, or begin an epoch.
    *
    * @param patienceNs not if that was looked at so short a time ago
    */
@@ -136,7 +145,35 @@ final class Wires implements AutoCloseable {
       mtu = found;
       ethernet.renew();
       udp.values().forEach(WirePort::renew);
+      onMtu.run();
     }
+  }
+
+  /** Who only receives is not refused anything: while there are flows the interface is asked. */
+  private void lookLater() {
+    if (looks || !isUsed()) {
+      return;
+    }
+    try {
+      loop.schedule(
+          Duration.ofNanos(LOOK_NS),
+          () -> {
+            looks = false;
+            followMtu(LOOK_AGAIN_NS);
+            lookLater();
+          });
+      looks = true;
+    } catch (RejectedExecutionException e) {
+      // the loop is being closed
+    }
+  }
+
+  private boolean isUsed() {
+    boolean used = ethernet.isUsed();
+    for (WirePort port : udp.values()) {
+      used |= port.isUsed();
+    }
+    return used;
   }
 
   /** The wire of that kind, or null if it is not configured. */
@@ -167,14 +204,20 @@ final class Wires implements AutoCloseable {
     if (port == null) {
       throw new Hostile("a wire that is not configured: " + kind.text());
     }
-    if (kind == WireKind.UDP) {
-      return port.attach(line, flow, spec.peerAddress(), settings.udpPort());
-    }
+    LineWorld.FlowRoute route =
+        kind == WireKind.UDP
+            ? port.attach(line, flow, spec.peerAddress(), settings.udpPort())
+            : port.attach(line, flow, macOf(spec), 0);
+    lookLater();
+    return route;
+  }
+
+  private static byte[] macOf(LineSpec spec) {
     byte[] mac = new byte[6];
     for (int i = 0; i < mac.length; i++) {
       mac[i] = (byte) (spec.peerMac() >>> (40 - 8 * i));
     }
-    return port.attach(line, flow, mac, 0);
+    return mac;
   }
 
   /** The first wire that both ends have and that has not failed lately. */

@@ -55,6 +55,11 @@ final class Lines {
     boolean wireDown;
     boolean hostile;
 
+    /** What its interface carries, and what its agent knows of that. */
+    int mtu = MTU;
+
+    private int known = MTU;
+
     /** The version of its agent's messages. */
     int speaks = LineMessage.VERSION;
 
@@ -124,6 +129,7 @@ final class Lines {
           forNs,
           () -> {
             down = false;
+            known = mtu;
             restarts++;
             line = newLine();
             line.restore(page.duplicate());
@@ -219,13 +225,16 @@ final class Lines {
       }
       long due = line.deadline(now);
       if (due < wakeAt) {
-        wakeAt = due;
-        at(
-            Math.max(due, now + 1000),
-            () -> {
-              wakeAt = Long.MAX_VALUE;
-              step(() -> line.onTime(now));
-            });
+        long time = Math.max(due, now + 1000);
+        wakeAt = time;
+        at(time, () -> wake(time));
+      }
+    }
+
+    private void wake(long time) {
+      if (wakeAt == time) { // else an earlier one has taken its place
+        wakeAt = Long.MAX_VALUE;
+        step(() -> line.onTime(now));
       }
     }
 
@@ -267,9 +276,22 @@ final class Lines {
       channels.clear(Header.index(channel));
     }
 
+    /** Its interface carries datagrams of another size; the agent sees that some time later. */
+    void mtu(int bytes) {
+      mtu = bytes;
+      after(1 + random.nextInt(200_000_000), this::lookAtMtu);
+    }
+
+    private void lookAtMtu() {
+      if (known != mtu && !down) {
+        known = mtu;
+        step(() -> line.reconsider());
+      }
+    }
+
     @Override
     public int datagramBytes(WireKind kind, byte[] localAddress) {
-      return MTU;
+      return known;
     }
 
     @Override
@@ -281,7 +303,7 @@ final class Lines {
           do {
             batch.clear();
             of.produce(batch, time);
-            for (int i = 0; i < batch.count(); i++) {
+            for (int i = 0; i < batch.count() && fits(); i++) {
               carry(batch.datagram(i));
             }
           } while (batch.full());
@@ -289,7 +311,7 @@ final class Lines {
 
         @Override
         public boolean fits() {
-          return true;
+          return flow.maxDatagram() <= known;
         }
 
         @Override
@@ -305,7 +327,10 @@ final class Lines {
       if (captured != null) {
         captured.add(copy);
       }
-      if (wireDown || random.nextDouble() < loss) {
+      if (copy.length > mtu) {
+        after(1, this::lookAtMtu); // the socket refuses it
+      }
+      if (wireDown || copy.length > Math.min(mtu, peer.mtu) || random.nextDouble() < loss) {
         return;
       }
       int times = random.nextDouble() < loss ? 2 : 1;

@@ -42,6 +42,7 @@ class WiresTest {
   private EventLoop loop;
   private Wires wires;
   private int mtu = 9000;
+  private int changes;
 
   @BeforeEach
   void open() throws Exception {
@@ -81,6 +82,7 @@ class WiresTest {
                         counted.merge(name, n, Long::sum);
                       }
                     },
+                    () -> changes++,
                     known -> mtu));
   }
 
@@ -163,6 +165,17 @@ class WiresTest {
           return null;
         });
     assertThat(sockets.last().lengths).as("what would not fit into the slots").isEmpty();
+  }
+
+  @Test
+  void shouldSeeTheMtuThoughFlowsOnlyReceive() throws Exception {
+    LineWorld.FlowRoute route = onLoop(() -> wires.attach(WireKind.ETHERNET, line, sender(9000)));
+    onLoop(() -> mtu = 1500);
+    while (onLoop(() -> changes) == 0) {
+      Thread.sleep(5);
+    }
+    assertThat(onLoop(route::fits)).isFalse();
+    assertThat(onLoop(() -> changes)).isEqualTo(1);
   }
 
   @Test
