@@ -49,7 +49,7 @@ class Result(unittest.TestResult):
         super().stopTest(test)
 
     def _say(self, word, test, error=None):
-        print("%-4s %s" % (word, test.id()), flush=True)
+        print("%-4s %s  %.1f s" % (word, test.id(), time.monotonic() - self._since), flush=True)
         if error is not None:
             print(self._exc_info_to_string(error, test), flush=True)
 
