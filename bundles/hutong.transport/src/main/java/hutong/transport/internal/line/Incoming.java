@@ -4,7 +4,6 @@ package hutong.transport.internal.line;
 import hutong.platform.abi.Abi;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowSettings;
-import hutong.transport.internal.engine.FlowStart;
 import java.nio.ByteBuffer;
 
 /**
@@ -35,20 +34,11 @@ final class Incoming {
   private final LightLine line;
   private final LineWorld world;
   private final InRing ring;
-  private FlowNotes notes = new FlowNotes();
+  private final RoundFlow flow;
   private Phase phase = Phase.TCP;
   private int round;
-  private int channel;
-  private int sequence;
   private boolean announced;
-  private int peerSequence;
-  private int peerWindow;
-  private int peerRoom;
   private long start;
-  private WireKind wire = WireKind.NONE;
-  private int most;
-  private Flow flow;
-  private LineWorld.FlowRoute route;
   private int opened;
   private int stopped;
   private long stoppedAt;
@@ -67,6 +57,7 @@ final class Incoming {
     this.line = line;
     this.world = world;
     this.ring = ring;
+    this.flow = RoundFlow.receiving(line, world, ring);
   }
 
   // ---------------------------------------------------------------- what the peer's agent says
@@ -80,7 +71,9 @@ final class Incoming {
     }
     boolean current = round != 0 && said.started() == round && said.done() != round;
     // A round that the program has stopped is opened only if the far program has closed over it.
-    if (current && flow == null && (phase == Phase.ARMED || phase == Phase.LEFT && said.ended())) {
+    if (current
+        && flow.flow() == null
+        && (phase == Phase.ARMED || phase == Phase.LEFT && said.ended())) {
       open();
     }
     if (said.leave() == round && phase == Phase.LIGHT) {
@@ -94,22 +87,18 @@ final class Incoming {
     }
     if (current && said.ended() && phase == Phase.LEFT) {
       ring.unfreeze();
-      unpark();
+      flow.unpark();
     }
     tellEnd();
   }
 
   private void open() {
-    if (peer.window() < FlowSettings.LEAST_WINDOW
-        || peer.window() > FlowSettings.MOST_WINDOW
-        || peer.room() < 1
-        || peer.room() > FlowStart.MOST_BYTES
-        || peer.start() < 0
-        || peer.start() > Long.MAX_VALUE >>> 2) {
+    if (peer.start() < 0 || peer.start() > Long.MAX_VALUE >>> 2) {
       throw new Hostile("a far round that starts at " + peer.start());
     }
-    wire = WireKind.of(peer.wire());
-    most = world.datagramBytes(wire, line.spec().localAddress());
+    flow.peer(peer.channel(), peer.sequence(), peer.window(), peer.room());
+    WireKind wire = WireKind.of(peer.wire());
+    int most = world.datagramBytes(wire, line.spec().localAddress());
     boolean barred = line.barred() && phase == Phase.ARMED && !peer.ended();
     if (most < FlowSettings.LEAST_DATAGRAM || barred) {
       refuse();
@@ -117,35 +106,11 @@ final class Incoming {
     }
     // Not more than what comes: should our own wire carry less some day, these still fit.
     int theirs = wire == WireKind.ETHERNET ? far.ethernetBytes() : far.udpBytes();
-    most = theirs < FlowSettings.LEAST_DATAGRAM ? most : Math.min(most, theirs);
+    flow.wire(wire, theirs < FlowSettings.LEAST_DATAGRAM ? most : Math.min(most, theirs));
     start = peer.start();
-    peerSequence = peer.sequence();
-    peerWindow = peer.window();
-    peerRoom = peer.room();
     ring.announce(round, start);
     announced = true;
-    notes = new FlowNotes();
-    flow =
-        Flow.open(
-            line.settings(most).withoutProbes(),
-            new FlowStart(
-                0,
-                channel,
-                peer.channel(),
-                sequence,
-                peerSequence,
-                peerWindow,
-                peerRoom,
-                0,
-                0,
-                start),
-            Nothing.HERE,
-            ring,
-            notes,
-            line.seal(round, false),
-            world.random(),
-            world.now());
-    route = world.attach(wire, line, flow);
+    flow.open(round, true, start);
     if (phase == Phase.ARMED) {
       phase = Phase.LIGHT;
     }
@@ -158,15 +123,7 @@ final class Incoming {
   /** Writes what cannot be read from the segment. */
   void save(ByteBuffer out) {
     out.putInt(phase.ordinal()).putInt(round).putLong(start).putInt(announced ? 1 : 0);
-    out.putInt(flow == null ? channel : flow.localChannel());
-    out.putInt(sequence);
-    out.putInt(flow == null ? 0 : flow.peerChannel());
-    out.putInt(peerSequence)
-        .putInt(peerWindow)
-        .putInt(peerRoom)
-        .putInt(wire.ordinal())
-        .putInt(most);
-    out.putInt(flow == null ? 0 : 1).putInt(flow == null ? 0 : flow.epochNumber());
+    flow.save(out);
     out.putInt(opened).putInt(stopped).putLong(stoppedAt).putInt(told ? 1 : 0);
     out.putInt(gone ? 1 : 0);
   }
@@ -177,32 +134,20 @@ final class Incoming {
     round = in.getInt();
     start = in.getLong();
     announced = in.getInt() != 0;
-    channel = in.getInt();
-    sequence = in.getInt();
-    final int peerChannel = in.getInt();
-    peerSequence = in.getInt();
-    peerWindow = in.getInt();
-    peerRoom = in.getInt();
-    wire = WireKind.of(in.getInt());
-    most = in.getInt();
-    final boolean flowed = in.getInt() != 0;
-    final int epoch = in.getInt();
+    boolean flowed = flow.restore(in);
     opened = in.getInt();
     stopped = in.getInt();
     stoppedAt = in.getLong();
     told = in.getInt() != 0 || ring.told();
     gone = in.getInt() != 0;
-    if (channel != 0) {
-      world.reserve(channel);
-    }
     if (announced) {
       ring.resume(round, start);
     }
     if (flowed) {
-      resume(epoch, peerChannel);
+      flow.resume(round, ring.tail());
     }
     if (round != 0 && phase != Phase.TCP && ring.isDone(round)) {
-      closeFlow();
+      flow.close();
       phase = Phase.TCP;
     } else if (phase == Phase.LIGHT && ring.left(round) >= 0) {
       stopped = round; // by an earlier agent, who could not say so any more
@@ -210,36 +155,8 @@ final class Incoming {
       phase = Phase.LEFT;
     }
     if (phase == Phase.LEFT && ring.left(round) >= 0) {
-      park();
+      flow.park();
     }
-  }
-
-  private void resume(int epoch, int peerChannel) {
-    if (most < FlowSettings.LEAST_DATAGRAM) {
-      throw new Hostile("a page with datagrams of " + most);
-    }
-    notes = new FlowNotes();
-    flow =
-        Flow.resume(
-            line.settings(most).withoutProbes(),
-            new FlowStart(
-                epoch,
-                channel,
-                peerChannel,
-                sequence,
-                peerSequence,
-                peerWindow,
-                peerRoom,
-                0,
-                0,
-                ring.tail()),
-            Nothing.HERE,
-            ring,
-            notes,
-            line.seal(round, false),
-            world.random(),
-            world.now());
-    route = world.attach(wire, line, flow);
   }
 
   /**
@@ -247,14 +164,9 @@ final class Incoming {
    * fit. The sender sees to it that its data do.
    */
   private void shrink() {
-    int now = world.datagramBytes(wire, line.spec().localAddress());
-    if (now >= FlowSettings.LEAST_DATAGRAM && now < most) {
-      most = now;
-      park();
-      world.account(flow.counters());
-      channel = flow.localChannel();
-      resume(flow.epochNumber(), flow.peerChannel());
-      world.save(line); // the new numbers, before anybody hears of them
+    int now = world.datagramBytes(flow.wire(), line.spec().localAddress());
+    if (now >= FlowSettings.LEAST_DATAGRAM && now < flow.most()) {
+      flow.shrink(round, now, ring.tail());
     }
   }
 
@@ -273,7 +185,7 @@ final class Incoming {
   /** Agrees an offset from which on TCP goes on (D5). */
   private void leave() {
     stoppedAt = ring.leave(round);
-    park(); // what came from now on would be acknowledged, and not shown
+    flow.park(); // what came from now on would be acknowledged, and not shown
     stopped = round;
     phase = Phase.LEFT;
     line.changed();
@@ -288,42 +200,16 @@ final class Incoming {
 
   private void over() {
     doneBytes += announced ? Math.max(0, ring.consumed() - start) : 0;
-    closeFlow();
+    flow.close();
     phase = Phase.TCP;
     ring.done(round);
     look();
     line.ringProgram();
   }
 
-  /** Takes the flow off the wire; it may be wanted again. */
-  private void park() {
-    if (route != null) {
-      route.detach(flow);
-      route = null;
-    }
-  }
-
-  private void unpark() {
-    if (flow != null && route == null) {
-      route = world.attach(wire, line, flow);
-    }
-  }
-
-  private void closeFlow() {
-    park();
-    if (flow != null) {
-      world.account(flow.counters());
-      flow = null;
-    }
-    if (channel != 0) {
-      world.release(channel);
-      channel = 0;
-    }
-  }
-
   /** Says where the stream ends, once all before that is shown, or nobody is there to see it. */
   private void tellEnd() {
-    if (told || peer == null || !peer.ended() && !notes.ended) {
+    if (told || peer == null || !peer.ended() && !flow.notes().ended) {
       return;
     }
     if (peer.ended() && peer.end() >= 0 && peer.started() == round && peer.done() != round) {
@@ -353,11 +239,8 @@ final class Incoming {
   /** Looks at the segment. */
   void look() {
     if (phase == Phase.TCP && !line.barred() && ring.armed(Turn.next(round))) {
-      int reserved = world.reserve();
-      if (reserved != 0) {
-        channel = reserved;
+      if (flow.reserve()) {
         round = Turn.next(round);
-        sequence = world.random().nextInt();
         announced = false;
         phase = Phase.ARMED;
         line.changed();
@@ -415,23 +298,23 @@ final class Incoming {
   // ---------------------------------------------------------------- the flow
 
   private long received() {
-    return flow == null ? 0 : flow.received();
+    return flow.flow() == null ? 0 : flow.flow().received();
   }
 
   /** Shows what came, and answers. */
   void produce(long now) {
-    if (route == null) {
+    if (!flow.routed()) {
       return;
     }
-    if (!route.fits()) {
+    if (!flow.fits()) {
       shrink();
     }
-    route.produce(flow, now);
+    flow.produce(now);
     if (ring.tail() - ring.consumed() >= ring.size() / 2) {
       ring.armWait();
       ring.consumed();
-      if (flow.nextDeadline(now) <= now) {
-        route.produce(flow, now);
+      if (flow.deadline(now) <= now) {
+        flow.produce(now);
       }
     }
     tellEnd();
@@ -442,14 +325,12 @@ final class Incoming {
 
   /** Whether the flow has got other numbers since the last time, which belong into the page. */
   boolean takeResumed() {
-    boolean resumed = notes.resumed;
-    notes.resumed = false;
-    return resumed;
+    return flow.takeResumed();
   }
 
   /** When there is something to do again. */
   long deadline(long now) {
-    long deadline = route == null ? Long.MAX_VALUE : flow.nextDeadline(now);
+    long deadline = flow.deadline(now);
     return ask && !told ? Math.min(deadline, askedAt + world.endPatienceNs()) : deadline;
   }
 
@@ -463,11 +344,11 @@ final class Incoming {
   }
 
   WireKind wire() {
-    return wire;
+    return flow.wire();
   }
 
   Flow flow() {
-    return flow;
+    return flow.flow();
   }
 
   long bytes() {
@@ -479,8 +360,8 @@ final class Incoming {
     byte[] here = line.spec().localAddress();
     return new LineMessage.Receiving(
         round,
-        channel,
-        sequence,
+        flow.channel(),
+        flow.sequence(),
         world.window(),
         (int) ring.size(),
         world.datagramBytes(WireKind.ETHERNET, here),
@@ -495,6 +376,6 @@ final class Incoming {
   }
 
   void close() {
-    closeFlow();
+    flow.close();
   }
 }

@@ -4,7 +4,6 @@ package hutong.transport.internal.line;
 import hutong.platform.abi.Abi;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowSettings;
-import hutong.transport.internal.engine.FlowStart;
 import java.nio.ByteBuffer;
 
 /**
@@ -53,21 +52,11 @@ final class Outgoing {
   private final LightLine line;
   private final LineWorld world;
   private final OutRing ring;
-  private FlowNotes notes = new FlowNotes();
+  private final RoundFlow flow;
   private Phase phase = Phase.TCP;
   private int round;
   private LineMessage.Receiving peer;
   private long start;
-  private int channel;
-  private int sequence;
-  private int peerChannel;
-  private int peerSequence;
-  private int peerWindow;
-  private int peerRoom;
-  private WireKind wire = WireKind.NONE;
-  private int most;
-  private Flow flow;
-  private LineWorld.FlowRoute route;
   private int started;
   private int leave;
   private int agreed;
@@ -89,6 +78,7 @@ final class Outgoing {
     this.line = line;
     this.world = world;
     this.ring = ring;
+    this.flow = RoundFlow.sending(line, world, ring);
     this.choice = world.pathChoice();
     this.stream = new PathChoice.Stream(line.spec().peer());
   }
@@ -101,13 +91,15 @@ final class Outgoing {
     if (said.armed() == Turn.next(round) && phase == Phase.TCP) {
       arm();
     }
-    if (said.opened() == round && flow == null && started == round && isStarted()) {
+    if (said.opened() == round && flow.flow() == null && started == round && isStarted()) {
       open();
     }
     if (round != 0 && said.stopped() == round && phase != Phase.TCP) {
       stop(said.stoppedAt());
     }
-    if (flow != null && theirBytes() > 0 && theirBytes() < most) {
+    if (flow.flow() != null
+        && theirBytes(flow.wire()) > 0
+        && theirBytes(flow.wire()) < flow.most()) {
       smaller = true; // their interface has got another MTU
     }
     if (started == round && isStarted() && said.armed() == round && said.consumed() > ring.head()) {
@@ -142,26 +134,19 @@ final class Outgoing {
     if (choice != null && !pays) {
       return;
     }
-    wire = world.choose(line, peer.ethernetBytes(), peer.udpBytes());
+    WireKind wire = world.choose(line, peer.ethernetBytes(), peer.udpBytes());
     if (wire == WireKind.NONE) {
       return;
     }
-    if (peer.window() < FlowSettings.LEAST_WINDOW
-        || peer.window() > FlowSettings.MOST_WINDOW
-        || peer.room() < Abi.PAGE
-        || peer.room() > FlowStart.MOST_BYTES) {
-      throw new Hostile("a window of " + peer.window() + ", a ring of " + peer.room());
+    if (peer.room() < Abi.PAGE) {
+      throw new Hostile("a ring of " + peer.room());
     }
-    channel = world.reserve();
-    if (channel == 0) {
+    flow.peer(peer.channel(), peer.sequence(), peer.window(), peer.room());
+    if (!flow.reserve()) {
       return;
     }
+    flow.wire(wire, mostNow(wire));
     round = Turn.next(round);
-    sequence = world.random().nextInt();
-    peerChannel = peer.channel();
-    peerSequence = peer.sequence();
-    peerWindow = peer.window();
-    peerRoom = peer.room();
     phase = Phase.ARMED;
     world.save(line); // what is armed, an agent after us must not arm again
     ring.arm(round);
@@ -170,35 +155,13 @@ final class Outgoing {
   }
 
   private void open() {
-    notes = new FlowNotes();
-    most = mostNow();
-    if (most < FlowSettings.LEAST_DATAGRAM || line.barred() && !ended) {
+    flow.wire(flow.wire(), mostNow(flow.wire()));
+    if (!flow.wide() || line.barred() && !ended) {
       leave = round; // the wire went away meanwhile, or is not to be used
       line.changed();
       return;
     }
-    FlowSettings settings = line.settings(most);
-    flow =
-        Flow.open(
-            world.probed(wire, line, most) ? settings.withoutProbes() : settings,
-            new FlowStart(
-                0,
-                channel,
-                peerChannel,
-                sequence,
-                peerSequence,
-                peerWindow,
-                1,
-                start,
-                start + peerRoom,
-                0),
-            ring,
-            Nothing.HERE,
-            notes,
-            line.seal(round, true),
-            world.random(),
-            world.now());
-    route = world.attach(wire, line, flow);
+    flow.open(round, world.probed(flow.wire(), line, flow.most()), start);
     if (phase == Phase.STARTED) {
       phase = Phase.LIGHT;
     }
@@ -207,17 +170,17 @@ final class Outgoing {
       choice.onLight(stream, start, world.now());
     }
     if (ended && end >= 0) {
-      flow.end(end, world.now());
+      flow.flow().end(end, world.now());
     }
   }
 
-  /** The largest datagram that the peer's agent offers on this wire. */
-  private int theirBytes() {
+  /** The largest datagram that the peer's agent offers on a wire. */
+  private int theirBytes(WireKind wire) {
     return wire == WireKind.ETHERNET ? peer.ethernetBytes() : peer.udpBytes();
   }
 
-  private int mostNow() {
-    return Math.min(world.datagramBytes(wire, line.spec().localAddress()), theirBytes());
+  private int mostNow(WireKind wire) {
+    return Math.min(world.datagramBytes(wire, line.spec().localAddress()), theirBytes(wire));
   }
 
   /**
@@ -230,19 +193,14 @@ final class Outgoing {
       leaveWire();
       return;
     }
-    int now = peer == null ? 0 : mostNow();
+    int now = peer == null ? 0 : mostNow(flow.wire());
     if (now < FlowSettings.LEAST_DATAGRAM) {
       return; // there is no wire at all now
     }
     smaller = false;
-    if (now < most) {
-      most = now;
-      park();
-      world.account(flow.counters());
-      peerChannel = flow.peerChannel();
-      channel = flow.localChannel();
-      resume(flow.epochNumber());
-      world.save(line); // the new numbers, before anybody hears of them
+    if (now < flow.most()) {
+      flow.shrink(round, now, ring.head());
+      onResumed();
     }
   }
 
@@ -251,15 +209,7 @@ final class Outgoing {
   /** Writes what cannot be read from the segment. */
   void save(ByteBuffer out) {
     out.putInt(phase.ordinal()).putInt(round).putInt(started).putLong(start);
-    out.putInt(flow == null ? channel : flow.localChannel());
-    out.putInt(sequence);
-    out.putInt(flow == null ? peerChannel : flow.peerChannel());
-    out.putInt(peerSequence)
-        .putInt(peerWindow)
-        .putInt(peerRoom)
-        .putInt(wire.ordinal())
-        .putInt(most);
-    out.putInt(flow == null ? 0 : 1).putInt(flow == null ? 0 : flow.epochNumber());
+    flow.save(out);
     out.putInt(leave).putInt(agreed).putInt(done).putInt(ended ? 1 : 0).putLong(end);
   }
 
@@ -269,24 +219,12 @@ final class Outgoing {
     round = in.getInt();
     started = in.getInt();
     start = in.getLong();
-    channel = in.getInt();
-    sequence = in.getInt();
-    peerChannel = in.getInt();
-    peerSequence = in.getInt();
-    peerWindow = in.getInt();
-    peerRoom = in.getInt();
-    wire = WireKind.of(in.getInt());
-    most = in.getInt();
-    boolean flowed = in.getInt() != 0;
-    int epoch = in.getInt();
+    boolean flowed = flow.restore(in);
     leave = in.getInt();
     agreed = in.getInt();
     done = in.getInt();
     ended = in.getInt() != 0;
     end = in.getLong();
-    if (channel != 0) {
-      world.reserve(channel);
-    }
     if (phase == Phase.ARMED && !ring.armed(round)) {
       ring.arm(round);
     }
@@ -294,46 +232,22 @@ final class Outgoing {
       ring.resume(start);
     }
     if (flowed) {
-      resume(epoch);
+      flow.resume(round, ring.head());
+      onResumed();
     }
     if (agreed == round && round != 0 && !ended) {
       agreed = 0; // the peer says the offset again; until then nothing more is sent
       ring.hold();
-      park();
+      flow.park();
     }
   }
 
-  private void resume(int epoch) {
-    if (most < FlowSettings.LEAST_DATAGRAM) {
-      throw new Hostile("a page with datagrams of " + most);
-    }
-    notes = new FlowNotes();
-    flow =
-        Flow.resume(
-            line.settings(most), // the wire may have changed while nobody was there (D5)
-            new FlowStart(
-                epoch,
-                channel,
-                peerChannel,
-                sequence,
-                peerSequence,
-                peerWindow,
-                1,
-                ring.head(),
-                ring.head(),
-                0),
-            ring,
-            Nothing.HERE,
-            notes,
-            line.seal(round, true),
-            world.random(),
-            world.now());
-    route = world.attach(wire, line, flow);
+  private void onResumed() {
     if (choice != null) {
       choice.onLight(stream, ring.head(), world.now());
     }
     if (ended && end >= 0) {
-      flow.end(end, world.now());
+      flow.flow().end(end, world.now());
     }
   }
 
@@ -350,7 +264,7 @@ final class Outgoing {
     phase = Phase.STOPPED;
     payNs = PAY_NS;
     payAt = world.now() + payNs;
-    park();
+    flow.park();
     line.ringProgram();
     line.changed();
   }
@@ -432,9 +346,9 @@ final class Outgoing {
   /** The same, and nothing more is sent or believed on the wire until the far end has stopped. */
   void leaveAtOnce() {
     leaveWire();
-    if (flow != null && leave == round && !ended && phase != Phase.STOPPED) {
+    if (flow.flow() != null && leave == round && !ended && phase != Phase.STOPPED) {
       ring.hold();
-      park();
+      flow.park();
     }
   }
 
@@ -443,37 +357,11 @@ final class Outgoing {
     smaller = false;
     pays = false;
     leaves = false;
-    doneBytes += flow == null ? 0 : Math.max(0, ring.head() - start);
-    closeFlow();
+    doneBytes += flow.flow() == null ? 0 : Math.max(0, ring.head() - start);
+    flow.close();
     phase = Phase.TCP;
     line.changed();
     arm();
-  }
-
-  /** Takes the flow off the wire; it may be wanted again. */
-  private void park() {
-    if (route != null) {
-      route.detach(flow);
-      route = null;
-    }
-  }
-
-  private void unpark() {
-    if (flow != null && route == null) {
-      route = world.attach(wire, line, flow);
-    }
-  }
-
-  private void closeFlow() {
-    park();
-    if (flow != null) {
-      world.account(flow.counters());
-      flow = null;
-    }
-    if (channel != 0) {
-      world.release(channel);
-      channel = 0;
-    }
   }
 
   /** Can anybody write still? If not, what is in the ring now is all. */
@@ -492,10 +380,10 @@ final class Outgoing {
     // A round that the program has ended is over for it at once, but its bytes are in the ring.
     if (started == round && (ring.turnIs(round, Abi.TURN_ENDED) || !ring.done(round))) {
       ring.unlimited(); // also what it owed to TCP
-      unpark();
+      flow.unpark();
       end = ring.tail();
-      if (flow != null) {
-        flow.end(end, world.now());
+      if (flow.flow() != null) {
+        flow.flow().end(end, world.now());
       }
     }
     line.changed();
@@ -506,54 +394,53 @@ final class Outgoing {
   /** Sends what there is, and notes what the flow has told. */
   void produce(long now) {
     pay(now);
-    if (route == null) {
+    if (!flow.routed()) {
       return;
     }
-    if (smaller || !route.fits()) {
+    if (smaller || !flow.fits()) {
       shrink();
     }
     ring.look();
-    route.produce(flow, now);
-    if (!ended && flow.sent() >= ring.end()) {
+    flow.produce(now);
+    if (!ended && flow.flow().sent() >= ring.end()) {
       ring.armWait();
       if (ring.look()) {
-        route.produce(flow, now);
+        flow.produce(now);
       }
     }
-    if (choice != null && choice.onTime(stream, flow.acknowledged(), now)) {
+    if (choice != null && choice.onTime(stream, flow.flow().acknowledged(), now)) {
       leaves = true;
     }
     if (leaves && atRestOrBusy()) {
       leaves = false;
       leaveWire();
     }
+    FlowNotes notes = flow.notes();
     if (notes.probed) {
       notes.probed = false;
-      world.noteProbed(wire, line, most);
+      world.noteProbed(flow.wire(), line, flow.most());
     }
     if (notes.failure != null) {
       notes.failure = null;
-      world.noteFailed(wire, line);
+      world.noteFailed(flow.wire(), line);
       leaveWire();
     }
-    if (line.authenticates() && flow.counters().datagramsOut > MOST_SEALED) {
+    if (line.authenticates() && flow.flow().counters().datagramsOut > MOST_SEALED) {
       leaveWire();
     }
   }
 
   /** Whether the flow has got other numbers since the last time, which belong into the page. */
   boolean takeResumed() {
-    boolean resumed = notes.resumed;
-    notes.resumed = false;
-    return resumed;
+    return flow.takeResumed();
   }
 
   /** When there is something to do again. */
   long deadline(long now) {
-    if (route == null) {
+    if (!flow.routed()) {
       return phase == Phase.STOPPED && !ended ? payAt : Long.MAX_VALUE;
     }
-    long deadline = flow.nextDeadline(now);
+    long deadline = flow.deadline(now);
     return choice == null ? deadline : Math.min(deadline, choice.due(stream));
   }
 
@@ -581,15 +468,15 @@ final class Outgoing {
   }
 
   WireKind wire() {
-    return wire;
+    return flow.wire();
   }
 
   Flow flow() {
-    return flow;
+    return flow.flow();
   }
 
   long bytes() {
-    return doneBytes + (flow == null ? 0 : Math.max(0, ring.head() - start));
+    return doneBytes + (flow.flow() == null ? 0 : Math.max(0, ring.head() - start));
   }
 
   private boolean wish() {
@@ -606,10 +493,10 @@ final class Outgoing {
     return new LineMessage.Sending(
         started,
         start,
-        channel,
-        sequence,
+        flow.channel(),
+        flow.sequence(),
         world.window(),
-        wire.ordinal(),
+        flow.wire().ordinal(),
         marks,
         (int) ring.capacity(),
         leave,
@@ -621,6 +508,6 @@ final class Outgoing {
   }
 
   void close() {
-    closeFlow();
+    flow.close();
   }
 }

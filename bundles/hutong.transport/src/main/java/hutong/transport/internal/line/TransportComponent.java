@@ -266,7 +266,7 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
 
   @Override
   public void onPeerMessage(PeerId from, int topic, byte[] payload) {
-    if (loop != null && topic == TransportLoop.TOPIC) {
+    if (loop != null && topic == PeerMessages.TOPIC) {
       loop.onMessage(from, payload);
     }
   }

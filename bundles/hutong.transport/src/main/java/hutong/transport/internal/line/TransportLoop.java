@@ -18,18 +18,15 @@ import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowCounters;
-import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.BitSet;
 import java.util.Comparator;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Set;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
@@ -39,11 +36,7 @@ import java.util.random.RandomGenerator;
  * programs, datagrams, messages of the peers' agents, and time.
  */
 final class TransportLoop implements LineWorld, AutoCloseable {
-  /** The topic of line messages on the link between agents. */
-  static final int TOPIC = 2;
-
   private static final int MOST_CHANNELS = 1 << 16;
-  private static final int MOST_UNKNOWN = 4096;
   private static final long AGAIN_NS = 50_000_000;
 
   /** Calls that take what has come, before others get their turn. */
@@ -67,9 +60,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       memory.close();
     }
   }
-
-  /** What a peer said of a line that is not known here yet. */
-  private record Unknown(PeerId from, LineMessage message) {}
 
   /** A line and what it holds. */
   private static final class Entry {
@@ -108,20 +98,17 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final NanoClock clock;
   private final RandomGenerator random;
   private final Trouble trouble;
-  private final Supplier<PeerLink> link;
   private final EventLoop loop;
   private final Map<Integer, Entry> byNumber = new HashMap<>();
   private final Map<LightLine, Entry> byLine = new HashMap<>();
   private final List<Entry> touched = new ArrayList<>();
-  private final List<LineSpec> orphans = new ArrayList<>();
-  private final List<Unknown> unknown = new ArrayList<>();
-  private final Set<PeerId> strangers = new HashSet<>();
-  private boolean ownersKnown;
   private boolean reconsiders;
   private final BitSet channels = new BitSet();
   private final PathChoice pathChoice = new PathChoice();
   private final Wires wires;
   private final Pages pages;
+  private final PeerMessages messages;
+  private final Unclaimed unclaimed;
   private EventLoop.Scheduled timer;
   private long timerAt = Long.MAX_VALUE;
 
@@ -140,8 +127,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.clock = clock;
     this.random = random;
     this.trouble = trouble;
-    this.link = link;
     this.pages = pages;
+    this.messages = new PeerMessages(link, trouble);
+    this.unclaimed = new Unclaimed(pages, messages, byNumber::containsKey);
     this.loop =
         new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
     // TCP's part of this work is done by the kernel, before all programs: a window of data that
@@ -199,19 +187,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   void forgetOthers() {
     later(
         () -> {
-          for (int number : pages.numbers()) {
-            Pages.Page page = pages.load(number, NoProgram.HERE);
-            if (page != null && !byNumber.containsKey(number)) {
-              orphans.add(page.spec());
-            } else if (page == null) {
-              pages.remove(number);
-            }
-          }
-          orphans.forEach(spec -> want(spec.peer()));
-          bury();
-          ownersKnown = true;
-          unknown.forEach(u -> answerUnknown(u.from, u.message));
-          unknown.clear();
+          unclaimed.settle();
           for (Entry entry : List.copyOf(byLine.values())) {
             if (!entry.spoken) {
               step(entry, entry.line::onProgramGone); // nobody speaks for it any more
@@ -220,26 +196,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
           }
           reconsider();
         });
-  }
-
-  private void want(PeerId peer) {
-    PeerLink now = link.get();
-    if (now != null) {
-      now.want(peer);
-    }
-  }
-
-  /** Tells the peers of such lines, as far as they can be reached now. */
-  private void bury() {
-    for (LineSpec spec : List.copyOf(orphans)) {
-      if (byNumber.containsKey(spec.number())
-          || farewell(spec.peer(), LineMessage.goodbye(spec.number(), spec.peerNumber()))) {
-        orphans.remove(spec);
-        if (!byNumber.containsKey(spec.number())) {
-          pages.remove(spec.number());
-        }
-      }
-    }
   }
 
   /** The line of that number if it is carried, with a new owner; on the loop. */
@@ -279,7 +235,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       remove(entry);
       return;
     }
-    want(entry.line.spec().peer());
+    messages.want(entry.line.spec().peer());
     step(
         entry,
         () -> {
@@ -350,20 +306,14 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     if (message == null) {
       return;
     }
-    PeerLink now = link.get();
-    PeerId peer = entry.line.spec().peer();
-    try {
-      if (now == null) {
-        throw new IOException("there is no link");
-      }
-      now.send(peer, TOPIC, message.encode());
-    } catch (IOException e) {
+    PeerMessages.Told told = messages.tell(entry.line.spec().peer(), message);
+    if (told != PeerMessages.Told.YES) {
       entry.line.onLink(); // said again when the link is there, or has room
-      if (now != null && now.up(peer)) {
-        wakeAt(now() + AGAIN_NS, now());
-      } else {
-        entry.line.silent();
-      }
+    }
+    if (told == PeerMessages.Told.LATER) {
+      wakeAt(now() + AGAIN_NS, now());
+    } else if (told == PeerMessages.Told.NOBODY) {
+      entry.line.silent();
     }
   }
 
@@ -393,9 +343,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   void onMessage(PeerId from, byte[] payload) {
     later(
         () -> {
-          LineMessage message = LineMessage.decode(payload);
+          LineMessage message = messages.read(from, payload);
           if (message == null) {
-            refuse(from, payload);
             return;
           }
           Entry entry = byNumber.get(message.peerNumber());
@@ -403,13 +352,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
               || !entry.line.spec().peer().equals(from)
               || entry.line.spec().peerNumber() != message.number()) {
             trouble.count("transport.message.unknown");
-            if (!ownersKnown) {
-              if (unknown.size() < MOST_UNKNOWN) {
-                unknown.add(new Unknown(from, message)); // it may be resumed in a moment
-              }
-            } else if (!message.fresh() && !message.bye()) {
-              answerUnknown(from, message);
-            }
+            unclaimed.onUnknown(from, message);
             return;
           }
           step(entry, () -> entry.line.onMessage(message));
@@ -417,50 +360,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         });
   }
 
-  /** What cannot be read. A line of such a peer is told nothing, and stays on TCP. */
-  private void refuse(PeerId from, byte[] payload) {
-    int version = LineMessage.version(payload);
-    if (version == LineMessage.VERSION) {
-      trouble.count("transport.message.malformed");
-      return;
-    }
-    trouble.count("transport.message.version");
-    if (strangers.add(from)) {
-      trouble.warn(
-          from
-              + " speaks version "
-              + version
-              + " of the messages about lines, this agent "
-              + LineMessage.VERSION
-              + ": connections with it stay on TCP");
-    }
-  }
-
-  private void answerUnknown(PeerId from, LineMessage message) {
-    if (!message.fresh() && !message.bye() && !byNumber.containsKey(message.peerNumber())) {
-      farewell(from, LineMessage.goodbye(message.peerNumber(), message.number()));
-    }
-  }
-
-  /** Says that a line is over here; false if the peer cannot be reached now. */
-  private boolean farewell(PeerId peer, LineMessage message) {
-    PeerLink now = link.get();
-    try {
-      if (now != null && now.up(peer)) {
-        now.send(peer, TOPIC, message.encode());
-        return true;
-      }
-    } catch (IOException e) {
-      trouble.count("transport.message.unsent"); // it will ask again
-    }
-    return false;
-  }
-
   /** The link to a peer's agent is there; any thread. */
   void onLinkUp(PeerId peer) {
     later(
         () -> {
-          bury();
+          unclaimed.bury();
           for (Entry entry : List.copyOf(byLine.values())) {
             if (entry.line.spec().peer().equals(peer)) {
               step(entry, entry.line::onLink);
@@ -569,7 +473,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   @Override
   public int reserve() {
-    if (!ownersKnown) {
+    if (!unclaimed.ownersKnown()) {
       return 0; // pages that are still to be read have their own
     }
     int index = channels.nextClearBit(1);
