@@ -36,12 +36,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 
 /**
@@ -52,8 +50,6 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private static final int MAX_SESSIONS = 8192;
   private static final Duration SWEEP_EVERY = Duration.ofSeconds(5);
   private static final int ANSWER_SECONDS = 5;
-  private static final int MOST_WAITING = 8 << 20;
-  private static final int MESSAGE_COST = 256;
 
   /** The operating system and the services that this bundle needs. */
   record Services(
@@ -92,12 +88,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private final Set<ShimSession> sessions = new HashSet<>();
   private boolean sweeping;
 
-  /** Bytes of messages that wait for the loop, by sender. */
-  private final Map<Integer, AtomicInteger> waiting = new ConcurrentHashMap<>();
-
-  /** Senders of which messages were dropped. */
-  private final Set<Integer> flooding = ConcurrentHashMap.newKeySet();
-
+  private final PeerInbox inbox;
   private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
   private volatile AgentLink link;
   private volatile PeerLink peerLink;
@@ -141,6 +132,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
                 this::isDoorbell,
                 meter,
                 new SecureRandom()::nextLong));
+    this.inbox = new PeerInbox(loop::execute, matcher::message, this::greetAgain);
     this.far = new FarMatcher(new FarWorld());
     int life = new SecureRandom().nextInt();
     this.payer = new Payer(services.processes, services.sockets, life);
@@ -552,36 +544,12 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     now.send(domid, payload, fds);
   }
 
-  /**
-   * What comes faster than it is looked at waits in this agent's memory: of each peer only so much.
-   * One that sends more has its messages dropped, and the two greet each other again, which is how
-   * both find out what is true.
-   */
   @Override
   public void onMessage(int fromDomid, byte[] payload, List<Fd> fds) {
-    AtomicInteger bytes = waiting.computeIfAbsent(fromDomid, d -> new AtomicInteger());
-    int cost = MESSAGE_COST + payload.length;
-    if (bytes.addAndGet(cost) > MOST_WAITING) {
-      bytes.addAndGet(-cost);
-      fds.forEach(Fd::close);
-      if (flooding.add(fromDomid)) {
-        later(() -> greetAgain(fromDomid));
-      }
-      return;
-    }
-    try {
-      loop.execute(
-          () -> {
-            bytes.addAndGet(-cost);
-            matcher.message(fromDomid, payload, fds);
-          });
-    } catch (RejectedExecutionException e) {
-      fds.forEach(Fd::close);
-    }
+    inbox.put(fromDomid, payload, fds);
   }
 
   private void greetAgain(int domid) {
-    flooding.remove(domid);
     meter.count("intercept.peer.floods");
     matcher.peerDown(domid);
     matcher.peerUp(domid);
