@@ -40,7 +40,7 @@ class PathTest(ClusterTest):
                 row = self.row(node, number)
                 return row if row is not None and row["path"] == "TCP" and row["why"] in reasons else None
             eventually(shown, "the connection is shown on TCP because of %s: %s" % (reasons, self.row(node, number)), 15)
-        transfer(self, receiver, sender, address, mib=16, rate=2, during=during, **more)
+        transfer(self, receiver, sender, address, mib=8, rate=2, during=during, **more)
         self.assertEqual(self.ring_bytes(), 0)
 
     def test_between_members_the_ring_carries_the_bytes(self):
