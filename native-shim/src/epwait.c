@@ -93,15 +93,15 @@ static bool due(struct epreg *r, const struct look *l)
 		return false;
 	if (!(r->events & EPOLLET))
 		return true;
-	bool edge = r->fresh || l->edges != r->seen_edges || ((got & POLLIN) && l->tail != r->seen_rx) ||
-		    ((got & POLLOUT) && l->shorts != r->seen_short);
+	bool edge = r->fresh || l->edges != r->seen_edges || ((got & READABLE) && l->tail != r->seen_rx) ||
+		    ((got & WRITABLE) && l->shorts != r->seen_short);
 
 	if (!edge)
 		return false;
-	if (got & POLLIN)
+	if (got & READABLE)
 		r->seen_rx = l->tail;
 	r->seen_edges = l->edges;
-	if (got & POLLOUT)
+	if (got & WRITABLE)
 		r->seen_short = l->shorts;
 	r->fresh = false;
 	return true;
@@ -118,7 +118,7 @@ static void cool(const struct look *l, bool crowded)
 	if (r->idle < IDLE_LOOKS)
 		r->idle++;
 	else if (crowded && l->idle >= IDLE_LOOKS && r->stir == l->stir &&
-		 (!(l->want & POLLOUT) || conn_stall_ns(l->conn) == NS_FOREVER))
+		 (!(l->want & WRITABLE) || conn_stall_ns(l->conn) == NS_FOREVER))
 		ep_unlink_hot(r);
 }
 
@@ -220,9 +220,9 @@ static bool left_over(struct epset *s, struct conn *c, struct epoll_event *ev)
 	if (fd < 0 || conn_state(c) != HUT_END_CHANNEL || !conn_rx_tell(c) || !ep_lock())
 		return false;
 	for (struct epreg *r = c->regs; r && !told; r = r->next_in_conn) {
-		told = r->set == s && !r->hidden && !r->disabled && (r->events & EPOLLIN);
+		told = r->set == s && !r->hidden && !r->disabled && (r->events & READABLE);
 		if (told)
-			*ev = (struct epoll_event){ .events = EPOLLIN, .data.u64 = r->data };
+			*ev = (struct epoll_event){ .events = r->events & READABLE, .data.u64 = r->data };
 	}
 	ep_unlock();
 	if (told)
@@ -286,7 +286,7 @@ static bool arm_batch(struct epset *s, int batch, uint64_t *deadline)
 	for (int i = 0; i < n; i++) {
 		conn_arm_waits(l[i].conn, l[i].want);
 		look_at(&l[i]);
-		uint64_t stall = l[i].want & POLLOUT ? conn_stall_ns(l[i].conn) : NS_FOREVER;
+		uint64_t stall = l[i].want & WRITABLE ? conn_stall_ns(l[i].conn) : NS_FOREVER;
 
 		if (stall < *deadline)
 			*deadline = stall;
@@ -332,7 +332,7 @@ static void reheat_stalled(struct epset *s)
 		return;
 	s->stalled = false;
 	for (struct epreg *r = s->regs; r; r = r->next_in_set)
-		if (r->events & EPOLLOUT)
+		if (r->events & WRITABLE)
 			ep_make_hot(r);
 	ep_unlock();
 }
@@ -380,7 +380,7 @@ static bool spin_set(struct epset *s)
 	for (int i = 0; i < n; i++) {
 		c[i] = l[i].conn;
 		/* Room that was told of once is not worth watching: only what the program was refused. */
-		want[i] = (short)(l[i].want & POLLIN);
+		want[i] = (short)(l[i].want & READABLE);
 	}
 	hit = n && spin_for(c, want, n);
 	for (int i = 0; i < n; i++)

@@ -100,7 +100,7 @@ static void prepare_sleep(struct poll_job *j)
 			continue;
 		}
 		j->deadline = wait_sooner(j->deadline, conn_young_ns(c));
-		if (u->events & POLLOUT)
+		if (u->events & WRITABLE)
 			j->deadline = wait_sooner(j->deadline, conn_stall_ns(c));
 		conn_arm_waits(c, u->events);
 		if (conn_state(c) == HUT_END_CHANNEL) {
@@ -255,7 +255,7 @@ static bool poll_spin(struct poll_job *j)
 		if (!j->conns[i] || conn_state(j->conns[i]) != HUT_END_CHANNEL)
 			continue;
 		c[n] = j->conns[i];
-		want[n++] = (short)(j->user[i].events & (POLLIN | POLLOUT));
+		want[n++] = (short)(j->user[i].events & (READABLE | WRITABLE));
 	}
 	return n && spin_for(c, want, n);
 }

@@ -44,6 +44,10 @@
 #define FULL_FENCE() atomic_thread_fence(memory_order_seq_cst)
 #endif
 
+/* Programs may ask by the older names alone, which mean the same; epoll has the same bits. */
+#define READABLE (POLLIN | POLLRDNORM)
+#define WRITABLE (POLLOUT | POLLWRNORM)
+
 #define NS_PER_MS 1000000ull
 #define NS_FOREVER UINT64_MAX
 

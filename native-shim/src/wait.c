@@ -32,10 +32,10 @@ static bool stirred(const struct conn *c, short want)
 	const struct hut_end *e = c->end;
 	uint64_t head;
 
-	if ((want & POLLIN) && (LOAD(&c->rx.dir->tail) != LOAD(&e->rx_head) ||
+	if ((want & READABLE) && (LOAD(&c->rx.dir->tail) != LOAD(&e->rx_head) ||
 				conn_turn_is(&c->rx, LOAD(&e->rx_round), HUT_TURN_ENDED)))
 		return true;
-	if (!(want & POLLOUT))
+	if (!(want & WRITABLE))
 		return false;
 	head = LOAD(&c->tx.dir->head);
 	return (head > LOAD(&e->tx_start) && head != LOAD(&e->tx_head)) ||
@@ -45,9 +45,9 @@ static bool stirred(const struct conn *c, short want)
 static bool can_spin(const struct conn *c, short want)
 {
 	/* Between hosts an answer takes longer than any spin, and the agents need the cores. */
-	return conn_state(c) == HUT_END_CHANNEL && !conn_is_remote(c) && (want & (POLLIN | POLLOUT)) &&
-	       !((want & POLLIN) && LOAD(&c->end->rx_path) != HUT_PATH_RING) &&
-	       !((want & POLLOUT) && (LOAD(&c->end->tx_path) != HUT_PATH_RING || conn_tx_unread(c)));
+	return conn_state(c) == HUT_END_CHANNEL && !conn_is_remote(c) && (want & (READABLE | WRITABLE)) &&
+	       !((want & READABLE) && LOAD(&c->end->rx_path) != HUT_PATH_RING) &&
+	       !((want & WRITABLE) && (LOAD(&c->end->tx_path) != HUT_PATH_RING || conn_tx_unread(c)));
 }
 
 /*
@@ -114,7 +114,7 @@ bool spin_for(struct conn *const *c, const short *want, int n)
 					continue;
 				if (c[i]->spin_budget < SPIN_BUDGET)
 					c[i]->spin_budget++;
-				if (want[i] & POLLIN)
+				if (want[i] & READABLE)
 					let_run_ahead(c[i]);
 				return true;
 			}
@@ -225,9 +225,9 @@ void wait_drain(struct conn *c, int fd, short mine)
 	if (conn_state(c) != HUT_END_CHANNEL)
 		return;
 	epset_nudge(c);
-	if (atomic_load(&c->rx_waiters) > ((mine & POLLIN) ? 1 : 0))
+	if (atomic_load(&c->rx_waiters) > ((mine & READABLE) ? 1 : 0))
 		others |= POLLIN;
-	if (atomic_load(&c->tx_waiters) > ((mine & POLLOUT) ? 1 : 0))
+	if (atomic_load(&c->tx_waiters) > ((mine & WRITABLE) ? 1 : 0))
 		others |= POLLOUT;
 	if (!others)
 		return;
@@ -254,9 +254,9 @@ void wait_count(struct conn *c, short want, int by)
 
 		atomic_store(&c->waiter, several ? -1 : hut_tid());
 	}
-	if (want & POLLIN)
+	if (want & READABLE)
 		atomic_fetch_add(&c->rx_waiters, by);
-	if (want & POLLOUT)
+	if (want & WRITABLE)
 		atomic_fetch_add(&c->tx_waiters, by);
 	if (UNLIKELY(by < 0 && c->keep_fd >= 0) && !atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters))
 		life_unkeep(c);
@@ -335,7 +335,7 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	p[0].events = conn_sock_events(c, want);
 	p[0].fd = conn_sock_fd(c, fd, p[0].events);
 	deadline = wait_sooner(deadline, conn_young_ns(c));
-	if (want & POLLOUT)
+	if (want & WRITABLE)
 		deadline = wait_sooner(deadline, conn_stall_ns(c));
 	n = -1;
 	errno = EINTR;
