@@ -9,6 +9,7 @@ struct tcp_info;
 
 /* netinet/tcp.h has the names, but an older struct tcp_info. */
 #define TCP_IS_ESTABLISHED 1
+#define TCP_IS_CLOSED 7
 #define TCP_IS_CLOSE_WAIT 8
 
 extern uint32_t conn_chaos; /* for tests: mean microseconds between changes of the path; 0: never */

@@ -253,6 +253,17 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	return rc;
 }
 
+/* The error that we took from the socket to tell it after the queued bytes; or one that we are not to tell again. */
+static void tell_error(struct conn *c, int fd, int *val)
+{
+	if ((LOAD(&c->end->flags) & HUT_ENDF_ERR) && c->err) {
+		*val = c->err;
+		c->err = 0;
+	} else if (*val) {
+		conn_error_told(c, fd);
+	}
+}
+
 HUT_EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
 	int rc;
@@ -263,12 +274,9 @@ HUT_EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len
 	rc = REAL(getsockopt)(fd, level, name, val, len);
 	if (LIKELY(level != SOL_SOCKET || name != SO_ERROR || rc || !(c = table_peek(fd))))
 		return rc;
-	/* The error that we took from the socket to tell it after the queued bytes. */
 	c = conn_get(fd);
-	if (c && c->end && (LOAD(&c->end->flags) & HUT_ENDF_ERR) && c->err && *len >= sizeof(int)) {
-		memcpy(val, &c->err, sizeof(int));
-		c->err = 0;
-	}
+	if (c && c->end && *len >= sizeof(int))
+		tell_error(c, fd, val);
 	if (c)
 		conn_put(c);
 	return rc;

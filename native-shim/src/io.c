@@ -130,12 +130,12 @@ void io_put_back(struct conn *c, int error)
  * Bytes have been moved already, and the next try goes to the socket itself: would it only take the error, which is the
  * next call's?  On a channel it can be put back.
  */
-bool io_error_waits(const struct conn *c, int fd, short want)
+bool io_error_waits(struct conn *c, int fd, short want)
 {
 	struct pollfd p = { .fd = fd, .events = want };
 	int queued = 0;
 
-	if (conn_state(c) == HUT_END_CHANNEL && !atomic_load(&c->plain))
+	if (conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd)) /* after which it may be plain */
 		return false;
 	if (poll_now(&p, 1) <= 0 || !(p.revents & POLLERR))
 		return false;

@@ -41,7 +41,7 @@ ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags);
 
 ssize_t io_finish(struct conn *c, size_t done, ssize_t n);
 void io_put_back(struct conn *c, int error); /* errno of a call that came short; told by the next one */
-bool io_error_waits(const struct conn *c, int fd, short want);
+bool io_error_waits(struct conn *c, int fd, short want);
 bool io_resolve(struct conn *c, int *fd);
 
 /* A connection that is (or was just) between members; others go straight to libc. */

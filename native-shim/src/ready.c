@@ -124,6 +124,22 @@ static void saw_error(struct conn *c, int err)
 	atomic_fetch_add(&c->edges, 1);
 }
 
+/*
+ * The program has taken the socket's error by getsockopt(), and we would find an end without one.  Errors that the
+ * connection survives leave no trace.  Between hosts the end comes later, see remote.c.
+ */
+void conn_error_told(struct conn *c, int fd)
+{
+	struct tcp_info ti;
+
+	if (conn_state(c) != HUT_END_CHANNEL || remote_end_open(c) || !raw_begin(c, fd))
+		return;
+	conn_established(fd, &ti);
+	raw_end(c);
+	if (ti.tcpi_state == TCP_IS_CLOSED)
+		saw_error(c, 0);
+}
+
 static void saw_fin(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;

@@ -106,12 +106,25 @@ static void ring_copy_out(struct conn *c, const struct cursor *k, uint64_t skip,
 	ring_copy_from(&c->rx, c->end, k, skip, len);
 }
 
+/* TCP has no more bytes, or an urgent one: a look at it would only take the error, which is for whoever comes to it. */
+static bool nothing_beyond(struct conn *c, int fd)
+{
+	int queued = 0;
+
+	if (!raw_begin(c, fd))
+		return true;
+	bool none = at_mark(fd) || REAL(ioctl)(fd, SIOCINQ, &queued) || !queued;
+
+	raw_end(c);
+	return none;
+}
+
 /* rx_lock held.  A peek that reaches the end of the ring's bytes goes on in TCP's. */
 static ssize_t peek_beyond(struct conn *c, int fd, const struct cursor *k, size_t want, size_t n, int flags)
 {
 	struct cursor w = *k;
 
-	if (at_mark(fd))
+	if (nothing_beyond(c, fd))
 		return (ssize_t)n;
 	io_advance(&w, n);
 	ssize_t more = tcp_recv(c, fd, &w, want - n, want - n, flags);

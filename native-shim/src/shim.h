@@ -294,6 +294,7 @@ void conn_never(int fd, uint32_t reason);           /* before a call that the sh
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
 void conn_poison_by(struct conn *c, int fd, const char *who);
+void conn_error_told(struct conn *c, int fd);       /* by getsockopt() */
 #define conn_poison(c, fd) conn_poison_by(c, fd, __func__)
 bool conn_end_of_tcp(struct conn *c);               /* TCP has ended: true when the ring has bytes that come first */
 size_t conn_rx_unclaimed(const struct conn *c);     /* bytes of a stopped round that may be claimed */

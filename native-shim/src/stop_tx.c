@@ -7,6 +7,7 @@
 
 #include "real.h"
 #include "conn.h"
+#include "io.h"
 
 #define DEBT_PATIENCE_NS (10000 * NS_PER_MS)
 
@@ -120,8 +121,13 @@ static bool pay(struct conn *c, int fd)
 		int err = errno;
 
 		raw_end(c);
-		if (sent <= 0)
-			return sent < 0 && err != EAGAIN && err != EINTR;
+		if (sent <= 0 && (sent == 0 || err == EAGAIN || err == EINTR))
+			return false;
+		if (sent < 0) { /* taken from the socket: whoever calls next is to hear of it */
+			if (!remote_late_error(c, err))
+				io_put_back(c, err);
+			return true;
+		}
 		e->tx_head += (uint64_t)sent;
 		e->tcp_out += (uint64_t)sent;
 	}

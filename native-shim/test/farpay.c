@@ -3,10 +3,21 @@
  * farpay.c - what an agent does for a program that was stopped and makes no call: it sends what the program owes, on the
  * program's own socket and under its own lock (rule 7); as hutong.intercept's Payer does.
  */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "farline.h"
+
+/* A send would take the error of a socket that was reset, which is for the program. */
+static bool was_reset(int fd)
+{
+	struct tcp_info ti;
+	socklen_t len = sizeof(ti);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &len) || ti.tcpi_state == TCP_CLOSE;
+}
 
 static int program_socket(const struct hut_end *e, uint64_t cookie)
 {
@@ -17,7 +28,7 @@ static int program_socket(const struct hut_end *e, uint64_t cookie)
 
 	if (process >= 0)
 		close(process);
-	if (fd >= 0 && (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &found, &len) || found != cookie)) {
+	if (fd >= 0 && (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &found, &len) || found != cookie || was_reset(fd))) {
 		close(fd); /* closed under that number; the real agent looks for it among the others */
 		return -1;
 	}

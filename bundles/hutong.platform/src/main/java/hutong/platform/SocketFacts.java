@@ -34,6 +34,9 @@ public record SocketFacts(
   /** The TCP state of an established connection. */
   public static final int TCP_ESTABLISHED = 1;
 
+  /** The TCP state of a connection that was reset, or never was one. */
+  public static final int TCP_CLOSE = 7;
+
   /** Whether it is a TCP connection that stands. */
   public boolean isEstablishedTcp() {
     return protocol == IPPROTO_TCP && state == TCP_ESTABLISHED && local != null && remote != null;

@@ -6,6 +6,7 @@ import hutong.api.os.Fd;
 import hutong.api.transport.Debt;
 import hutong.platform.OsException;
 import hutong.platform.Processes;
+import hutong.platform.SocketFacts;
 import hutong.platform.Sockets;
 import hutong.platform.abi.Abi;
 import hutong.platform.abi.EndLayout;
@@ -208,7 +209,9 @@ final class Payer implements AutoCloseable {
     Fd copy = null;
     try {
       copy = processes.pidfdGetfd(purse.process, fd);
-      if (sockets.tcpFacts(copy).cookie() == cookie) {
+      SocketFacts facts = sockets.tcpFacts(copy);
+      // A send would take the error of a connection that was reset, which is for the program.
+      if (facts.cookie() == cookie && facts.state() != SocketFacts.TCP_CLOSE) {
         Fd found = copy;
         copy = null;
         return found;

@@ -2,11 +2,13 @@
 package hutong.intercept.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import hutong.api.os.Fd;
 import hutong.api.transport.Debt;
 import hutong.platform.Platform;
 import hutong.platform.Processes;
+import hutong.platform.SocketFacts;
 import hutong.platform.abi.Abi;
 import hutong.platform.abi.EndLayout;
 import java.io.IOException;
@@ -307,26 +309,29 @@ final class PayerTest {
     assertThat(debt.paid).isTrue();
   }
 
+  /** An error of a socket is told once. */
   @Test
-  void countsOnlyWhatTcpTook() throws Exception {
+  void leavesTheErrorOfResetToTheProgram() throws Exception {
     peer.setOption(StandardSocketOptions.SO_LINGER, 0);
     peer.close(); // a reset
     FakeShim.until(this::dead);
     FakeDebt debt = new FakeDebt();
     assertThat(payer.pay(end, purse, cookie, debt)).isFalse();
-    assertThat(end.getLong(EndLayout.TX_HEAD)).isEqualTo(STOPPED_AT);
     assertThat(end.getLong(EndLayout.TCP_OUT)).isZero();
+    assertThat(end.getInt(EndLayout.TX_PATH)).isEqualTo(Abi.PATH_RING);
     assertThat(end.getInt(EndLayout.FLAGS) & Abi.ENDF_PAYER).isZero();
     assertThat(end.getInt(EndLayout.TX_LOCK)).isZero();
     assertThat(debt.paid).isFalse();
+    assertThatThrownBy(() -> program.read(ByteBuffer.allocate(1))).isInstanceOf(IOException.class);
   }
 
   private boolean dead() {
     try {
-      program.configureBlocking(false);
-      return program.read(ByteBuffer.allocate(1)) < 0;
+      int number = end.getInt(EndLayout.FD);
+      return Platform.processes().inspectSocket(FakeShim.PID, number).state()
+          == SocketFacts.TCP_CLOSE;
     } catch (IOException e) {
-      return true;
+      return false;
     }
   }
 
