@@ -88,7 +88,7 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 
 	if (count > SSIZE_MAX || mode < 0 || (mode & (O_PATH | O_ACCMODE)) == (O_PATH | O_RDONLY) || fstat(in, &st) ||
 	    !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
-		conn_never(out, HUT_R_OPTION); /* whatever the kernel makes of it */
+		conn_send_past(out, HUT_R_OPTION); /* whatever the kernel makes of it */
 		return REAL(sendfile)(out, in, offset, count);
 	}
 	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
@@ -103,13 +103,84 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 
 HUT_EXPORT ssize_t sendfile64(int out, int in, off_t *offset, size_t count) __attribute__((alias("sendfile")));
 
+/* Peeks first: what the pipe does not take stays where it is. */
+static ssize_t splice_piece(struct conn *c, int in, int out, size_t len, int flags)
+{
+	char buf[FILE_FEW];
+	struct iovec iov = { buf, len < sizeof(buf) ? len : sizeof(buf) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n = io_recv(c, in, &m, flags | MSG_PEEK), done;
+
+	if (n <= 0)
+		return n;
+	done = REAL(write)(out, buf, (size_t)n);
+	if (done > 0) {
+		iov.iov_len = (size_t)done;
+		io_recv(c, in, &m, MSG_DONTWAIT);
+	}
+	return done;
+}
+
+/* A pipe with room takes so much that a piece never waits for the rest. */
+static ssize_t splice_pieces(struct conn *c, int in, int out, size_t len, bool wait)
+{
+	struct pollfd p = { .fd = out, .events = POLLOUT };
+	ssize_t total = 0;
+
+	while ((size_t)total < len) {
+		if (total && io_error_waits(c, in, POLLIN))
+			break;
+		int room = REAL(poll)(&p, 1, total || !wait ? 0 : -1);
+		ssize_t n = room > 0 ? splice_piece(c, in, out, len - (size_t)total, total ? MSG_DONTWAIT : 0) : -1;
+
+		if (room == 0)
+			errno = EAGAIN;
+		else if (n < 0 && total)
+			io_put_back(c, errno);
+		if (n <= 0)
+			return total ? total : n;
+		total += n;
+	}
+	return total;
+}
+
+/*
+ * From a connection on a channel: it goes back to TCP, where the kernel's own call is better, but what is in the ring until
+ * then is there now, and its writer may be away.  False: the kernel says what becomes of it.
+ */
+static bool splice_from_ring(int in, int out, size_t len, unsigned int flags, ssize_t *n)
+{
+	struct conn *c PINNED = tracked(in);
+	struct stat st;
+	int mode = c ? REAL(fcntl)(out, F_GETFL) : -1;
+
+	if (!c || conn_state(c) != HUT_END_CHANNEL || !conn_progress(c, in) || !len || len > SSIZE_MAX || mode < 0 ||
+	    (mode & O_ACCMODE) == O_RDONLY || fstat(out, &st) || !S_ISFIFO(st.st_mode))
+		return false;
+	if (!(LOAD(&c->end->flags) & HUT_ENDF_NEVER))
+		conn_stop(c, in, HUT_R_OPTION);
+	*n = splice_pieces(c, in, out, len, !((flags & SPLICE_F_NONBLOCK) || (mode & O_NONBLOCK)));
+	return true;
+}
+
+#define SPLICE_FLAGS (SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT)
+
 HUT_EXPORT ssize_t splice(int in, off64_t *inoff, int out, off64_t *outoff, size_t len, unsigned int flags)
 {
+	int saved = errno;
+	ssize_t n;
+
 	stir();
+	if (UNLIKELY(table_peek(in) && !inoff && !outoff && !(flags & ~SPLICE_FLAGS)) &&
+	    splice_from_ring(in, out, len, flags, &n)) {
+		if (n >= 0)
+			errno = saved;
+		return n;
+	}
 	if (table_peek(in))
 		conn_never(in, HUT_R_OPTION);
 	if (table_peek(out))
-		conn_never(out, HUT_R_OPTION);
+		conn_send_past(out, HUT_R_OPTION);
 	return REAL(splice)(in, inoff, out, outoff, len, flags);
 }
 
@@ -119,31 +190,6 @@ HUT_EXPORT int eventfd_write(int fd, eventfd_t value)
 {
 	return write(fd, &value, sizeof(value)) == (ssize_t)sizeof(value) ? 0 : -1;
 }
-
-HUT_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
-{
-	if (table_peek(fd) && offset == -1 && !flags)
-		return readv(fd, iov, n);
-	if (table_peek(fd) && offset == -1)
-		conn_never(fd, HUT_R_OPTION);
-	return REAL(preadv2)(fd, iov, n, offset, flags);
-}
-
-HUT_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
-	__attribute__((alias("preadv2")));
-
-HUT_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
-{
-	stir();
-	if (table_peek(fd) && offset == -1 && !flags)
-		return writev(fd, iov, n);
-	if (table_peek(fd) && offset == -1)
-		conn_never(fd, HUT_R_OPTION);
-	return REAL(pwritev2)(fd, iov, n, offset, flags);
-}
-
-HUT_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
-	__attribute__((alias("pwritev2")));
 
 HUT_EXPORT int vdprintf(int fd, const char *format, va_list ap)
 {

@@ -198,7 +198,7 @@ HUT_EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const 
 	struct conn *c = tracked(fd);
 
 	if (UNLIKELY(flags & MSG_FASTOPEN) && table_peek(fd))
-		conn_never(fd, HUT_R_OPTION);
+		conn_send_past(fd, HUT_R_OPTION);
 	if (!c)
 		stir();
 	if (LIKELY(!c))
@@ -231,7 +231,7 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 	if (UNLIKELY(m && m->msg_controllen))
 		passed_on(m);
 	if (UNLIKELY(flags & MSG_FASTOPEN) && table_peek(fd))
-		conn_never(fd, HUT_R_OPTION);
+		conn_send_past(fd, HUT_R_OPTION);
 	if (!c)
 		stir();
 	if (LIKELY(!c))
@@ -278,6 +278,42 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 	}
 	return (int)i;
 }
+
+/* ---- readv and writev with flags, where the offset is -1; a socket has no other ---- */
+
+/* RWF_NOWAIT is MSG_DONTWAIT for one call; what the others mean for a socket is for the kernel to say. */
+static bool can_follow(int fd, off_t offset, int flags)
+{
+	if (!table_peek(fd) || offset != -1)
+		return false;
+	if (!(flags & ~RWF_NOWAIT))
+		return true;
+	conn_never(fd, HUT_R_OPTION);
+	return false;
+}
+
+HUT_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	struct conn *c = can_follow(fd, offset, flags) && !odd(iov, (size_t)n) && !nothing(iov, n) ? tracked(fd) : NULL;
+
+	return LIKELY(!c) ? REAL(preadv2)(fd, iov, n, offset, flags) :
+			    recv_iov(c, fd, iov, (size_t)n, flags ? MSG_DONTWAIT : 0);
+}
+
+HUT_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	struct conn *c = can_follow(fd, offset, flags) && !odd(iov, (size_t)n) ? tracked(fd) : NULL;
+
+	if (!c)
+		stir();
+	return LIKELY(!c) ? REAL(pwritev2)(fd, iov, n, offset, flags) :
+			    send_iov(c, fd, iov, (size_t)n, flags ? MSG_DONTWAIT : 0);
+}
+
+HUT_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+	__attribute__((alias("preadv2")));
+HUT_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+	__attribute__((alias("pwritev2")));
 
 /* ---- other names that libc exports ---- */
 

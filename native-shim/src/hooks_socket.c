@@ -300,7 +300,7 @@ static int do_fcntl(int fd, int cmd, void *arg)
 
 	if (cmd == F_SETOWN || cmd == F_SETSIG || cmd == 15 /* F_SETOWN_EX */ ||
 	    (cmd == F_SETFL && ((long)arg & O_ASYNC)))
-		conn_never(fd, HUT_R_OPTION);
+		conn_send_past(fd, HUT_R_OPTION);
 	if ((cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && UNLIKELY(table_peek(fd) && life_in_vfork_child()))
 		life_given(fd);
 	rc = REAL(fcntl)(fd, cmd, arg);
@@ -397,7 +397,7 @@ HUT_EXPORT int ioctl(int fd, unsigned long req, ...)
 	if (LIKELY(!table_peek(fd)))
 		return REAL(ioctl)(fd, req, arg);
 	if (req == FIOASYNC || req == FIOSETOWN || req == SIOCSPGRP)
-		conn_never(fd, HUT_R_OPTION);
+		conn_send_past(fd, HUT_R_OPTION);
 	rc = REAL(ioctl)(fd, req, arg);
 	if (rc || !arg)
 		return rc;

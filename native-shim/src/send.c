@@ -257,7 +257,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 
 	signals_clear();
 	if ((flags & ~SEND_FLAGS) || want > SSIZE_MAX || m->msg_controllen) {
-		conn_never(fd, HUT_R_OPTION);
+		conn_send_past(fd, HUT_R_OPTION);
 		return REAL(sendmsg)(fd, m, flags);
 	}
 	if (!want)

@@ -291,6 +291,7 @@ uint64_t conn_young_ns(const struct conn *c);       /* when the next look at rul
 void conn_stop(struct conn *c, int fd, uint32_t reason);
 void conn_stop_here(struct conn *c, int fd, uint32_t reason); /* before a wait that is not ours */
 void conn_never(int fd, uint32_t reason);           /* before a call that the shim cannot follow (rule 8) */
+void conn_send_past(int fd, uint32_t reason);       /* before one that does not read */
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
 void conn_poison_by(struct conn *c, int fd, const char *who);

@@ -117,6 +117,25 @@ void conn_never(int fd, uint32_t reason)
 	conn_put(c);
 }
 
+/*
+ * Before a call of the kernel's that only sends, or one that is about events: our own calls go on reading, and find what is
+ * in the ring, so that nobody has to wait for its writer.
+ */
+void conn_send_past(int fd, uint32_t reason)
+{
+	struct conn *c = conn_get(fd);
+
+	if (c && conn_state(c) == HUT_END_CHANNEL) {
+		conn_stop(c, fd, reason);
+		conn_settle_debt(c, fd);
+		conn_progress(c, fd);
+	} else if (c) {
+		conn_never(fd, reason);
+	}
+	if (c)
+		conn_put(c);
+}
+
 /* An impossible cursor, or bytes where none may be: the connection is reset, never guessed at (decision 8). */
 void conn_poison_by(struct conn *c, int fd, const char *who)
 {
