@@ -180,6 +180,16 @@ struct epreg *ep_oneshot(const struct epset *s, const struct conn *c)
 	return NULL;
 }
 
+/*
+ * A one-shot that has fired, and whose registration the kernel does not know as such: it would still tell of a hang-up.
+ * By the tag that event is known as none, also when the registration is not here any more, see fired().
+ */
+struct epoll_event ep_spent(const struct epreg *r)
+{
+	return (struct epoll_event){ .events = EPOLLONESHOT,
+				     .data.u64 = ep_tag_base | TAG_ONESHOT | TAG_LIFE(r) | r->conn->index };
+}
+
 /* What the kernel is to be told: its own registration, or ours. */
 struct epoll_event ep_kernels(struct epreg *r)
 {
@@ -188,7 +198,7 @@ struct epoll_event ep_kernels(struct epreg *r)
 	if (r->hidden)
 		return (struct epoll_event){ .events = KERNEL_EVENTS, .data.u64 = ep_tag_base | TAG_SOCKET | r->conn->index };
 	if (r->disabled)
-		return (struct epoll_event){ .events = EPOLLONESHOT, .data.u64 = r->data };
+		return ep_spent(r);
 
 	r->oneshot = (r->events & EPOLLONESHOT) && r->set->owner == hut_pid && (!other || other == r);
 	return (struct epoll_event){

@@ -57,6 +57,7 @@ bool ep_enter(struct epset *s, int epfd); /* until ep_exit() the set is not used
 void ep_exit(struct epset *s);
 void ep_free(struct epreg *r);          /* lock held */
 struct epoll_event ep_kernels(struct epreg *r);       /* lock held */
+struct epoll_event ep_spent(const struct epreg *r);   /* lock held */
 void ep_del_bell(const struct conn *c, int epfd);
 void ep_add_bell(struct epreg *r, int epfd);          /* lock held */
 int ep_hide(struct epreg *r, int epfd, int op);       /* lock held; 0, or -1 and errno */

@@ -10,11 +10,13 @@
 /* The kernel's registration of the socket becomes the program's again. */
 void ep_restore(struct epreg *r)
 {
-	struct epoll_event ev = { .events = r->disabled ? EPOLLONESHOT : r->events, .data.u64 = r->data };
+	struct epoll_event ev = { .events = r->events, .data.u64 = r->data };
 
 	/* Also by a child that uses the set: the connection is on TCP then, and the kernel's word is all there is. */
 	if (!(r->hidden || r->oneshot) || r->set->epfd < 0)
 		return;
+	if (r->disabled)
+		ev = ep_spent(r);
 	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
 	ep_unlink_hot(r);
 	if (r->hidden)

@@ -197,8 +197,8 @@ static bool fired(struct epset *s, struct conn *c, struct epoll_event *ev)
 	struct epreg *r = ep_oneshot(s, c);
 	const struct epreg any = { .life = ~0u };
 
-	if (r && (ev->data.u64 & TAG_LIFE(&any)) != TAG_LIFE(r))
-		r = NULL; /* an event for the number's former connection */
+	if (r && (r->disabled || (ev->data.u64 & TAG_LIFE(&any)) != TAG_LIFE(r)))
+		r = NULL; /* it has fired already, see ep_spent(); or an event for the number's former connection */
 	if (r) {
 		r->disabled = true;
 		ev->data.u64 = r->data;
