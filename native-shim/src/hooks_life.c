@@ -17,6 +17,7 @@ HUT_EXPORT int close(int fd)
 
 HUT_EXPORT int __close(int fd) __attribute__((alias("close")));
 
+#define CLOSE_RANGE_UNSHARE_FLAG 2u
 #define CLOSE_RANGE_CLOEXEC_FLAG 4u
 
 HUT_EXPORT int close_range(unsigned int first, unsigned int last, int flags)
@@ -27,6 +28,8 @@ HUT_EXPORT int close_range(unsigned int first, unsigned int last, int flags)
 		errno = EINVAL;
 		return -1;
 	}
+	if (UNLIKELY((unsigned int)flags & CLOSE_RANGE_UNSHARE_FLAG))
+		life_before_unshare();
 	if (((unsigned int)flags & CLOSE_RANGE_CLOEXEC_FLAG) || !REAL(close_range))
 		return REAL(close_range) ? REAL(close_range)(first, last, flags) : (errno = ENOSYS, -1);
 	/* Ours are spared: the gaps between them are closed, tracked ones by their own way. */

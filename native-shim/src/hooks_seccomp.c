@@ -6,8 +6,10 @@
  */
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "conn.h"
@@ -39,6 +41,26 @@ static void before_filter(void)
 		return;
 	before_strict();
 	atomic_store(&hut_enabled, false);
+}
+
+/*
+ * One thread of several leaves the common table of descriptors: what a number means depends on who asks from then on,
+ * and ours is a table for all.
+ */
+void life_before_unshare(void)
+{
+	struct stat st;
+
+	if (!stat("/proc/self/task", &st) && st.st_nlink == 3)
+		return; /* this thread is alone: its copy is the only one */
+	before_filter();
+}
+
+HUT_EXPORT int unshare(int what)
+{
+	if (UNLIKELY(what & CLONE_FILES))
+		life_before_unshare();
+	return NEXT(unshare)(what);
 }
 
 /* Fewer descriptors than now: poll() takes no more entries than that, and has ours to ask beside the program's. */
@@ -107,6 +129,8 @@ HUT_EXPORT long syscall(long number, ...)
 	va_end(ap);
 	if (UNLIKELY(number == SYS_close) && ours((int)a[0]))
 		return life_close((int)a[0], false);
+	if (UNLIKELY(number == SYS_unshare && (a[0] & CLONE_FILES)))
+		life_before_unshare();
 	if (UNLIKELY(number == SYS_close_range && REAL(close_range)))
 		return close_range((unsigned int)a[0], (unsigned int)a[1], (int)a[2]);
 	if (UNLIKELY((number == SYS_seccomp && a[0] == SECCOMP_SET_MODE_STRICT) ||

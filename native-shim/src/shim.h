@@ -294,8 +294,8 @@ void conn_never(int fd, uint32_t reason);           /* before a call that the sh
 void conn_send_past(int fd, uint32_t reason);       /* before one that does not read */
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
-void conn_poison_by(struct conn *c, int fd, const char *who);
 void conn_error_told(struct conn *c, int fd);       /* by getsockopt() */
+void conn_poison_by(struct conn *c, int fd, const char *who);
 #define conn_poison(c, fd) conn_poison_by(c, fd, __func__)
 bool conn_end_of_tcp(struct conn *c);               /* TCP has ended: true when the ring has bytes that come first */
 size_t conn_rx_unclaimed(const struct conn *c);     /* bytes of a stopped round that may be claimed */
@@ -457,6 +457,7 @@ void life_forgotten(int fd);                        /* the number has got anothe
 void life_before_exec(void);
 void life_exec_failed(void);
 void life_before_spawn(void);
+void life_before_unshare(void);                     /* a thread takes its own copy of the table of descriptors */
 void life_last_close(struct conn *c, int fd);
 void life_unkeep(struct conn *c);                   /* the last waiter is gone: the close that was put off */
 void life_unkeep_child(struct conn *c, void *arg);
