@@ -84,13 +84,15 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 		stir();
 		return REAL(sendfile)(out, in, offset, count);
 	}
-	int mode = REAL(fcntl)(in, F_GETFL);
+	int mode = REAL(fcntl)(in, F_GETFL), to = REAL(fcntl)(out, F_GETFL);
 
-	if (count > SSIZE_MAX || mode < 0 || (mode & (O_PATH | O_ACCMODE)) == (O_PATH | O_RDONLY) || fstat(in, &st) ||
-	    !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+	if (count > SSIZE_MAX || mode < 0 || (to & O_APPEND) || (mode & (O_PATH | O_ACCMODE)) == (O_PATH | O_RDONLY) ||
+	    fstat(in, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
 		conn_send_past(out, HUT_R_OPTION); /* whatever the kernel makes of it */
 		return REAL(sendfile)(out, in, offset, count);
 	}
+	if (count > IO_MOST)
+		count = IO_MOST;
 	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
 	ssize_t total = send_from(c, out, in, &at, count);
 

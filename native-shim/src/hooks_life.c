@@ -99,6 +99,8 @@ HUT_EXPORT int dup3(int fd, int to, int flags)
 {
 	int rc;
 
+	if (UNLIKELY(flags & ~O_CLOEXEC))
+		return REAL(dup3)(fd, to, flags); /* which refuses it */
 	if (!dup_prepare(fd, to))
 		return -1;
 	if (fd != to && REAL(fcntl)(fd, F_GETFD) >= 0)

@@ -165,6 +165,43 @@ static int select_answer(const struct pollfd *p, nfds_t k, int n, fd_set *r, fd_
 	return count;
 }
 
+/* Does what poll told of answer select() as well?  A hang-up is nothing to who waits for urgent bytes alone. */
+static bool answers(struct pollfd *p, nfds_t k)
+{
+	for (nfds_t i = 0; i < k; i++)
+		if (p[i].revents && (p[i].events != POLLPRI || (p[i].revents & (POLLPRI | POLLNVAL))))
+			return true;
+	return false;
+}
+
+/* Those that will never answer are left out of the next wait, and are in their places again after it. */
+static void leave_out(struct pollfd *p, nfds_t k, bool out)
+{
+	for (nfds_t i = 0; i < k; i++)
+		if (out ? p[i].revents != 0 : p[i].fd < 0)
+			p[i].fd = ~p[i].fd;
+}
+
+static int wait_select(struct pollfd *p, nfds_t k, const struct timespec *timeout, const sigset_t *mask,
+		       uint64_t *began)
+{
+	int rc = wait_poll(p, k, timeout, mask, began);
+	struct timespec left;
+
+	if (LIKELY(rc <= 0 || answers(p, k)))
+		return rc;
+	if (!*began)
+		*began = now_ns();
+	do {
+		uint64_t all = timeout ? wait_span(timeout) : NS_FOREVER, ignored;
+
+		leave_out(p, k, true);
+		rc = wait_poll(p, k, wait_until(all == NS_FOREVER ? all : *began + all, &left), mask, &ignored);
+	} while (rc > 0 && !answers(p, k));
+	leave_out(p, k, false);
+	return rc;
+}
+
 #define SELECT_FEW 64 /* the stack may be small */
 
 /* Descriptors that are in any of the sets, or a few more: of a last word that is not looked at to its end. */
@@ -179,11 +216,12 @@ static nfds_t count_bits(int n, const fd_set *r, const fd_set *w, const fd_set *
 }
 
 static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout, const sigset_t *mask,
-		     uint64_t *began)
+		     uint64_t *since)
 {
 	struct pollfd few[SELECT_FEW], *p = few;
 	nfds_t k = count_bits(n, r, w, e);
 	size_t size = k * sizeof(*p);
+	uint64_t began = 0;
 	int rc;
 
 	if (k > SELECT_FEW) {
@@ -201,7 +239,9 @@ static int do_select(int n, fd_set *r, fd_set *w, fd_set *e, const struct timesp
 		if (ev)
 			p[k++] = (struct pollfd){ .fd = fd, .events = ev };
 	}
-	rc = wait_poll(p, k, timeout, mask, began);
+	rc = wait_select(p, k, timeout, mask, &began);
+	if (since)
+		*since = began;
 	if (rc >= 0)
 		rc = select_answer(p, k, n, r, w, e);
 	if (p != few)
