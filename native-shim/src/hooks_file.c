@@ -72,39 +72,6 @@ static ssize_t send_from(struct conn *c, int out, int in, off_t *at, size_t coun
 	return total;
 }
 
-/* The kernel's own would go past us: read and send, with the same account of the file's offset. */
-HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
-{
-	struct conn *c PINNED = tracked(out);
-	struct stat st;
-
-	if (UNLIKELY(table_peek(in) != NULL))
-		conn_never(in, HUT_R_OPTION);
-	if (LIKELY(!c)) {
-		stir();
-		return REAL(sendfile)(out, in, offset, count);
-	}
-	int mode = REAL(fcntl)(in, F_GETFL), to = REAL(fcntl)(out, F_GETFL);
-
-	if (count > SSIZE_MAX || mode < 0 || (to & O_APPEND) || (mode & (O_PATH | O_ACCMODE)) == (O_PATH | O_RDONLY) ||
-	    fstat(in, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
-		conn_send_past(out, HUT_R_OPTION); /* whatever the kernel makes of it */
-		return REAL(sendfile)(out, in, offset, count);
-	}
-	if (count > IO_MOST)
-		count = IO_MOST;
-	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
-	ssize_t total = send_from(c, out, in, &at, count);
-
-	if (offset)
-		*offset = at;
-	else if (total > 0)
-		lseek(in, at, SEEK_SET);
-	return total;
-}
-
-HUT_EXPORT ssize_t sendfile64(int out, int in, off_t *offset, size_t count) __attribute__((alias("sendfile")));
-
 /* Peeks first: what the pipe does not take stays where it is. */
 static ssize_t splice_piece(struct conn *c, int in, int out, size_t len, int flags)
 {
@@ -164,6 +131,42 @@ static bool splice_from_ring(int in, int out, size_t len, unsigned int flags, ss
 	*n = splice_pieces(c, in, out, len, !((flags & SPLICE_F_NONBLOCK) || (mode & O_NONBLOCK)));
 	return true;
 }
+
+/* The kernel's own would go past us: read and send, with the same account of the file's offset. */
+HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
+{
+	struct conn *c PINNED = tracked(out);
+	struct stat st;
+	ssize_t n;
+
+	if (UNLIKELY(table_peek(in) != NULL) && !offset && splice_from_ring(in, out, count, 0, &n))
+		return n; /* into a pipe this is a splice */
+	if (UNLIKELY(table_peek(in) != NULL))
+		conn_never(in, HUT_R_OPTION);
+	if (LIKELY(!c)) {
+		stir();
+		return REAL(sendfile)(out, in, offset, count);
+	}
+	int mode = REAL(fcntl)(in, F_GETFL), to = REAL(fcntl)(out, F_GETFL);
+
+	if (count > SSIZE_MAX || mode < 0 || (to & O_APPEND) || (mode & (O_PATH | O_ACCMODE)) == (O_PATH | O_RDONLY) ||
+	    fstat(in, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+		conn_send_past(out, HUT_R_OPTION); /* whatever the kernel makes of it */
+		return REAL(sendfile)(out, in, offset, count);
+	}
+	if (count > IO_MOST)
+		count = IO_MOST;
+	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
+	ssize_t total = send_from(c, out, in, &at, count);
+
+	if (offset)
+		*offset = at;
+	else if (total > 0)
+		lseek(in, at, SEEK_SET);
+	return total;
+}
+
+HUT_EXPORT ssize_t sendfile64(int out, int in, off_t *offset, size_t count) __attribute__((alias("sendfile")));
 
 #define SPLICE_FLAGS (SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT)
 

@@ -239,8 +239,12 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	struct conn *c = table_peek(fd);
 	int rc;
 
-	if (UNLIKELY(cannot_honour(level, name)))
-		conn_never(fd, HUT_R_OPTION);
+	if (UNLIKELY(cannot_honour(level, name))) {
+		if (level == SOL_SOCKET && (name == SO_ZEROCOPY || name == SO_MAX_PACING_RATE))
+			conn_send_past(fd, HUT_R_OPTION); /* these are about sending */
+		else
+			conn_never(fd, HUT_R_OPTION);
+	}
 	if (LIKELY(!c))
 		return REAL(setsockopt)(fd, level, name, val, len);
 	rc = REAL(setsockopt)(fd, level, name, val, len);

@@ -432,7 +432,7 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 	if ((flags & ~RECV_FLAGS) || want > SSIZE_MAX) {
 		*kernels = true;
 		if (flags & MSG_OOB)
-			conn_never(fd, HUT_R_OPTION);
+			conn_send_past(fd, HUT_R_OPTION);
 		return REAL(recvmsg)(fd, m, flags);
 	}
 	if (!want)

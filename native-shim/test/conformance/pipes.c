@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pipes.c - cases about splice, and other calls of the kernel's beside the ring, while bytes wait whose sender is away. */
+#include <sys/sendfile.h>
+
 #include "harness.h"
 
 /* RWF_NOWAIT takes what is there. */
@@ -271,6 +273,68 @@ static void b_async_past(int fd)
 	rd(fd, 1, 0);
 }
 
+/* A look for an urgent byte, where there is none. */
+static void a_oob_look(int fd)
+{
+	until_queued(fd, 4);
+	rd(fd, 1, MSG_OOB | MSG_DONTWAIT);
+	rd(fd, 4, MSG_WAITALL);
+	go(TO_B);
+	rd(fd, 2, 0);
+}
+
+static void b_away(int fd)
+{
+	wr(fd, "abcd");
+	await(TO_B);
+	wr(fd, "ok");
+	rd(fd, 1, 0);
+}
+
+static void b_oob_look(int fd)
+{
+	b_away(fd);
+}
+
+/* To a pipe the kernel sends what a socket has, too. */
+static void a_sendfile_to_pipe(int fd)
+{
+	char b[8] = "";
+	int p[2];
+
+	if (pipe(p))
+		return;
+	until_queued(fd, 4);
+	noted("sendfile", sendfile(p[1], fd, NULL, 4));
+	fcntl(p[0], F_SETFL, O_NONBLOCK);
+	note(" read=%zd:%.4s", read(p[0], b, 4), b);
+	go(TO_B);
+	rd(fd, 2, 0);
+}
+
+static void b_sendfile_to_pipe(int fd)
+{
+	b_away(fd);
+}
+
+/* An option for what is sent. */
+static void a_zc_unread(int fd)
+{
+	int n = 1;
+
+	until_queued(fd, 4);
+	noted("zc", setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &n, sizeof(n)));
+	pl(fd, POLLIN, 500);
+	rd(fd, 4, 0);
+	go(TO_B);
+	rd(fd, 2, 0);
+}
+
+static void b_zc_unread(int fd)
+{
+	b_away(fd);
+}
+
 static const struct test_case cases[] = {
 	CASE(nowait_bytes, "5,8", WARM),
 	CASE(splice_nonblock, "5,8", WARM),
@@ -282,5 +346,8 @@ static const struct test_case cases[] = {
 	CASE(sends_past, "5,8", WARM),
 	CASE(oob_past, "5,8", WARM),
 	CASE(async_past, "5,8", WARM),
+	CASE(oob_look, "5,8", WARM),
+	CASE(sendfile_to_pipe, "5,8", WARM),
+	CASE(zc_unread, "5,8", WARM),
 };
 GROUP(pipes);
