@@ -155,13 +155,44 @@ static bool end_stays_open(struct conn *c)
 	return open;
 }
 
+/* Has TCP no bytes for the reader now?  Not if that cannot be known. */
+static bool nothing_queued(struct conn *c, int fd)
+{
+	int queued = 0;
+
+	if (!raw_begin(c, fd))
+		return false;
+	bool none = REAL(ioctl)(fd, SIOCINQ, &queued) == 0 && queued == 0;
+
+	raw_end(c);
+	return none;
+}
+
+/*
+ * poll() looks without the socket's lock, and may come between the two steps by which the kernel takes a FIN in: that
+ * has been counted as a byte, and nothing says yet that it was none (tcp_queue_rcv() and tcp_fin()).  SIOCINQ takes the
+ * lock: after it poll() knows.
+ */
+static bool end_looks_like_bytes(struct conn *c, int fd, short got)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	if (!(got & (POLLIN | POLLRDNORM)) || LOAD(&c->end->rx_path) != HUT_PATH_TCP || !remote_end_open(c) ||
+	    !nothing_queued(c, fd) || !raw_begin(c, fd))
+		return false;
+	bool ended = poll_now(&p, 1) > 0;
+
+	raw_end(c);
+	return ended;
+}
+
 /* The kernel's answer about the socket, without an end that may not be the stream's. */
 short remote_hide_end(struct conn *c, int fd, short got)
 {
-	int queued = 0, err = 0;
+	int err = 0;
 	socklen_t len = sizeof(err);
 
-	if (!(got & (POLLRDHUP | POLLHUP | POLLERR)))
+	if (!(got & (POLLRDHUP | POLLHUP | POLLERR)) && LIKELY(!end_looks_like_bytes(c, fd, got)))
 		return got;
 	if (!end_stays_open(c)) {
 		/* The agent may have named it since the ring was looked at: a read must find it, too. */
@@ -177,12 +208,7 @@ short remote_hide_end(struct conn *c, int fd, short got)
 		raw_end(c);
 	}
 	got &= (short)~(POLLRDHUP | POLLHUP | POLLERR);
-	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) || !raw_begin(c, fd))
-		return got;
-	bool none = REAL(ioctl)(fd, SIOCINQ, &queued) == 0 && queued == 0;
-
-	raw_end(c);
-	if (!none)
+	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) || !nothing_queued(c, fd))
 		return got;
 	remote_tcp_ended(c);
 	return got & (short)~(POLLIN | POLLRDNORM);
