@@ -2,6 +2,7 @@
 /* hooks_file.c - interposed: files and sockets together, and calls that libc makes inside, past us. */
 #include <aio.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -72,13 +73,42 @@ static ssize_t send_from(struct conn *c, int out, int in, off_t *at, size_t coun
 	return total;
 }
 
+/*
+ * What is seen and what is taken are the same bytes only if no other thread moves some between the two.  NULL: this very
+ * thread does so, and a signal has interrupted it.  A child does not know its parent's threads.
+ */
+static struct conn *splice_begin(struct conn *c)
+{
+	uint64_t me = (uint64_t)hut_pid << 32 | (uint32_t)hut_tid(), is = 0;
+
+	while (!atomic_compare_exchange_strong(&c->splicer, &is, me)) {
+		if (is == me) {
+			errno = EINTR;
+			return NULL;
+		}
+		if (is >> 32 == (uint64_t)hut_pid) {
+			is = 0;
+			sched_yield();
+		}
+	}
+	return c;
+}
+
+/* Also when the thread is cancelled. */
+static void splice_end(struct conn **c)
+{
+	if (*c)
+		atomic_store(&(*c)->splicer, 0);
+}
+
 /* Peeks first: what the pipe does not take stays where it is. */
-static ssize_t splice_piece(struct conn *c, int in, int out, size_t len, int flags)
+static ssize_t splice_queued(struct conn *c, int in, int out, size_t len)
 {
 	char buf[FILE_FEW];
 	struct iovec iov = { buf, len < sizeof(buf) ? len : sizeof(buf) };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n = io_recv(c, in, &m, flags | MSG_PEEK), done;
+	struct conn *mine __attribute__((cleanup(splice_end))) = splice_begin(c);
+	ssize_t n = mine ? io_recv(c, in, &m, MSG_DONTWAIT | MSG_PEEK) : -1, done;
 
 	if (n <= 0)
 		return n;
@@ -88,6 +118,21 @@ static ssize_t splice_piece(struct conn *c, int in, int out, size_t len, int fla
 		io_recv(c, in, &m, MSG_DONTWAIT);
 	}
 	return done;
+}
+
+static ssize_t splice_piece(struct conn *c, int in, int out, size_t len, bool wait)
+{
+	struct msghdr m = { .msg_iov = &(struct iovec){ &(char){ 0 }, 1 }, .msg_iovlen = 1 };
+	ssize_t n;
+
+	do {
+		n = wait ? io_recv(c, in, &m, MSG_PEEK) : 1;
+		if (n > 0)
+			n = splice_queued(c, in, out, len);
+		else
+			wait = false;
+	} while (n < 0 && wait && errno == EAGAIN && io_blocks(c, 0)); /* another thread was quicker */
+	return n;
 }
 
 /* A pipe with room takes so much that a piece never waits for the rest. */
@@ -100,7 +145,7 @@ static ssize_t splice_pieces(struct conn *c, int in, int out, size_t len, bool w
 		if (total && io_error_waits(c, in, POLLIN))
 			break;
 		int room = REAL(poll)(&p, 1, total || !wait ? 0 : -1);
-		ssize_t n = room > 0 ? splice_piece(c, in, out, len - (size_t)total, total ? MSG_DONTWAIT : 0) : -1;
+		ssize_t n = room > 0 ? splice_piece(c, in, out, len - (size_t)total, !total) : -1;
 
 		if (room == 0)
 			errno = EAGAIN;

@@ -203,6 +203,7 @@ struct conn {
 	uint32_t index;      /* permanent place in conn_by_index(), survives recycling */
 	_Atomic bool nudge;  /* a path has changed: who sleeps in an epoll set has to come and look */
 	_Atomic bool sock_event; /* an epoll set was told of the socket itself */
+	_Atomic uint64_t splicer; /* process and thread that moves bytes from it into a pipe, or 0 */
 	_Atomic bool plain;  /* forgotten: its descriptors are plain TCP now, not closed */
 	bool offered;        /* this session's agent knows of it; guarded by the control lock */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */

@@ -362,9 +362,9 @@ int wait_conn(struct conn *c, int fd, short want, uint64_t deadline, bool some)
 			return -1;
 		if (atomic_load(&c->plain))
 			return 1;
-		/* While all is by TCP the sleep itself is the question. */
+		/* What comes by TCP the sleep itself asks for; before a spin memory is asked. */
 		if (!conn_progress(c, fd) ||
-		    (conn_state(c) == HUT_END_CHANNEL && (conn_ready(c, fd, want) || spin_for(&c, &want, 1))))
+		    (can_spin(c, want) && (conn_ready(c, fd, want) || spin_for(&c, &want, 1))))
 			return 1;
 		if (UNLIKELY(made_nonblocking(c, fd))) {
 			errno = EAGAIN;

@@ -24,16 +24,28 @@ static void busy(int fd, bool first)
 	}
 }
 
+static int turn[2];
+
 /* The child speaks later, when this process has made its calls. */
-static void late_child(char *cmd, size_t size, int fd)
+static const char *late_child(char *cmd, size_t size, int fd)
 {
-	snprintf(cmd, size, "sleep 0.6; echo child >&%d", fd);
+	if (pipe(turn))
+		note(" no pipe: %s", err(-1));
+	snprintf(cmd, size, "read x <&%d; echo child >&%d", turn[0], fd);
+	return cmd;
+}
+
+static void busy_before_child(int fd)
+{
+	busy(fd, true);
+	if (write(turn[1], "\n", 1) != 1)
+		note(" no turn: %s", err(-1));
+	go(TO_B);
 }
 
 static void with_child(int fd, pid_t p)
 {
-	busy(fd, true);
-	go(TO_B);
+	busy_before_child(fd);
 	reap(p);
 	wr(fd, "own");
 	rd(fd, 1, 0);
@@ -64,9 +76,10 @@ static void b_young_spawn(int fd)
 
 static void a_young_vfork(int fd)
 {
-	char *argv[] = { (char *)"sh", (char *)"-c", (char *)"sleep 0.6; echo child", NULL };
+	char cmd[64], *argv[] = { (char *)"sh", (char *)"-c", cmd, NULL };
 	pid_t p;
 
+	late_child(cmd, sizeof(cmd), 1);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	p = vfork();
 	if (p == 0) {
@@ -104,12 +117,11 @@ static void b_young_exec(int fd)
 /* The shell is gone at once, and what it has left in the background speaks. */
 static void a_young_system(int fd)
 {
-	char cmd[80];
+	char late[64], cmd[80];
 
-	snprintf(cmd, sizeof(cmd), "(sleep 0.6; echo child >&%d) & :", fd);
+	snprintf(cmd, sizeof(cmd), "(%s) & :", late_child(late, sizeof(late), fd));
 	note(" system=%d", system(cmd));
-	busy(fd, true);
-	go(TO_B);
+	busy_before_child(fd);
 	rd(fd, 1, 0);
 }
 

@@ -317,6 +317,50 @@ static void b_sendfile_to_pipe(int fd)
 	b_away(fd);
 }
 
+/* Two threads that splice from one connection: each byte comes once, and so none is left when all have come. */
+enum { BOTH = 60000 };
+static int both_pipe[2];
+static _Atomic bool both_go, both_done;
+
+static void t_both(struct thr *t)
+{
+	while (!both_go)
+		;
+	while (!both_done)
+		if (splice(t->fd, NULL, both_pipe[1], NULL, 100, SPLICE_F_NONBLOCK) < 0 && errno != EAGAIN)
+			both_done = true;
+}
+
+static void a_splice_threads(int fd)
+{
+	char b[4096];
+	size_t got = 0;
+	int left = -1;
+	struct thr t[2];
+
+	if (pipe(both_pipe))
+		return;
+	until_queued(fd, BOTH);
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	for (int i = 0; i < 2; i++)
+		thr_start(&t[i], t_both, fd, i);
+	both_go = true;
+	for (ssize_t n; got < BOTH && (n = read(both_pipe[0], b, sizeof(b))) > 0;)
+		got += (size_t)n;
+	both_done = true;
+	for (int i = 0; i < 2; i++)
+		thr_join(&t[i]);
+	ioctl(fd, FIONREAD, &left);
+	note(" got=%zu left=%d", got, left);
+	go(TO_B);
+}
+
+static void b_splice_threads(int fd)
+{
+	put(fd, 0, BOTH);
+	await(TO_B);
+}
+
 /* An option for what is sent. */
 static void a_zc_unread(int fd)
 {
@@ -342,6 +386,7 @@ static const struct test_case cases[] = {
 	CASE(splice_fin, "8,16", WARM),
 	CASE(splice_reset, "8,16", WARM),
 	CASE(splice_waits, "8,11", WARM),
+	CASE(splice_threads, "5,8", WARM),
 	CASE(splice_stream, "5,7,8", WARM),
 	CASE(sends_past, "5,8", WARM),
 	CASE(oob_past, "5,8", WARM),
