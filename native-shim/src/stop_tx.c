@@ -123,8 +123,12 @@ static bool pay(struct conn *c, int fd)
 		raw_end(c);
 		if (sent <= 0 && (sent == 0 || err == EAGAIN || err == EINTR))
 			return false;
-		if (sent < 0) { /* taken from the socket: whoever calls next is to hear of it */
-			if (!remote_late_error(c, err))
+		if (sent < 0) {
+			/*
+			 * Taken from the socket: whoever calls next is to hear of it.  But not of EPIPE: that came
+			 * behind the peer's FIN, where a reader finds the end, and a writer hears of it by itself.
+			 */
+			if (err != EPIPE && !remote_late_error(c, err))
 				io_put_back(c, err);
 			return true;
 		}
