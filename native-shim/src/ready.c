@@ -2,9 +2,11 @@
 /*
  * ready.c - what a connection is ready for, and what a sleeper must ask the kernel and the peer
  */
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "real.h"
@@ -178,6 +180,18 @@ static void saw_fin(struct conn *c, int fd)
 		return;
 	conn_set_flags(e, bits);
 	atomic_fetch_add(&c->edges, 1);
+}
+
+int conn_queued_by_tcp(struct conn *c, int fd)
+{
+	int queued = 0;
+
+	if (!raw_begin(c, fd))
+		return -1;
+	if (REAL(ioctl)(fd, SIOCINQ, &queued))
+		queued = -1;
+	raw_end(c);
+	return queued;
 }
 
 /* Asks the kernel about the socket itself. */
@@ -374,7 +388,7 @@ static short ring_in_ready(struct conn *c, int fd)
 	ssize_t n;
 
 	if (ring_some(&c->rx, e))
-		return POLLIN | POLLRDNORM;
+		return READABLE;
 	n = ring_avail(&c->rx, e);
 
 	if (UNLIKELY(n < 0)) {
@@ -386,9 +400,9 @@ static short ring_in_ready(struct conn *c, int fd)
 	}
 	if (n < 0) {
 		conn_poison(c, fd);
-		return POLLIN | POLLRDNORM;
+		return READABLE;
 	}
-	return n > 0 || (LOAD(&e->flags) & (HUT_ENDF_FIN | HUT_ENDF_RDSHUT)) ? POLLIN | POLLRDNORM : 0;
+	return n > 0 || (LOAD(&e->flags) & (HUT_ENDF_FIN | HUT_ENDF_RDSHUT)) ? READABLE : 0;
 }
 
 static short state_bits(struct conn *c)
@@ -402,7 +416,7 @@ static short state_bits(struct conn *c)
 	if ((f & (HUT_ENDF_FIN | HUT_ENDF_RDSHUT)) && (f & HUT_ENDF_WRSHUT))
 		got |= POLLHUP;
 	if (f & HUT_ENDF_ERR)
-		got |= POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLHUP;
+		got |= READABLE | WRITABLE | POLLRDHUP | POLLHUP;
 	if (c->err && (f & HUT_ENDF_ERR))
 		got |= POLLERR;
 	return got;
@@ -412,7 +426,7 @@ short conn_ready(struct conn *c, int fd, short want)
 {
 	struct hut_end *e = c->end;
 	struct pollfd p = { .fd = fd, .events = 0 };
-	short in = POLLIN | POLLRDNORM, out = POLLOUT | POLLWRNORM, got = 0;
+	short got = 0;
 	bool early;
 
 	if (conn_state(c) != HUT_END_CHANNEL) {
@@ -436,25 +450,25 @@ short conn_ready(struct conn *c, int fd, short want)
 	     now_coarse_ns() - c->check_ns >= CHECK_NS))
 		conn_check_socket(c, fd);
 	if (LOAD(&e->rx_path) == HUT_PATH_RING) {
-		if (want & in)
+		if (want & READABLE)
 			got |= (short)(ring_in_ready(c, fd) & want);
 		if (UNLIKELY(LOAD(&e->rx_end) != HUT_NO_SPLIT))
 			p.events |= (short)(want & (POLLRDHUP | POLLPRI));
 	} else if (early) {
-		if ((want & in) && remote_rest(c))
-			got |= (short)(want & in);
+		if ((want & READABLE) && remote_rest(c))
+			got |= (short)(want & READABLE);
 	} else {
-		p.events |= (short)(want & (in | POLLPRI | POLLRDHUP));
+		p.events |= (short)(want & (READABLE | POLLPRI | POLLRDHUP));
 		if (conn_is_remote(c))
 			p.events |= POLLRDHUP; /* an end that may not be the stream's is to be known as such */
-		if ((want & in) && (conn_rx_told(c) || (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_tell(c))))
-			got |= (short)(want & in);
+		if ((want & READABLE) && (conn_rx_told(c) || (UNLIKELY(LOAD(&e->flags) & HUT_ENDF_STOPPED) && conn_rx_tell(c))))
+			got |= (short)(want & READABLE);
 	}
 	if (LOAD(&e->tx_path) == HUT_PATH_RING && !conn_tx_unread(c)) {
-		if ((want & out) && ring_out_ready(c, fd))
-			got |= (short)(want & out);
+		if ((want & WRITABLE) && ring_out_ready(c, fd))
+			got |= (short)(want & WRITABLE);
 	} else if (LOAD(&e->tx_path) != HUT_PATH_DRAIN) {
-		p.events |= (short)(want & out);
+		p.events |= (short)(want & WRITABLE);
 	}
 	/* Errors and a hang-up are told whatever is asked for. */
 	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING || LOAD(&e->rx_end) != HUT_NO_SPLIT) && raw_begin(c, fd)) {
@@ -490,7 +504,7 @@ short conn_sock_events(struct conn *c, short want)
 		else if (e->rx_end != HUT_NO_SPLIT)
 			ev |= (short)(want & (READABLE | POLLPRI)); /* drained by another thread just now, TCP is next */
 	} else {
-		ev |= (short)(want & (POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP));
+		ev |= (short)(want & (READABLE | POLLPRI | POLLRDHUP));
 		if (conn_is_remote(c) && (LOAD(&c->rx.dir->cons_mark) & HUT_MARK_FIN) && remote_end_open(c))
 			ev &= (short)~POLLRDHUP; /* seen, and of no meaning yet */
 	}
@@ -500,7 +514,7 @@ short conn_sock_events(struct conn *c, short want)
 	    !(LOAD(&e->flags) & (HUT_ENDF_EARLY | HUT_ENDF_PEERGONE | HUT_ENDF_RDHUP | HUT_ENDF_FIN | HUT_ENDF_RDSHUT)))
 		ev |= POLLRDHUP;
 	if (LOAD(&e->tx_path) != HUT_PATH_RING || conn_tx_unread(c))
-		ev |= (short)(want & (POLLOUT | POLLWRNORM));
+		ev |= (short)(want & WRITABLE);
 	if (LOAD(&e->tx_path) == HUT_PATH_DRAIN)
 		ev |= POLLOUT; /* whoever waits, for whatever, goes on with what is owed */
 	return ev;
@@ -518,7 +532,7 @@ void conn_arm_waits(struct conn *c, short want)
 		return;
 	/* The reader's flag is set whatever is wanted: switches and marks are told by the same bell. */
 	STORE(&c->rx.dir->cons_wait, 1);
-	if (want & (POLLOUT | POLLWRNORM))
+	if (want & WRITABLE)
 		STORE(&c->tx.dir->prod_wait, 1);
 	/* Orders the flags before the look at the cursors that must follow; pairs with ring_publish()/ring_take(). */
 	FULL_FENCE();

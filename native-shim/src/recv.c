@@ -109,14 +109,7 @@ static void ring_copy_out(struct conn *c, const struct cursor *k, uint64_t skip,
 /* TCP has no more bytes, or an urgent one: a look at it would only take the error, which is for whoever comes to it. */
 static bool nothing_beyond(struct conn *c, int fd)
 {
-	int queued = 0;
-
-	if (!raw_begin(c, fd))
-		return true;
-	bool none = at_mark(fd) || REAL(ioctl)(fd, SIOCINQ, &queued) || !queued;
-
-	raw_end(c);
-	return none;
+	return conn_queued_by_tcp(c, fd) <= 0 || at_mark(fd);
 }
 
 /* rx_lock held.  A peek that reaches the end of the ring's bytes goes on in TCP's. */

@@ -7,9 +7,7 @@
  * the ring.  A writer does not end a round by itself but asks its agent, who agrees an offset with the other one and
  * stops it (D5); so no byte comes by TCP before this host knows that it comes that way.
  */
-#include <linux/sockios.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "real.h"
@@ -155,19 +153,6 @@ static bool end_stays_open(struct conn *c)
 	return open;
 }
 
-/* Has TCP no bytes for the reader now?  Not if that cannot be known. */
-static bool nothing_queued(struct conn *c, int fd)
-{
-	int queued = 0;
-
-	if (!raw_begin(c, fd))
-		return false;
-	bool none = REAL(ioctl)(fd, SIOCINQ, &queued) == 0 && queued == 0;
-
-	raw_end(c);
-	return none;
-}
-
 /*
  * poll() looks without the socket's lock, and may come between the two steps by which the kernel takes a FIN in: that
  * has been counted as a byte, and nothing says yet that it was none (tcp_queue_rcv() and tcp_fin()).  SIOCINQ takes the
@@ -177,8 +162,8 @@ static bool end_looks_like_bytes(struct conn *c, int fd, short got)
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
 
-	if (!(got & (POLLIN | POLLRDNORM)) || LOAD(&c->end->rx_path) != HUT_PATH_TCP || !remote_end_open(c) ||
-	    !nothing_queued(c, fd) || !raw_begin(c, fd))
+	if (!(got & READABLE) || LOAD(&c->end->rx_path) != HUT_PATH_TCP || !remote_end_open(c) ||
+	    conn_queued_by_tcp(c, fd) != 0 || !raw_begin(c, fd))
 		return false;
 	bool ended = poll_now(&p, 1) > 0;
 
@@ -208,10 +193,11 @@ short remote_hide_end(struct conn *c, int fd, short got)
 		raw_end(c);
 	}
 	got &= (short)~(POLLRDHUP | POLLHUP | POLLERR);
-	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) || !nothing_queued(c, fd))
+	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) ||
+	    conn_queued_by_tcp(c, fd) != 0)
 		return got;
 	remote_tcp_ended(c);
-	return got & (short)~(POLLIN | POLLRDNORM);
+	return got & (short)~READABLE;
 }
 
 /*

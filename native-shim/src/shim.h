@@ -295,6 +295,7 @@ void conn_never(int fd, uint32_t reason);           /* before a call that the sh
 void conn_send_past(int fd, uint32_t reason);       /* before one that does not read */
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
+int conn_queued_by_tcp(struct conn *c, int fd);     /* bytes for the reader, or -1 if that cannot be known */
 void conn_error_told(struct conn *c, int fd);       /* by getsockopt() */
 void conn_poison_by(struct conn *c, int fd, const char *who);
 #define conn_poison(c, fd) conn_poison_by(c, fd, __func__)
