@@ -21,11 +21,41 @@ class MatcherTest {
 
   @BeforeEach
   void twoAgents() {
-    for (int domid = 1; domid <= 2; domid++) {
-      sim.start(domid, 100);
-      sim.link(domid);
-    }
+    startAgent(1);
+    startAgent(2);
+  }
+
+  private void startAgent(int domid) {
+    sim.start(domid, 100);
+    sim.link(domid);
+    sim.settle();
+  }
+
+  /** Both ends of a connection, registered at the same time, and all that follows. */
+  private List<End> connected(int cookie) {
+    List<End> ends = sim.connection(1, 2, cookie);
+    ends.forEach(End::register);
     sim.drain();
+    return ends;
+  }
+
+  /** The same, but no more than so many messages have been read. */
+  private List<End> connected(int cookie, int messages) {
+    List<End> ends = sim.connection(1, 2, cookie);
+    ends.forEach(End::register);
+    for (int i = 0; i < messages; i++) {
+      sim.step(false);
+    }
+    return ends;
+  }
+
+  /** Another registration of an end whose first one is gone gets what the other end has. */
+  private void assertMatchesAgain(End end, End left) {
+    End again = sim.new End(end.domid, end.peer, end.pair);
+    again.register();
+    sim.settle();
+    assertThat(again.segment).isNotNegative().isEqualTo(left.segment);
+    again.unregister();
   }
 
   private static void assertMatched(End low, End high) {
@@ -72,9 +102,7 @@ class MatcherTest {
 
   @Test
   void simultaneousOffersMakeOneChannel() {
-    List<End> ends = sim.connection(1, 2, 1000);
-    ends.forEach(End::register);
-    sim.drain();
+    List<End> ends = connected(1000);
     assertMatched(ends.get(0), ends.get(1));
     assertThat(sim.counts.get("intercept.channels.opened")).isEqualTo(2);
     ends.get(1).unregister();
@@ -89,21 +117,12 @@ class MatcherTest {
   @ValueSource(ints = {0, 1, 2, 3, 4, 5, 6})
   void reclaimsWhenAnEndGoesAtAnyStep(int steps) {
     for (int who = 0; who < 2; who++) {
-      List<End> ends = sim.connection(1, 2, 1000 + who);
-      ends.forEach(End::register);
-      for (int i = 0; i < steps; i++) {
-        sim.step(false);
-      }
+      List<End> ends = connected(1000 + who, steps);
       ends.get(who).unregister();
       sim.settle();
       End left = ends.get(1 - who);
       if (left.registration.in(Channel.State.PENDING)) {
-        // It can match another registration of that end.
-        End again = sim.new End(ends.get(who).domid, ends.get(who).peer, ends.get(who).pair);
-        again.register();
-        sim.settle();
-        assertThat(again.segment).isNotNegative().isEqualTo(left.segment);
-        again.unregister();
+        assertMatchesAgain(ends.get(who), left);
       }
       left.unregister();
       assertReclaimed();
@@ -116,26 +135,16 @@ class MatcherTest {
   void survivesAnAgentsDeathAtAnyStep(int steps) {
     for (int who = 0; who < 2; who++) {
       int dead = who + 1;
-      List<End> ends = sim.connection(1, 2, 2000 + who);
-      ends.forEach(End::register);
-      for (int i = 0; i < steps; i++) {
-        sim.step(false);
-      }
+      List<End> ends = connected(2000 + who, steps);
       sim.kill(dead);
       ends.get(who).doorbell.close();
       End left = ends.get(1 - who);
       Matcher other = sim.agents.get(3 - dead).matcher;
       assertThat(other.reason(left.registration))
           .isEqualTo(left.registration.in(Channel.State.OPEN) ? Reason.NONE : Reason.PEER_AGENT);
-      sim.start(dead, 100);
-      sim.link(dead);
-      sim.settle();
+      startAgent(dead);
       if (!left.registration.in(Channel.State.OPEN)) {
-        End again = sim.new End(dead, left.domid, ends.get(who).pair);
-        again.register();
-        sim.settle();
-        assertThat(again.segment).isNotNegative().isEqualTo(left.segment);
-        again.unregister();
+        assertMatchesAgain(ends.get(who), left);
       }
       left.unregister();
       assertReclaimed();
@@ -159,9 +168,7 @@ class MatcherTest {
 
   @Test
   void givesUpChannelsWithAPeerThatStaysAway() {
-    List<End> ends = sim.connection(1, 2, 1000);
-    ends.forEach(End::register);
-    sim.drain();
+    List<End> ends = connected(1000);
     sim.unlink(2);
     ends.get(0).unregister();
     assertThat(sim.agents.get(1).table.size()).as("the peer's end may be there").isOne();
@@ -175,9 +182,7 @@ class MatcherTest {
 
   @Test
   void remembersChannelsOverAShortOutage() {
-    List<End> ends = sim.connection(1, 2, 1000);
-    ends.forEach(End::register);
-    sim.drain();
+    List<End> ends = connected(1000);
     sim.unlink(2);
     ends.get(0).unregister();
     sim.advance(Matcher.FORGET_MS / 2);
@@ -196,9 +201,7 @@ class MatcherTest {
     sim.drain();
     List<End> all = new ArrayList<>();
     for (int i = 0; i < 2; i++) {
-      List<End> ends = sim.connection(1, 2, 1000 + i);
-      ends.forEach(End::register);
-      sim.drain();
+      List<End> ends = connected(1000 + i);
       all.addAll(ends);
     }
     assertMatched(all.get(0), all.get(1));
@@ -212,9 +215,7 @@ class MatcherTest {
 
   @Test
   void doesNotMatchAnotherVmsOffer() {
-    sim.start(3, 100);
-    sim.link(3);
-    sim.drain();
+    startAgent(3);
     List<End> ends = sim.connection(1, 2, 1000);
     ends.get(0).register();
     // VM 3 claims VM 2's end of that connection.
@@ -274,9 +275,7 @@ class MatcherTest {
 
   @Test
   void followsAVmThatGotAnotherDomainId() {
-    sim.start(3, 100);
-    sim.link(3);
-    sim.drain();
+    startAgent(3);
     List<End> ends = sim.connection(1, 2, 1000);
     ends.get(0).register();
     ends.get(1).doorbell.close();
@@ -295,9 +294,7 @@ class MatcherTest {
   @Test
   void tellsAnEndOnceThatItsPeersEndIsGone() {
     for (int who = 0; who < 2; who++) {
-      List<End> ends = sim.connection(1, 2, 1000 + who);
-      ends.forEach(End::register);
-      sim.drain();
+      List<End> ends = connected(1000 + who);
       End left = ends.get(1 - who);
       assertThat(left.peerGone).isZero();
       ends.get(who).unregister();
@@ -313,14 +310,10 @@ class MatcherTest {
 
   @Test
   void tellsAnEndThatItsPeersAgentForgotEverything() {
-    List<End> ends = sim.connection(1, 2, 1000);
-    ends.forEach(End::register);
-    sim.drain();
+    List<End> ends = connected(1000);
     sim.kill(2);
     assertThat(ends.get(0).peerGone).isZero();
-    sim.start(2, 100);
-    sim.link(2);
-    sim.settle();
+    startAgent(2);
     assertThat(ends.get(0).peerGone).isOne();
     ends.get(1).doorbell.close();
     ends.get(0).unregister();
@@ -329,9 +322,7 @@ class MatcherTest {
 
   @Test
   void tellsAnEndThatItsPeersAgentStaysAway() {
-    List<End> ends = sim.connection(1, 2, 1000);
-    ends.forEach(End::register);
-    sim.drain();
+    List<End> ends = connected(1000);
     sim.unlink(2);
     sim.advance(Matcher.FORGET_MS - 1);
     assertThat(ends.get(0).peerGone).isZero();
@@ -349,11 +340,7 @@ class MatcherTest {
   @ValueSource(ints = {0, 1, 2, 3, 4, 5, 6})
   void refusesWhatHasNoChannelYet(int steps) {
     for (int who = 0; who < 2; who++) {
-      List<End> ends = sim.connection(1, 2, 1000 + who);
-      ends.forEach(End::register);
-      for (int i = 0; i < steps; i++) {
-        sim.step(false);
-      }
+      List<End> ends = connected(1000 + who, steps);
       End end = ends.get(who);
       boolean open = end.registration.in(Channel.State.OPEN);
       sim.agents.get(who + 1).matcher.refuse(end.registration, Reason.POLICY);
@@ -378,9 +365,7 @@ class MatcherTest {
 
   @Test
   void losesWhatWasSharedWithADomainThatIsGone() {
-    List<End> ends = sim.connection(1, 2, 1000);
-    ends.forEach(End::register);
-    sim.drain();
+    List<End> ends = connected(1000);
     Matcher matcher = sim.agents.get(1).matcher;
     matcher.alive(Set.of(1, 2));
     assertThat(ends.get(0).lost).isZero();
@@ -394,13 +379,9 @@ class MatcherTest {
   /** That the peer's agent was started anew does not mean that its program has let go. */
   @Test
   void losesWhatWasSharedAlsoWhenThePeersAgentHadForgottenIt() {
-    List<End> ends = sim.connection(1, 2, 1000);
-    ends.forEach(End::register);
-    sim.drain();
+    List<End> ends = connected(1000);
     sim.kill(2);
-    sim.start(2, 100);
-    sim.link(2);
-    sim.settle();
+    startAgent(2);
     assertThat(ends.get(0).peerGone).isOne();
     sim.agents.get(1).matcher.alive(Set.of(1));
     sim.agents.get(1).matcher.alive(Set.of(1));
@@ -412,9 +393,7 @@ class MatcherTest {
 
   @Test
   void aConnectionThatThePeerHasClosedIsNotLost() {
-    List<End> ends = sim.connection(1, 2, 1000);
-    ends.forEach(End::register);
-    sim.drain();
+    List<End> ends = connected(1000);
     ends.get(1).unregister();
     sim.drain();
     sim.agents.get(1).matcher.alive(Set.of(1));
