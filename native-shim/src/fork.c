@@ -65,9 +65,12 @@ void stats_write(void)
 /* The control lock is held, so that no connection gets or loses its end between here and the child. */
 static void hold_one(struct conn *c, void *arg)
 {
+	bool held = c->end != NULL;
+
 	(void)arg;
-	c->held = c->end != NULL;
-	if (c->held)
+	if (c->held != held) /* what is not written is not copied */
+		c->held = held;
+	if (held)
 		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
 }
 

@@ -246,9 +246,8 @@ int table_epset_fd(const struct epset *s);  /* any descriptor of the set, or -1 
 int table_last_used(void);                  /* no descriptor above it was ever tracked */
 unsigned int table_high(void);              /* as many descriptors as the process may have */
 bool table_is_hidden(int fd);
-int table_hide(int fd);                     /* moves fd to the top of the table; returns the new number */
+int table_hide(int fd);                     /* moves fd out of the program's way, and returns the new number; -1, and fd closed, when few are free */
 void table_unhide(int fd);                  /* closes a hidden descriptor */
-void table_hidden_each(void (*fn)(int fd, void *arg), void *arg);
 bool table_lock(void);                      /* false: this very thread holds it (a signal handler's call) */
 void table_unlock(void);
 void table_after_fork_child(bool late);
