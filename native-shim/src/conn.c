@@ -306,8 +306,8 @@ uint64_t conn_young_ns(const struct conn *c)
 	if (conn_state(c) != HUT_END_CANDIDATE || LOAD(&c->end->holders) != 1)
 		return NS_FOREVER;
 	due = c->born_ns + control_after_ns();
-	if (due > now_coarse_ns())
-		return due;
+	if (due > now_coarse_ns()) /* so says conn_offer(), and by its clock it must be over when the sleeper looks again */
+		return due + coarse_step_ns();
 	return now_coarse_ns() + 20 * NS_PER_MS; /* was not possible yet: look again */
 }
 

@@ -488,6 +488,7 @@ pid_t hut_tid(void);
 void hut_log_init(bool on);
 uint64_t now_ns(void);
 uint64_t now_coarse_ns(void);
+uint64_t coarse_step_ns(void); /* so much later than now_ns() may now_coarse_ns() pass a point in time */
 /* A counter of the processor's, or the clock: for spans whose unit the caller measures.  It may jump when threads move. */
 static inline uint64_t now_ticks(void)
 {
