@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* epwait.c - epoll_wait on sets that hold accelerated connections; see epset.c for the idea. */
+#include <pthread.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -571,11 +572,17 @@ static void leave(struct epset **s)
 int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
 	       const sigset_t *mask)
 {
+	int saved = errno;
+
+	pthread_testcancel();
 	if (UNLIKELY(!ep_enter(s, epfd))) {
 		errno = EBADF;
 		return -1;
 	}
 	struct epset *inside __attribute__((cleanup(leave))) = s;
+	int n = wait_inside(inside, epfd, ev, max, timeout, mask);
 
-	return wait_inside(inside, epfd, ev, max, timeout, mask);
+	if (n >= 0)
+		errno = saved; /* as after a system call that succeeds */
+	return n;
 }
