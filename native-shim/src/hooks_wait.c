@@ -341,7 +341,6 @@ HUT_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int max, const str
 			    const sigset_t *mask)
 {
 	struct epset *s = epset_get(epfd);
-	int ms = -1;
 
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
 		errno = EINVAL;
@@ -349,11 +348,5 @@ HUT_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int max, const str
 	}
 	if (s && max > 0 && ev)
 		return epset_wait(s, epfd, ev, max, timeout, mask);
-	if (timeout) {
-		if (timeout->tv_sec > 1000000)
-			ms = 1000000000;
-		else
-			ms = (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000);
-	}
-	return REAL(epoll_pwait)(epfd, ev, max, ms, mask);
+	return REAL(epoll_pwait2) ? REAL(epoll_pwait2)(epfd, ev, max, timeout, mask) : (errno = ENOSYS, -1);
 }
