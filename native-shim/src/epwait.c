@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* epwait.c - epoll_wait on sets that hold accelerated connections; see epset.c for the idea. */
+#include <pthread.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 #include "real.h"
 #include "epset.h"
@@ -388,10 +388,17 @@ static bool spin_set(struct epset *s)
 	return hit;
 }
 
-static int kernel_wait(int epfd, struct epoll_event *ev, int max, uint64_t deadline, const sigset_t *mask)
+/* `fine`, unless NULL, is for the time that is left: parts of a millisecond count, if the kernel can do that. */
+static int kernel_wait(int epfd, struct epoll_event *ev, int max, uint64_t deadline, struct timespec *fine,
+		       const sigset_t *mask)
 {
-	int ms = -1;
+	int n, ms = -1;
 
+	if (UNLIKELY(fine) && REAL(epoll_pwait2)) {
+		n = REAL(epoll_pwait2)(epfd, ev, max, wait_until(deadline, fine), mask);
+		if (n >= 0 || errno != ENOSYS)
+			return n;
+	}
 	if (deadline != NS_FOREVER) {
 		uint64_t now = now_ns(), left = deadline > now ? deadline - now : 0;
 
@@ -429,7 +436,7 @@ static int kernel_now(struct epset *s, int epfd, struct epoll_event *ev, int hav
 
 	*again = false;
 	do { /* our own events must not take the program's places */
-		k = kernel_wait(epfd, ev + have, max - have, 0, mask);
+		k = kernel_wait(epfd, ev + have, max - have, 0, NULL, mask);
 		if (k < 0)
 			return have ? have : k;
 		k = translate(s, ev + have, k, &ours);
@@ -456,15 +463,11 @@ static int some_bell(struct epset *s)
 
 /* No connection of ours is in the set yet; another thread may add one while we sleep. */
 static int wait_alone(struct epset *s, int epfd, struct epoll_event *ev, int max, uint64_t deadline, bool poll_only,
-		      const struct timespec *timeout, const sigset_t *mask, bool *again)
+		      struct timespec *fine, const sigset_t *mask, bool *again)
 {
 	bool ours = false;
-	int n = timeout && !poll_only && timeout->tv_nsec % 1000000 ?
-			(int)syscall(SYS_epoll_pwait2, epfd, ev, max, timeout, mask, _NSIG / 8) :
-			-2;
+	int n = kernel_wait(epfd, ev, max, poll_only ? 0 : deadline, fine, mask);
 
-	if (n == -2 || (n < 0 && errno == ENOSYS))
-		n = kernel_wait(epfd, ev, max, poll_only ? 0 : deadline, mask);
 	/* The kernel is never asked for more than kernel_wait() says at a time. */
 	*again = n == 0 && !poll_only && (deadline == NS_FOREVER || now_ns() < deadline);
 	if (n <= 0)
@@ -481,6 +484,7 @@ static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int ma
 {
 	uint64_t deadline = NS_FOREVER;
 	bool poll_only = timeout && !timeout->tv_sec && !timeout->tv_nsec;
+	struct timespec left, *fine = timeout && timeout->tv_nsec % (long)NS_PER_MS ? &left : NULL;
 	bool spun = false, again;
 
 	signals_clear();
@@ -490,7 +494,7 @@ static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int ma
 	if (timeout && !poll_only && wait_span(timeout) != NS_FOREVER)
 		deadline = now_ns() + wait_span(timeout);
 	if (LIKELY(!epset_busy(s))) {
-		int n = wait_alone(s, epfd, ev, max, deadline, poll_only, timeout, mask, &again);
+		int n = wait_alone(s, epfd, ev, max, deadline, poll_only, fine, mask, &again);
 
 		if (!again)
 			return n;
@@ -541,7 +545,7 @@ static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int ma
 		k = -1;
 		errno = EINTR;
 		if (signals_sleep(some_bell(s)))
-			k = kernel_wait(epfd, ev, max, due_at, mask);
+			k = kernel_wait(epfd, ev, max, due_at, fine, mask);
 		signals_woke();
 		atomic_fetch_sub(&s->sleepers, 1);
 		reheat_stalled(s);
@@ -571,11 +575,17 @@ static void leave(struct epset **s)
 int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
 	       const sigset_t *mask)
 {
+	int saved = errno;
+
+	pthread_testcancel();
 	if (UNLIKELY(!ep_enter(s, epfd))) {
 		errno = EBADF;
 		return -1;
 	}
 	struct epset *inside __attribute__((cleanup(leave))) = s;
+	int n = wait_inside(inside, epfd, ev, max, timeout, mask);
 
-	return wait_inside(inside, epfd, ev, max, timeout, mask);
+	if (n >= 0)
+		errno = saved; /* as after a system call that succeeds */
+	return n;
 }

@@ -150,7 +150,7 @@ static void let_go_one(struct conn *c, void *arg)
 		control_let_go(c->end); /* the parent is alone with it again */
 }
 
-/* Once, by exit() or _exit(). */
+/* Once, by exit(), quick_exit() or _exit(). */
 static void leave(void)
 {
 	static _Atomic bool left;
@@ -165,6 +165,15 @@ static void leave(void)
 
 void fork_child_exits(void)
 {
+	leave();
+}
+
+static void end(int status, void *arg)
+{
+	(void)status;
+	(void)arg;
+	if (!life_in_vfork_child())
+		stdio_flush();
 	leave();
 }
 
@@ -195,12 +204,8 @@ __attribute__((constructor(101))) static void begin(void)
 	policy_init();
 	conn_chaos = n ? (uint32_t)strtoul(n, NULL, 10) : 0;
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	/* Not a destructor, which would come before those of the program's libraries: they may use their connections still. */
+	on_exit(end, NULL);
+	at_quick_exit(leave);
 	atomic_store(&hut_enabled, true);
-}
-
-__attribute__((destructor)) static void end(void)
-{
-	if (!life_in_vfork_child())
-		stdio_flush();
-	leave();
 }

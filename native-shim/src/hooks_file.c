@@ -2,6 +2,7 @@
 /* hooks_file.c - interposed: files and sockets together, and calls that libc makes inside, past us. */
 #include <aio.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,6 @@ static void room_get(struct room *r, size_t want)
 	r->size = FILE_CHUNK;
 }
 
-/* Also when the thread is cancelled. */
 static void room_end(struct room *r)
 {
 	int saved = errno;
@@ -46,7 +46,7 @@ static void room_end(struct room *r)
 	errno = saved;
 }
 
-/* Reads and sends; *at goes on with what was sent. */
+/* Reads and sends; *at goes on with what was sent.  Not to be cancelled: its parts could be, the kernel's call is not. */
 static ssize_t send_from(struct conn *c, int out, int in, off_t *at, size_t count)
 {
 	struct room r __attribute__((cleanup(room_end)));
@@ -182,6 +182,7 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 {
 	struct conn *c PINNED = tracked(out);
 	struct stat st;
+	int saved = errno, state;
 	ssize_t n;
 
 	if (UNLIKELY(table_peek(in) != NULL) && !offset && splice_from_ring(in, out, count, 0, &n))
@@ -202,12 +203,17 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 	if (count > IO_MOST)
 		count = IO_MOST;
 	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	ssize_t total = send_from(c, out, in, &at, count);
 
+	pthread_setcancelstate(state, NULL);
 	if (offset)
 		*offset = at;
 	else if (total > 0)
 		lseek(in, at, SEEK_SET);
+	if (total >= 0)
+		errno = saved; /* why it came short is not told */
 	return total;
 }
 

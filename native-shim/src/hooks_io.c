@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hooks_io.c - interposed: everything that moves bytes. */
 #include <limits.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "real.h"
@@ -12,6 +13,8 @@ static ssize_t recv_iov(struct conn *c, int fd, const struct iovec *iov, size_t 
 	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
 	int saved = errno;
+
+	pthread_testcancel(); /* libc's ends here, too, whatever there is to be done */
 	ssize_t r = io_recv(pinned, fd, &m, flags);
 
 	if (r >= 0)
@@ -24,6 +27,8 @@ static ssize_t send_iov(struct conn *c, int fd, const struct iovec *iov, size_t 
 	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
 	int saved = errno;
+
+	pthread_testcancel();
 	ssize_t r = io_send(pinned, fd, &m, flags);
 
 	if (r >= 0)
@@ -104,6 +109,7 @@ HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 		return REAL(recvmsg)(fd, m, flags);
 	int saved = errno;
 
+	pthread_testcancel();
 	r = io_recv(c, fd, m, flags);
 	if (r >= 0)
 		errno = saved;
@@ -157,7 +163,7 @@ HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, st
 	}
 	uint64_t span = timeout ? wait_span(timeout) : NS_FOREVER;
 	uint64_t deadline = span == NS_FOREVER ? NS_FOREVER : now_ns() + span;
-	int pending = 0;
+	int pending = 0, saved = errno;
 	socklen_t len = sizeof(pending);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &pending, &len) == 0 && pending) {
@@ -168,6 +174,8 @@ HUT_EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags, st
 
 	if (done > 0 && deadline != NS_FOREVER)
 		wait_until(deadline, timeout); /* what is left of it */
+	if (done >= 0)
+		errno = saved; /* why there were no more is not told */
 	return done;
 }
 
@@ -237,6 +245,8 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 	if (LIKELY(!c))
 		return REAL(sendmsg)(fd, m, flags);
 	int saved = errno;
+
+	pthread_testcancel();
 	ssize_t r = io_send(c, fd, m, flags);
 
 	if (r >= 0)
@@ -256,6 +266,7 @@ static size_t length(const struct msghdr *m)
 HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 {
 	unsigned int i;
+	int saved = errno;
 
 	if (LIKELY(!table_peek(fd))) {
 		/* The kernel looks at no more than so many; there may be no more. */
@@ -270,8 +281,12 @@ HUT_EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned int n, int flags)
 	for (i = 0; i < n; i++) {
 		ssize_t r = sendmsg(fd, &v[i].msg_hdr, flags);
 
-		if (r < 0)
-			return i ? (int)i : -1;
+		if (r < 0 && !i)
+			return -1;
+		if (r < 0) {
+			errno = saved;
+			return (int)i;
+		}
 		v[i].msg_len = (unsigned int)r;
 		if ((size_t)r < length(&v[i].msg_hdr))
 			return (int)i + 1; /* the next message may not overtake the rest of this one */

@@ -260,6 +260,8 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 /* The error that we took from the socket to tell it after the queued bytes; or one that we are not to tell again. */
 static void tell_error(struct conn *c, int fd, int *val)
 {
+	if (conn_state(c) == HUT_END_CHANNEL && !*val)
+		conn_check_socket(c, fd); /* a peer that was killed leaves no error in the socket */
 	if ((LOAD(&c->end->flags) & HUT_ENDF_ERR) && c->err) {
 		*val = c->err;
 		c->err = 0;
@@ -270,7 +272,7 @@ static void tell_error(struct conn *c, int fd, int *val)
 
 HUT_EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
-	int rc;
+	int rc, saved = errno;
 	struct conn *c;
 
 	if (UNLIKELY(level == IPPROTO_TCP && name == ZEROCOPY_RECEIVE))
@@ -283,6 +285,7 @@ HUT_EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len
 		tell_error(c, fd, val);
 	if (c)
 		conn_put(c);
+	errno = saved;
 	return rc;
 }
 

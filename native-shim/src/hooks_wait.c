@@ -19,22 +19,13 @@ static struct timespec *from_ms(int ms, struct timespec *ts)
 	return ts;
 }
 
-/* As after a system call that succeeds: errno is what it was. */
-static int quietly(int rc, int saved)
-{
-	if (rc >= 0)
-		errno = saved;
-	return rc;
-}
-
 HUT_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
 	struct timespec ts;
-	int saved = errno;
 
 	if (LIKELY(!fds || !wait_poll_concerns(fds, n)))
 		return REAL(poll)(fds, n, timeout);
-	return quietly(wait_poll(fds, n, from_ms(timeout, &ts), NULL, NULL), saved);
+	return wait_poll(fds, n, from_ms(timeout, &ts), NULL, NULL);
 }
 
 HUT_EXPORT int __poll(struct pollfd *fds, nfds_t n, int timeout) __attribute__((alias("poll")));
@@ -332,11 +323,10 @@ HUT_EXPORT int epoll_pwait(int epfd, struct epoll_event *ev, int max, int timeou
 {
 	struct epset *s = epset_get(epfd);
 	struct timespec ts;
-	int saved = errno;
 
 	if (!s || max <= 0 || !ev)
 		return REAL(epoll_pwait)(epfd, ev, max, timeout, mask);
-	return quietly(epset_wait(s, epfd, ev, max, from_ms(timeout, &ts), mask), saved);
+	return epset_wait(s, epfd, ev, max, from_ms(timeout, &ts), mask);
 }
 
 HUT_EXPORT int epoll_wait(int epfd, struct epoll_event *ev, int max, int timeout)
@@ -351,7 +341,6 @@ HUT_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int max, const str
 			    const sigset_t *mask)
 {
 	struct epset *s = epset_get(epfd);
-	int ms = -1;
 
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
 		errno = EINVAL;
@@ -359,11 +348,5 @@ HUT_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int max, const str
 	}
 	if (s && max > 0 && ev)
 		return epset_wait(s, epfd, ev, max, timeout, mask);
-	if (timeout) {
-		if (timeout->tv_sec > 1000000)
-			ms = 1000000000;
-		else
-			ms = (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000);
-	}
-	return REAL(epoll_pwait)(epfd, ev, max, ms, mask);
+	return REAL(epoll_pwait2) ? REAL(epoll_pwait2)(epfd, ev, max, timeout, mask) : (errno = ENOSYS, -1);
 }

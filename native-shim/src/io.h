@@ -36,6 +36,7 @@ void io_early_end(struct conn *c);
 size_t io_bins(struct iovec *iov, size_t len);
 ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
 		     int flags, bool *kernels);
+ssize_t recv_look(struct conn *c, int fd, int flags);
 ssize_t recv_nothing(struct conn *c, int fd, bool blocks);
 ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags);
 

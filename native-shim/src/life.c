@@ -172,12 +172,13 @@ static struct conn *detach(int fd)
 static int close_ours(int fd)
 {
 	struct conn *c;
-	int rc, saved, state;
+	int rc, saved = errno, state;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	c = detach(fd);
 	rc = (int)syscall(SYS_close, fd);
-	saved = errno;
+	if (rc)
+		saved = errno;
 	if (c)
 		conn_put(c);
 	pthread_setcancelstate(state, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* poll.c - poll and select over tracked connections and whatever else is in the set (rules 11 to 13); see wait.c. */
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -374,6 +375,9 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 		.big_size = n * each,
 	};
 
+	int saved = errno;
+
+	pthread_testcancel();
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
 		errno = EINVAL;
 		return -1;
@@ -403,5 +407,7 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 
 	if (began)
 		*began = j.began;
+	if (rc >= 0)
+		errno = saved; /* as after a system call that succeeds: some tell a time-out from a signal by it */
 	return rc;
 }

@@ -435,8 +435,10 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 	if (UNLIKELY(flags & MSG_TRUNC))
 		return recv_discard(c, fd, want, flags);
 	if (io_bad_address(m)) {
-		if (recv_nothing(c, fd, blocks))
-			return -1;
+		ssize_t n = recv_look(c, fd, flags);
+
+		if (n <= 0)
+			return n;
 		errno = EFAULT;
 		return -1;
 	}

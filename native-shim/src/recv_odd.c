@@ -24,24 +24,31 @@ ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msgh
 	return n < 0 ? (ssize_t)done : n + (ssize_t)done;
 }
 
-/* read(2) and readv(2) of nothing end at once; recv(2) waits for something to be there, as the kernel does. */
+/* What the next byte would give, without taking it; an error is taken. */
+ssize_t recv_look(struct conn *c, int fd, int flags)
+{
+	struct msghdr m = { .msg_iov = &(struct iovec){ &(char){ 0 }, 1 }, .msg_iovlen = 1 };
+
+	return io_recv(c, fd, &m, (flags & MSG_DONTWAIT) | MSG_PEEK);
+}
+
+/*
+ * read(2) and readv(2) of nothing end at once; recv(2) waits for something to be there, as the kernel does, which then asks
+ * no more what it was.
+ */
 ssize_t recv_nothing(struct conn *c, int fd, bool blocks)
 {
 	struct waiting w WAITING = { 0 };
+	uint64_t deadline;
 
-	while (conn_progress(c, fd) && !conn_ready(c, fd, POLLIN)) {
-		if (!blocks) {
-			errno = EAGAIN;
-			return -1;
-		}
-		wait_begin(&w, c, POLLIN);
-		int r = wait_conn(c, fd, POLLIN, io_deadline(conn_timeo(c, fd, false)), false);
-
-		if (r == 0)
-			errno = EAGAIN;
-		if (r <= 0)
-			return -1;
-	}
+	if (recv_look(c, fd, MSG_DONTWAIT) >= 0)
+		return 0;
+	if (!blocks || errno != EAGAIN)
+		return -1;
+	deadline = io_deadline(conn_timeo(c, fd, false));
+	wait_begin(&w, c, POLLIN);
+	while (!conn_ready(c, fd, POLLIN) && wait_conn(c, fd, POLLIN, deadline, true) > 0 && !atomic_load(&c->plain))
+		;
 	return 0;
 }
 

@@ -27,12 +27,14 @@ static __thread volatile int wake_fd __attribute__((tls_model("initial-exec"))) 
 static void mark(int sig, siginfo_t *info, void *context)
 {
 	info_handler call = atomic_load(&marked[sig].call);
+	int bell = wake_fd;
 
+	wake_fd = -1; /* the handler may leave by a jump, and the number be another's when the next signal comes */
 	if (call)
 		call(sig, info, context);
 	interrupted = true; /* last, since the handler may have waited itself */
-	if (wake_fd >= 0)
-		bell_ring(wake_fd);
+	if (bell >= 0)
+		bell_ring(bell);
 }
 
 /* A call begins that may sleep: what comes from now on interrupts it, also while it is awake. */

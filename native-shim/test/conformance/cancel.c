@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cancel.c - cases about calls that never return: cancelled, left by longjmp; and about stopped processes (rule 14). */
 #include <setjmp.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 
 #include "harness.h"
@@ -150,6 +151,38 @@ static void b_longjmp(int fd)
 	note(" some=%d end=%zd", n > 0, r);
 }
 
+/* What such a call would have been woken by is gone when the connection is: a later signal must not write where it was. */
+static void a_longjmp_closed(int fd)
+{
+	struct sigaction sa = { .sa_handler = jump };
+	int ep = epoll_create1(0), p[2], n = 0;
+	struct rlimit rl;
+	struct poker k;
+
+	ep_add(ep, fd, EPOLLIN, 1);
+	sigaction(SIGUSR1, &sa, NULL);
+	poke_me(&k, SIGUSR1, -1);
+	if (sigsetjmp(away, 1) == 0) {
+		ew(ep, -1);
+		note(" came back");
+	}
+	poke_done(&k);
+	close(fd);
+	if (pipe(p) || getrlimit(RLIMIT_NOFILE, &rl))
+		abort();
+	for (int i = 0; i < 8; i++) /* where a library may have kept something */
+		note(" %d", fcntl(p[1], F_DUPFD, (int)(rl.rlim_cur - rl.rlim_cur / 4)) >= 0);
+	handle(SIGUSR1, 0);
+	raise(SIGUSR1);
+	ioctl(p[0], FIONREAD, &n);
+	note(" in=%d", n);
+}
+
+static void b_longjmp_closed(int fd)
+{
+	rd(fd, 1, 0);
+}
+
 /* SIGSTOP and SIGCONT: recv and poll go on, epoll_wait ends with EINTR (signal(7)). */
 static void a_stopped(int fd)
 {
@@ -196,6 +229,7 @@ static const struct test_case cases[] = {
 	CASE(cancel, "14,11", WARM),
 	CASE_F(cancel_send, "14,9", WARM, SLOW),
 	CASE_F(longjmp, "14", WARM, SLOW),
+	CASE(longjmp_closed, "14", WARM),
 	CASE(stopped, "14,12", WARM),
 };
 GROUP(cancel);

@@ -141,10 +141,81 @@ static void b_close_registered(int fd)
 	go(TO_A);
 }
 
+/* ---- libraries that work on a connection as the process ends: their destructors run after those of what was preloaded ---- */
+
+extern void (*lastly)(void); /* called by a destructor of liblastly.so */
+static int end_fd;
+
+static void last_words(void)
+{
+	wr(end_fd, "last");
+}
+
+static void last_talk(void)
+{
+	wr(end_fd, "bye?");
+	rd(end_fd, 4, MSG_WAITALL);
+	close(end_fd);
+}
+
+static void last_look(void)
+{
+	rd(end_fd, 4, MSG_WAITALL);
+	wr(end_fd, "seen");
+	close(end_fd);
+}
+
+static void a_late_read(int fd)
+{
+	end_fd = fd;
+	lastly = last_look;
+	until_queued(fd, 4);
+	exit(0);
+}
+
+static void b_late_read(int fd)
+{
+	wr(fd, "data");
+	rd(fd, 4, MSG_WAITALL);
+	rd(fd, 1, 0);
+}
+
+static void a_late_send(int fd)
+{
+	end_fd = fd;
+	lastly = last_words;
+	wr(fd, "data");
+	exit(0);
+}
+
+static void b_late_send(int fd)
+{
+	rd(fd, 8, MSG_WAITALL);
+	rd(fd, 1, 0);
+}
+
+static void a_late_talk(int fd)
+{
+	end_fd = fd;
+	lastly = last_talk;
+	wr(fd, "data");
+	exit(0);
+}
+
+static void b_late_talk(int fd)
+{
+	rd(fd, 8, MSG_WAITALL);
+	wr(fd, "bye!");
+	rd(fd, 1, 0);
+}
+
 static const struct test_case cases[] = {
 	CASE(close_around, "16,17", RAW),
 	CASE(close_behind, "16,17", RAW),
 	CASE(close_at_switch, "4,16,17", RAW),
 	CASE(close_registered, "17,19", COLD),
+	CASE(late_read, "16", WARM),
+	CASE(late_send, "16", WARM),
+	CASE(late_talk, "16", WARM),
 };
 GROUP(closing);

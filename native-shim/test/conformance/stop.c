@@ -10,7 +10,7 @@
 #include "harness.h"
 
 enum stop { BY_FORK, BY_STDIO, BY_EXEC, BY_PASS, BY_TRUNC };
-enum end { CLOSES, SHUTS, EXITS, _EXITS, DIES, STAYS, BUSY };
+enum end { CLOSES, SHUTS, EXITS, _EXITS, QUITS, DIES, STAYS, BUSY };
 
 /* Less than TCP's first window: the end of file must be able to arrive behind it. */
 #define BYTES 40000
@@ -35,6 +35,8 @@ static void write_and_end(int fd, enum end end, bool before)
 		exit(0);
 	case _EXITS:
 		_exit(0);
+	case QUITS:
+		quick_exit(0);
 	case DIES:
 		raise(SIGKILL);
 		break;
@@ -234,6 +236,24 @@ BEFORE(then_exits, EXITS)
 BEFORE(then__exits, _EXITS)
 BEFORE(then_dies, DIES)
 
+/* The reader cannot look into the ring any more: the writer's last act is to send what is there. */
+static void a_left_quits(int fd)
+{
+	int one = 1;
+
+	await(TO_A);
+	note(" got=%zu", take(fd, 0, 5000));
+	noted("lowat", setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one)));
+	go(TO_B);
+	note(" got=%zu", take(fd, 5000, BYTES - 5000));
+	rd(fd, 1, 0);
+}
+
+static void b_left_quits(int fd)
+{
+	write_and_end(fd, QUITS, false);
+}
+
 /* ---- the writer lives on and makes no call on the socket, or sits in another ---- */
 
 static void read_from_idle(int fd, enum stop stop)
@@ -298,6 +318,7 @@ static const struct test_case cases[] = {
 	CASE(then_exits, "7,16,18", WARM),
 	CASE(then__exits, "7,16,18", WARM),
 	CASE(then_dies, "7,16,18", WARM),
+	CASE(left_quits, "7,8,16", WARM),
 	CASE(idle_fork, "7,18", WARM),
 	CASE(idle_stdio, "7,8", WARM),
 	CASE(waiting_exec, "7,8,10", WARM),

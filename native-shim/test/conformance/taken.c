@@ -101,9 +101,66 @@ static void b_reset_owed_poll(int fd)
 	b_reset_owed(fd);
 }
 
+/* A peer that is killed over bytes of ours leaves no error in the socket: this is a reset all the same. */
+static void a_soerr_kill(int fd)
+{
+	wr(fd, "unread");
+	soerr_then_read(fd);
+}
+
+static void b_soerr_kill(int fd)
+{
+	await(TO_B);
+	until_queued(fd, 6);
+	raise(SIGKILL);
+}
+
+/* recv of nothing takes it, too; and finds the end before it looks at an address. */
+static void a_nothing_reset(int fd)
+{
+	char b[1];
+
+	go(TO_B);
+	until_ended(fd);
+	noted("recv0", recv(fd, b, 0, 0));
+	rd(fd, 1, 0);
+	noted("recv0", recv(fd, b, 0, 0));
+	noted("efault", recv(fd, NULL, 1, 0));
+}
+
+static void b_nothing_reset(int fd)
+{
+	await(TO_B);
+	linger_of(fd, 1, 0);
+	close(fd);
+}
+
+static void a_nothing_waits(int fd)
+{
+	char b[1];
+
+	rcvtimeo(fd, 20);
+	noted("timeo", recv(fd, b, 0, 0));
+	rcvtimeo(fd, 0);
+	go(TO_B);
+	noted("recv0", recv(fd, b, 0, 0));
+	rd(fd, 1, 0);
+}
+
+static void b_nothing_waits(int fd)
+{
+	await(TO_B);
+	ms(20);
+	linger_of(fd, 1, 0);
+	close(fd);
+}
+
 static const struct test_case cases[] = {
 	CASE_F(soerr_first, "16", WARM, NOT_FAR),
 	CASE(soerr_reset, "16", WARM),
+	CASE(soerr_kill, "16", WARM),
+	CASE(nothing_reset, "16", WARM),
+	CASE(nothing_waits, "11,16", WARM),
 	CASE(peek_reset, "5,16", WARM),
 	CASE(reset_owed, "7,16", WARM),
 	CASE(reset_owed_poll, "7,16", WARM),
