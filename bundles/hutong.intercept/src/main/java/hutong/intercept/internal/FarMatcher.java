@@ -182,10 +182,13 @@ final class FarMatcher {
     }
   }
 
-  /** Why a registration has no channel now; {@link Reason#NONE} if it has, or is being matched. */
+  /**
+   * Why a registration has no channel now, or why that is not used; {@link Reason#NONE} if it is,
+   * or is about to be.
+   */
   Reason reason(Registration registration) {
     if (registration.in(Channel.State.OPEN)) {
-      return Reason.NONE;
+      return registration.line.reason();
     }
     PeerLink link = world.link();
     if (link == null || !link.up(registration.far)) {

@@ -114,6 +114,11 @@ class FarMatcherTest {
         }
 
         @Override
+        public Reason reason() {
+          return Reason.WIRE;
+        }
+
+        @Override
         public void programGone() {}
       };
     }
@@ -225,6 +230,7 @@ class FarMatcherTest {
       assertThat(agent.lines).hasSize(1);
       assertThat(agent.registration.in(Channel.State.OPEN)).isTrue();
       assertThat(agent.declined).isNull();
+      assertThat(agent.matcher.reason(agent.registration)).isEqualTo(Reason.WIRE); // the line's own
     }
   }
 

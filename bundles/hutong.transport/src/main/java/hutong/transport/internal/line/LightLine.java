@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.intercept.Reason;
 import hutong.api.transport.Holding;
 import hutong.api.transport.LineInfo;
 import hutong.api.transport.LineSpec;
@@ -31,6 +32,8 @@ final class LightLine {
   private boolean authenticate;
   private boolean sealed;
   private boolean barred;
+  private boolean peerBarred;
+  private volatile Reason reason = Reason.NONE;
   private final Outgoing out;
   private final Incoming in;
   private boolean changed = true;
@@ -98,6 +101,31 @@ final class LightLine {
    */
   boolean barred() {
     return barred;
+  }
+
+  /** Why bytes go by TCP; see {@link hutong.api.transport.Line#reason}. Any thread. */
+  Reason reason() {
+    return reason;
+  }
+
+  private Reason reasonNow() {
+    if (barred || peerBarred) {
+      return Reason.UNSEALED;
+    }
+    if (out.phase() == Outgoing.Phase.TCP) {
+      return unheard && !heard ? Reason.PEER_AGENT : out.reason();
+    }
+    return in.unwanted() ? Reason.PATH : Reason.NONE;
+  }
+
+  private void noteReason() {
+    Reason now = reasonNow();
+    if (now != reason) {
+      reason = now;
+      if (now != Reason.NONE) {
+        world.noteReason(now);
+      }
+    }
   }
 
   /** Whether datagrams of this line carry MACs. */
@@ -200,6 +228,7 @@ final class LightLine {
       return;
     }
     onKey(message);
+    peerBarred = message.barred();
     look();
     out.onPeer(message.receiving());
     in.onPeer(message.sending(), message.receiving());
@@ -292,6 +321,7 @@ final class LightLine {
       signIn = out.flow().counters().datagramsIn;
       sign();
     }
+    noteReason();
     if (rang) {
       rang = false;
       bell.ring();
@@ -311,6 +341,7 @@ final class LightLine {
         !heard,
         over(),
         authenticate,
+        barred,
         key,
         in.state(),
         out.state());
@@ -362,6 +393,7 @@ final class LightLine {
         wire.text(),
         out.phase().name(),
         in.phase().name(),
+        reason,
         out.bytes(),
         in.bytes(),
         sent,

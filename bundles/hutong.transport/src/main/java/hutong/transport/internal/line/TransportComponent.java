@@ -4,6 +4,7 @@ package hutong.transport.internal.line;
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
 import hutong.api.channel.Segments;
+import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.link.PeerLinkListener;
@@ -227,6 +228,11 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
     @Override
     public Fd bell() {
       return bell;
+    }
+
+    @Override
+    public Reason reason() {
+      return line.reason();
     }
 
     @Override

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
@@ -517,6 +518,16 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     return settings.inter() == LightSettings.Inter.TCP
         ? WireKind.NONE
         : wires.choose(line.spec(), peerEthernetBytes, peerUdpBytes, now());
+  }
+
+  @Override
+  public Reason noWire() {
+    return settings.inter() == LightSettings.Inter.TCP ? Reason.INTER_HOST : Reason.WIRE;
+  }
+
+  @Override
+  public void noteReason(Reason reason) {
+    trouble.count("reason." + reason.number());
   }
 
   @Override
