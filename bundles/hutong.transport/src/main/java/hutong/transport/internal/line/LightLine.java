@@ -26,6 +26,8 @@ final class LightLine {
 
   private LineSpec spec;
   private final LineWorld world;
+  private final int ringSize;
+  private final int overSize;
   private final Bell bell;
   private Key key;
   private Key peerKey = Key.NONE;
@@ -58,6 +60,8 @@ final class LightLine {
       LineSpec spec, ByteBuffer memory, int ringSize, int overSize, Bell bell, LineWorld world) {
     this.spec = spec;
     this.world = world;
+    this.ringSize = ringSize;
+    this.overSize = overSize;
     this.bell = bell;
     this.key = Key.random(world.random());
     this.authenticate = world.authenticate();
@@ -73,6 +77,16 @@ final class LightLine {
   /** Another owner speaks for the same connection. */
   void spec(LineSpec newSpec) {
     spec = newSpec;
+  }
+
+  /** Bytes of a ring of its segment. */
+  int ringSize() {
+    return ringSize;
+  }
+
+  /** Bytes of an overflow of its segment. */
+  int overSize() {
+    return overSize;
   }
 
   /**

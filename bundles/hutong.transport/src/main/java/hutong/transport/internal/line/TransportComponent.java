@@ -108,11 +108,7 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
               }
             },
             () -> link,
-            new Pages(
-                config.run().resolve("lines"),
-                settings.ringSize(),
-                settings.overSize(),
-                text -> log.error("transport", text)));
+            new Pages(config.run().resolve("lines"), text -> log.error("transport", text)));
   }
 
   @Override

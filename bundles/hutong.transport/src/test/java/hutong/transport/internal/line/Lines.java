@@ -26,8 +26,8 @@ import java.util.random.RandomGenerator;
 /** Two programs, their agents' lines, the link and the wire between them, in simulated time. */
 final class Lines {
   private static final int MTU = 600;
-  private static final int RING = 8192;
-  private static final int OVER = 16384;
+  static final int RING = 8192;
+  static final int OVER = 16384;
 
   private record Event(long at, long serial, Runnable what) implements Comparable<Event> {
     @Override
