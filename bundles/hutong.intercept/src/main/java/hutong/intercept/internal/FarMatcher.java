@@ -199,6 +199,14 @@ final class FarMatcher {
         : Reason.NONE;
   }
 
+  /** A VM has been away for long: its agent is wanted again if programs have business with it. */
+  void forgotten(PeerId peer) {
+    PeerLink link = world.link();
+    if (link != null && byCookie.values().stream().anyMatch(r -> r.far.equals(peer))) {
+      link.want(peer);
+    }
+  }
+
   /** The agent of a VM can be reached: it has heard nothing yet. */
   void linkUp(PeerId peer) {
     for (Registration registration : List.copyOf(byCookie.values())) {

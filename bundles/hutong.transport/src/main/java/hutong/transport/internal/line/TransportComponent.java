@@ -274,6 +274,13 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
   }
 
   @Override
+  public void onPeerForgotten(PeerId peer) {
+    if (loop != null) {
+      loop.onPeerForgotten(peer);
+    }
+  }
+
+  @Override
   public void onPeerLinkUp(PeerId peer) {
     if (loop != null) {
       loop.onLinkUp(peer);

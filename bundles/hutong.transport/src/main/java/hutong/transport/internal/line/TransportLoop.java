@@ -375,6 +375,21 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         });
   }
 
+  /** A peer has been away for long; any thread. */
+  void onPeerForgotten(PeerId peer) {
+    later(
+        () -> {
+          if (byLine.keySet().stream().anyMatch(line -> line.spec().peer().equals(peer))) {
+            messages.want(peer); // it may come back, and its programs with it
+            return;
+          }
+          wires.forget(peer);
+          pathChoice.forget(peer);
+          messages.forget(peer);
+          unclaimed.forget(peer);
+        });
+  }
+
   private void later(Runnable task) {
     try {
       loop.execute(task);
