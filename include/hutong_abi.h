@@ -341,6 +341,8 @@ enum hut_reason {
 	HUT_R_STATE = 28,         /* the socket is not an established TCP connection */
 	HUT_R_PATH = 29,          /* between hosts: TCP is no slower for what is sent */
 	HUT_R_STORM = 30,         /* on Xen: the peer rang again and again without any news */
+	HUT_R_UNSEALED = 31,      /* between hosts: begun without authentication, which an agent wants now (D6) */
+	HUT_R_WIRE = 32,          /* between hosts: no wire that both ends have answers (D5) */
 };
 
 #if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L

@@ -5,12 +5,14 @@ frames they do and say what they do and say on TCP. HUTONG_TEST_LONG=1 runs all 
 """
 
 import contextlib
+import json
 import os
 import unittest
 
 import test_8a_programs as programs
 import test_8b_mpi as mpi
 from hutongbench.cases import results
+from hutonglab.shellclient import query
 from inter import LONG, InterTest, LeftTest, carried, configured, light, lines, mtu
 from support import EXAMPLES, VM1, VM3, cluster_down, conns, eventually, hutong, stats_of
 from test_5_paths import transfer
@@ -66,12 +68,26 @@ class ShownTest(InterTest):
         return next((c for c in conns(node) if c["path"] == path and (c["local"] + " " + c["remote"] + " ").count(
             ends + " ")), None)
 
+    def why(self, row):
+        """What `hutong why` says of the sockets of the connection's process; it must take one for accelerated."""
+        said = []
+        for fd in os.listdir("/proc/%d/fd" % row["pid"]):
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink("/proc/%d/fd/%s" % (row["pid"], fd)).startswith("socket:"):
+                    done = hutong("why", row["pid"], fd, check=False)
+                    said += [done.stdout] if done.returncode == 0 else []
+        return "".join(said)
+
     def shown(self, address):
         def during(number):
             for node in (VM1, VM3):
                 row = eventually(lambda node=node: self.row(node, number, "LIGHT"), node.name + " shows the path LIGHT",
                                  15)
-                self.assertEqual((row["program"], row["why"]), ("xfer", "NONE"))
+                self.assertEqual((row["program"], row["why"], row["far"]), ("xfer", "NONE", True))
+                totals = json.loads(query(node, "hutong:stats --json"))["connections"]
+                self.assertEqual((totals["light"], totals["ringIn"] + totals["ringOut"]), (1, 0))
+                self.assertGreater(totals["lightIn"] + totals["lightOut"], 0)
+                self.assertIn("accelerated: its bytes go by the light protocol", self.why(row))
                 mine = eventually(lambda node=node: [r for r in lines(node) if r["bytesIn"] + r["bytesOut"] > 1 << 20],
                                   node.name + " carries bytes", 15)
                 self.assertEqual([r["wire"] for r in mine], [self.wire])

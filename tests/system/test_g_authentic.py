@@ -9,11 +9,11 @@ import struct
 import time
 import unittest
 
-from hutonglab import link
+from hutonglab import agents, link
 from hutonglab.net import inside
 from hutonglab.shellclient import query
-from inter import LONG, InterTest, LeftTest, carried, configured, light
-from support import PC1, VM1, VM3, cluster_down, eventually
+from inter import LONG, InterTest, LeftTest, carried, configured, light, lines
+from support import PC1, VM1, VM3, cluster_down, conns, eventually, hutong
 from test_5_paths import transfer
 from test_c_dissector import CONTROL, ETHER_TYPE, FIELDS, datagram
 
@@ -114,6 +114,35 @@ class ForgedTest(InterTest):
         eventually(lambda: count(VM3, name) - before >= 100, "all of them are counted", 10)
 
 
+class LaterTest(InterTest):
+    """MACs are wanted since an agent was started again: a connection that was begun without goes on, by TCP for good."""
+
+    options = light("ethernet")
+    MIB, RATE = 192, 8
+
+    def shown(self, node, number):
+        """What the node shows of the connection with that port at either end."""
+        return next((c for c in conns(node) if (c["local"] + " " + c["remote"] + " ").count(":%d " % number)), None)
+
+    def test_a_connection_that_was_begun_without(self):
+        def barred(node, number):
+            row = self.shown(node, number)
+            return row is not None and (row["path"], row["why"]) == ("TCP", "UNSEALED")
+
+        def during(number):
+            eventually(lambda: carried(VM3) > 1 << 20, "the stream is on the light protocol", 20)
+            with open(agents.OVERRIDES, "a", encoding="utf-8") as f:
+                f.write("hutong.authenticate=true\n")
+            hutong("agent", "VM1", "restart")
+            for node in (VM1, VM3):
+                eventually(lambda node=node: barred(node, number),
+                           lambda node=node: "%s says why it is on TCP: %s" % (node.name, self.shown(node, number)), 30)
+                self.assertEqual([line["reason"] for line in lines(node)], [31])
+                self.assertEqual(count(node, "reason.31"), 1)
+        self.addCleanup(cluster_down)  # it has got another configuration
+        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE, during=during)
+
+
 def load_tests(loader, _standard, _pattern):
     """Forging on Ethernet, where frames can be written by hand; streams on both wires."""
     suite = unittest.TestSuite()
@@ -123,6 +152,7 @@ def load_tests(loader, _standard, _pattern):
         options = light(wire, "--set", "hutong.authenticate=true")
         for base in bases + (LeftTest,):
             suite.addTests(loader.loadTestsFromTestCase(configured(__name__, base, wire.capitalize(), options)))
+    suite.addTests(loader.loadTestsFromTestCase(LaterTest))
     return suite
 
 

@@ -9,8 +9,11 @@ package hutong.api.intercept;
  * @param uid its user id
  * @param local own address and port
  * @param remote the peer's address and port
- * @param path the path: {@code RING}, {@code TCP} or {@code SWITCHING}
- * @param reason why it is on TCP, {@link Reason#NONE} on the ring
+ * @param path the path: {@code RING}, {@code LIGHT} (between hosts), {@code TCP}, or {@code
+ *     SWITCHING} while its two directions are on different ones
+ * @param far whether the peer is on another host: what went over the ring went by the light
+ *     protocol then
+ * @param reason why it is on TCP, or a direction of it; {@link Reason#NONE} if none is
  * @param channel own channel number, 0 without a channel
  * @param tcpIn bytes received over TCP
  * @param tcpOut bytes sent over TCP
@@ -25,10 +28,16 @@ public record ConnectionInfo(
     String local,
     String remote,
     String path,
+    boolean far,
     Reason reason,
     int channel,
     long tcpIn,
     long tcpOut,
     long ringIn,
     long ringOut,
-    String state) {}
+    String state) {
+  /** Whether both directions have left TCP. */
+  public boolean accelerated() {
+    return path.equals("RING") || path.equals("LIGHT");
+  }
+}

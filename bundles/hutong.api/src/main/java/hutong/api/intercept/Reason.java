@@ -67,7 +67,11 @@ public enum Reason {
   /** Between hosts: TCP is no slower for what is sent. */
   PATH(29, "between hosts TCP is no slower for what is sent"),
   /** On Xen: the peer rang again and again without any news. */
-  STORM(30, "the peer rang again and again without any news");
+  STORM(30, "the peer rang again and again without any news"),
+  /** Between hosts: it was begun without authentication, which an agent wants now (D6). */
+  UNSEALED(31, "between hosts: begun without authentication, which is wanted now"),
+  /** Between hosts: no wire reaches the peer now (D5). */
+  WIRE(32, "between hosts: no wire that both ends have answers");
 
   private static final Reason[] BY_NUMBER = values();
 

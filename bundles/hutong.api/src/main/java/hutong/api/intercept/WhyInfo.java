@@ -15,8 +15,8 @@ package hutong.api.intercept;
  * @param shim whether the shim is loaded in the process
  * @param state the end's state, for example {@code CHANNEL}; {@code NONE} if the agent does not
  *     know it
- * @param path {@code RING}, {@code TCP} or {@code SWITCHING}
- * @param accelerated whether its bytes go through shared memory
+ * @param path see {@link ConnectionInfo}
+ * @param accelerated whether both directions have left TCP
  * @param reason why it is on TCP
  * @param tcpIn bytes received over TCP, as far as the shim counted them
  * @param tcpOut bytes sent over TCP, likewise

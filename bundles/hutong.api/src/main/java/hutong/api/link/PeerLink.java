@@ -47,10 +47,10 @@ public interface PeerLink {
 
   /**
    * Makes this agent connect and keep trying as long as the peer is a member on another host; does
-   * not wait. Holds until this agent ends.
+   * not wait. Holds until {@link PeerLinkListener#onPeerForgotten}.
    */
   void want(PeerId peer);
 
-  /** All peers that somebody wants or wanted, for display. */
+  /** All peers that somebody wants or wanted, unless they are forgotten, for display. */
   Map<PeerId, State> list();
 }

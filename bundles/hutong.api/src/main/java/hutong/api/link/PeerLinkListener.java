@@ -21,4 +21,10 @@ public interface PeerLinkListener {
 
   /** A link is down; what was under way either way is void. */
   void onPeerLinkDown(PeerId peer);
+
+  /**
+   * A peer that somebody wanted has been no member for long, and nobody wants it any more. Who
+   * still has business with it says so by {@link PeerLink#want} again; others may forget it too.
+   */
+  default void onPeerForgotten(PeerId peer) {}
 }

@@ -4,5 +4,5 @@
  * decision 5), and messages between the agents of different hosts (decision 10).
  */
 @org.osgi.annotation.bundle.Export
-@org.osgi.annotation.versioning.Version("1.1.0")
+@org.osgi.annotation.versioning.Version("1.2.0")
 package hutong.api.link;

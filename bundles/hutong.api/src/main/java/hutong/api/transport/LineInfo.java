@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.api.transport;
 
+import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 
 /**
@@ -11,6 +12,7 @@ import hutong.api.link.PeerId;
  * @param wire {@code ethernet} or {@code udp}
  * @param sends what the outgoing direction is at, for example {@code TCP}, {@code LIGHT}
  * @param receives what the incoming direction is at
+ * @param reason see {@link Line#reason}
  * @param bytesOut bytes of this end that the peer's program has taken from its ring
  * @param bytesIn bytes that this end's program was given
  * @param datagramsOut datagrams sent
@@ -24,6 +26,7 @@ public record LineInfo(
     String wire,
     String sends,
     String receives,
+    Reason reason,
     long bytesOut,
     long bytesIn,
     long datagramsOut,

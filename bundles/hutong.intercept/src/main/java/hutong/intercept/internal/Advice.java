@@ -41,6 +41,8 @@ final class Advice {
       case MEMORY -> "The VM needs more free memory.";
       case STATE -> "Only an established connection can move.";
       case PATH -> "Bulk moves when it pays; hutong.inter=light forces it.";
+      case UNSEALED -> "Make a new connection: this one was begun without authentication.";
+      case WIRE -> "Look at hutong.wire, the agents' logs, and what filters the way between them.";
       case STORM -> "Look at the VM at the other end: it keeps others from sleeping.";
     };
   }

@@ -160,6 +160,7 @@ final class ConnectionList implements Connections {
         pair.localText(),
         pair.remoteText(),
         path,
+        slot.remote(),
         path.equals("RING") || path.equals("LIGHT") ? Reason.NONE : reason(end, pair),
         slot.channel(),
         slot.tcpIn(),
@@ -171,17 +172,28 @@ final class ConnectionList implements Connections {
 
   private Reason reason(Known end, AddressPair pair) {
     EndPool.Slot slot = end.slot;
-    if (slot.reason() != Reason.NONE) {
+    boolean far = slot.remote() && slot.state() == Abi.END_CHANNEL;
+    // Between hosts it is this VM's agent that asks a program to go back: that says nothing yet.
+    if (slot.reason() != Reason.NONE && !(far && slot.reason() == Reason.PEER_STOP)) {
       return slot.reason();
     }
     return switch (slot.state()) {
-      case Abi.END_CHANNEL -> slot.remote() ? Reason.PATH : Reason.NONE; // or on its way
+      case Abi.END_CHANNEL -> far ? farReason(end) : Reason.NONE; // or on its way
       case Abi.END_CANDIDATE -> Reason.YOUNG;
       default ->
           end.registered != null
               ? end.registered.reason()
               : Inspector.classify(pair, members.get());
     };
+  }
+
+  /**
+   * What carries a connection between hosts says why it does not; without it nobody does. If it
+   * would, the far program is what does not want to.
+   */
+  private static Reason farReason(Known end) {
+    Reason told = end.registered == null ? Reason.INTER_HOST : end.registered.reason();
+    return told == Reason.NONE ? end.slot.reason() : told;
   }
 
   private ConnectionInfo info(SockDiag.Socket socket, int pid) {
@@ -202,6 +214,7 @@ final class ConnectionList implements Connections {
         socket.pair().localText(),
         socket.pair().remoteText(),
         "TCP",
+        Inspector.classify(socket.pair(), members.get()) == Reason.INTER_HOST,
         reason,
         0,
         0,

@@ -182,10 +182,13 @@ final class FarMatcher {
     }
   }
 
-  /** Why a registration has no channel now; {@link Reason#NONE} if it has, or is being matched. */
+  /**
+   * Why a registration has no channel now, or why that is not used; {@link Reason#NONE} if it is,
+   * or is about to be.
+   */
   Reason reason(Registration registration) {
     if (registration.in(Channel.State.OPEN)) {
-      return Reason.NONE;
+      return registration.line.reason();
     }
     PeerLink link = world.link();
     if (link == null || !link.up(registration.far)) {
@@ -194,6 +197,14 @@ final class FarMatcher {
     return world.nowMs() - registration.sinceMs >= Matcher.SILENT_MS
         ? Reason.PEER_SILENT
         : Reason.NONE;
+  }
+
+  /** A VM has been away for long: its agent is wanted again if programs have business with it. */
+  void forgotten(PeerId peer) {
+    PeerLink link = world.link();
+    if (link != null && byCookie.values().stream().anyMatch(r -> r.far.equals(peer))) {
+      link.want(peer);
+    }
   }
 
   /** The agent of a VM can be reached: it has heard nothing yet. */

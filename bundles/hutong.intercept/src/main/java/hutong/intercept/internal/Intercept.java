@@ -532,6 +532,11 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   }
 
   @Override
+  public void onPeerForgotten(PeerId peer) {
+    later(() -> far.forgotten(peer));
+  }
+
+  @Override
   public void onPeerLinkDown(PeerId peer) {
     // nothing is stored that it was told
   }

@@ -198,6 +198,13 @@ public final class InterceptComponent
   }
 
   @Override
+  public void onPeerForgotten(PeerId peer) {
+    if (intercept != null) {
+      intercept.onPeerForgotten(peer);
+    }
+  }
+
+  @Override
   public void onPeerLinkUp(PeerId peer) {
     if (intercept != null) {
       intercept.onPeerLinkUp(peer);

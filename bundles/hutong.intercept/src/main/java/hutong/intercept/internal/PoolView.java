@@ -18,7 +18,7 @@ record PoolView(int pid, int uid, EndPool pool, Map<Integer, Registered> registe
    *
    * @param pair the connection
    * @param cookie its socket's cookie, checked
-   * @param reason why it has no channel
+   * @param reason why it has no channel, or why that is not used
    */
   record Registered(AddressPair pair, long cookie, Reason reason) {}
 }

@@ -382,7 +382,14 @@ final class Survivors implements AutoCloseable {
   List<PoolView> pools() {
     List<PoolView> out = new ArrayList<>();
     for (Found found : byInode.values()) {
-      out.add(new PoolView(found.pid, found.uid, found.pool, Map.of()));
+      Map<Integer, PoolView.Registered> carried = new HashMap<>();
+      for (Old old : found.channels) {
+        if (old.line != null && !isOver(found, old)) {
+          carried.put(
+              old.slot, new PoolView.Registered(old.far.pair(), old.cookie, old.line.reason()));
+        }
+      }
+      out.add(new PoolView(found.pid, found.uid, found.pool, carried));
     }
     return out;
   }

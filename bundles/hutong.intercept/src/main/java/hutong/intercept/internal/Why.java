@@ -106,21 +106,26 @@ final class Why {
     AddressPair pair = AddressPair.of(facts.local(), facts.remote());
     ConnectionInfo info = list.find(pid, proc.owner(pid, fd), facts.cookie(), pair);
     boolean shim = proc.maps(pid, ConnectionList.SHIM);
-    boolean accelerated = info.path().equals("RING");
+    boolean accelerated = info.accelerated();
     boolean moving = info.path().equals("SWITCHING");
-    Cause cause = accelerated || moving ? Cause.of(Reason.NONE) : cause(info, pid, shim, pair);
+    // Within a host both directions move; between hosts one may stay on TCP for good reasons.
+    Cause cause =
+        accelerated || moving && !info.far() ? Cause.of(Reason.NONE) : cause(info, pid, shim, pair);
     Member peer = members.get().get(pair.remote());
+    String way = info.far() ? "by the light protocol" : "through shared memory";
     String summary;
     if (accelerated) {
-      summary = "The connection is accelerated: its bytes go through shared memory.";
-    } else if (moving) {
-      summary = "The connection is on its way: one direction goes through shared memory.";
+      summary = "The connection is accelerated: its bytes go " + way + ".";
     } else if (cause.reason() == Reason.NONE) {
-      summary = "The connection is on TCP and about to move.";
+      summary =
+          moving
+              ? "The connection is on its way: one direction goes " + way + "."
+              : "The connection is on TCP and about to move.";
     } else {
       summary =
-          "The connection is on TCP, reason %d: %s%s."
+          "%s on TCP, reason %d: %s%s."
               .formatted(
+                  moving ? "One direction goes " + way + ", the other one is" : "The connection is",
                   cause.reason().number(),
                   cause.reason().text(),
                   cause.detail().isEmpty() ? "" : " (" + cause.detail() + ")");

@@ -39,6 +39,7 @@ class FarMatcherTest {
     private final Queue<byte[]> sent = new ArrayDeque<>();
     private Registration registration;
     private Reason declined;
+    private int wanted;
     private int channels;
 
     Agent(String peer, int speaks, int number) {
@@ -114,6 +115,11 @@ class FarMatcherTest {
         }
 
         @Override
+        public Reason reason() {
+          return Reason.WIRE;
+        }
+
+        @Override
         public void programGone() {}
       };
     }
@@ -163,7 +169,9 @@ class FarMatcherTest {
     }
 
     @Override
-    public void want(PeerId of) {}
+    public void want(PeerId of) {
+      wanted++;
+    }
 
     @Override
     public Map<PeerId, State> list() {
@@ -225,7 +233,22 @@ class FarMatcherTest {
       assertThat(agent.lines).hasSize(1);
       assertThat(agent.registration.in(Channel.State.OPEN)).isTrue();
       assertThat(agent.declined).isNull();
+      assertThat(agent.matcher.reason(agent.registration)).isEqualTo(Reason.WIRE); // the line's own
     }
+  }
+
+  /** A peer that has been away for long is wanted again while programs have connections with it. */
+  @Test
+  void shouldWantAPeerAsLongAsThereIsBusiness() {
+    Agent agent = meet(2, 2).get(0);
+    int before = agent.wanted;
+    agent.matcher.forgotten(new PeerId("another", 1));
+    assertThat(agent.wanted).isEqualTo(before);
+    agent.matcher.forgotten(agent.registration.far);
+    assertThat(agent.wanted).isEqualTo(before + 1);
+    agent.matcher.unregister(agent.registration);
+    agent.matcher.forgotten(agent.registration.far);
+    assertThat(agent.wanted).isEqualTo(before + 1);
   }
 
   @Test

@@ -296,6 +296,29 @@ class LivePolicyTest {
           assertThat(ring.remote()).startsWith("10.99.0.2:");
           assertThat(ring.advice()).isEmpty();
 
+          // The same with the agent at the other end of its segment: a peer on another host.
+          int flags = pair.a.pool.getIntVolatile(at + EndLayout.FLAGS);
+          pair.a.pool.putInt(at + EndLayout.FLAGS, flags | Abi.ENDF_REMOTE);
+          WhyInfo light = why.of(FakeShim.PID, fd);
+          assertThat(light.path()).isEqualTo("LIGHT");
+          assertThat(light.accelerated()).isTrue();
+          assertThat(light.reason()).isEqualTo(Reason.NONE);
+          assertThat(light.summary()).contains("light protocol");
+          assertThat(light.advice()).isEmpty();
+          pair.a.pool.putInt(at + EndLayout.TX_PATH, Abi.PATH_TCP);
+          assertThat(why.of(FakeShim.PID, fd).summary())
+              .contains("on its way", "by the light protocol");
+          pair.a.pool.putInt(at + EndLayout.REASON, Reason.PATH.number());
+          WhyInfo half = why.of(FakeShim.PID, fd);
+          assertThat(half.accelerated()).isFalse();
+          assertThat(half.reason()).isEqualTo(Reason.PATH);
+          assertThat(half.summary()).contains("One direction", "light protocol", "reason 29");
+          assertThat(half.advice()).isEqualTo(Advice.of(Reason.PATH));
+          pair.a.pool.putInt(at + EndLayout.REASON, Reason.PEER_STOP.number());
+          assertThat(why.of(FakeShim.PID, fd).reason()).isEqualTo(Reason.PEER_STOP);
+          pair.a.pool.putInt(at + EndLayout.REASON, 0);
+          pair.a.pool.putInt(at + EndLayout.FLAGS, flags);
+
           // A connection without a shim, whoever the peer is.
           for (String[] ends :
               List.of(

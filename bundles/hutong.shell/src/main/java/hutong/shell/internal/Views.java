@@ -55,6 +55,7 @@ final class Views {
     row.put("wire", l.wire());
     row.put("sends", l.sends());
     row.put("receives", l.receives());
+    row.put("reason", l.reason().number());
     row.put("bytesOut", l.bytesOut());
     row.put("bytesIn", l.bytesIn());
     row.put("datagramsOut", l.datagramsOut());
@@ -73,6 +74,7 @@ final class Views {
     row.put("local", c.local());
     row.put("remote", c.remote());
     row.put("path", c.path());
+    row.put("far", c.far());
     row.put("state", c.state());
     row.put("channel", Integer.toUnsignedLong(c.channel()));
     row.put("tcpIn", c.tcpIn());
@@ -163,15 +165,19 @@ final class Views {
   /** Bytes and connections by path. */
   static Map<String, Object> totals(List<ConnectionInfo> connections) {
     Map<String, Object> out = new LinkedHashMap<>();
-    for (String path : List.of("RING", "SWITCHING", "TCP")) {
+    for (String path : List.of("RING", "LIGHT", "SWITCHING", "TCP")) {
       out.put(
           path.toLowerCase(java.util.Locale.ROOT),
           connections.stream().filter(c -> c.path().equals(path)).count());
     }
     out.put("tcpIn", connections.stream().mapToLong(ConnectionInfo::tcpIn).sum());
     out.put("tcpOut", connections.stream().mapToLong(ConnectionInfo::tcpOut).sum());
-    out.put("ringIn", connections.stream().mapToLong(ConnectionInfo::ringIn).sum());
-    out.put("ringOut", connections.stream().mapToLong(ConnectionInfo::ringOut).sum());
+    for (boolean far : new boolean[] {false, true}) {
+      List<ConnectionInfo> some = connections.stream().filter(c -> c.far() == far).toList();
+      String name = far ? "light" : "ring";
+      out.put(name + "In", some.stream().mapToLong(ConnectionInfo::ringIn).sum());
+      out.put(name + "Out", some.stream().mapToLong(ConnectionInfo::ringOut).sum());
+    }
     return out;
   }
 }

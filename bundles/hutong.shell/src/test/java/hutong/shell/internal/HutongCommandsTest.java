@@ -59,6 +59,7 @@ class HutongCommandsTest {
                     "10.77.0.1:1",
                     "10.77.0.2:2",
                     "RING",
+                    false,
                     Reason.NONE,
                     3,
                     1,
@@ -73,13 +74,29 @@ class HutongCommandsTest {
                     "10.77.0.1:3",
                     "10.77.0.3:4",
                     "TCP",
+                    true,
                     Reason.INTER_HOST,
                     0,
                     5,
                     6,
                     0,
                     0,
-                    "TCP"));
+                    "TCP"),
+                new ConnectionInfo(
+                    9,
+                    "nc",
+                    0,
+                    "10.77.0.1:5",
+                    "10.77.0.3:6",
+                    "LIGHT",
+                    true,
+                    Reason.NONE,
+                    0,
+                    0,
+                    0,
+                    700,
+                    800,
+                    "CHANNEL"));
     commands.counters =
         new Counters() {
           @Override
@@ -133,8 +150,9 @@ class HutongCommandsTest {
             "\"agent\":\"VM1\"",
             "\"members\":1",
             "\"channels\":1",
-            "\"ring\":1,\"switching\":0,\"tcp\":1")
-        .contains("\"ringOut\":40", "\"counters\":{\"reason.3\":12}");
+            "\"ring\":1,\"light\":1,\"switching\":0,\"tcp\":1")
+        .contains(
+            "\"ringOut\":40,\"lightIn\":700,\"lightOut\":800", "\"counters\":{\"reason.3\":12}");
     assertThat(commands.stats(false)).contains("counters.reason.3").contains("connections.tcpIn");
   }
 

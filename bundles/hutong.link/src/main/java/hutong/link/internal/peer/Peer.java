@@ -29,6 +29,9 @@ final class Peer {
   /** Ends the link if the peer stays away from the lists. */
   PeerLoop.Timer away;
 
+  /** Ends what is wanted of a peer that is in no list. */
+  PeerLoop.Timer forget;
+
   /** Pause before the next attempt but one. */
   Duration pause;
 

@@ -12,6 +12,7 @@ import java.time.Duration;
  * @param handshake time from the beginning of a connection until it is up
  * @param precedence how long a connection begun by the higher peer waits for one that is begun here
  * @param away time for which a peer may be missing in the lists
+ * @param forget time after which a peer that is in no list and has no link is wanted no more
  * @param firstRetry first pause between attempts
  * @param lastRetry longest pause between attempts; each is twice the one before
  * @param listenRetry pause between attempts to listen
@@ -24,6 +25,7 @@ record PeerLimits(
     Duration handshake,
     Duration precedence,
     Duration away,
+    Duration forget,
     Duration firstRetry,
     Duration lastRetry,
     Duration listenRetry,
@@ -36,6 +38,7 @@ record PeerLimits(
           Duration.ofSeconds(5),
           Duration.ofSeconds(1),
           Duration.ofSeconds(10),
+          Duration.ofMinutes(1),
           Duration.ofMillis(250),
           Duration.ofSeconds(5),
           Duration.ofSeconds(5),

@@ -145,6 +145,12 @@ final class PeerLinks implements PeerLink, AutoCloseable {
     }
 
     @Override
+    public void forgotten(PeerId peer) {
+      wanted.remove(peer); // first: who is told may want it again
+      tell(l -> l.onPeerForgotten(peer));
+    }
+
+    @Override
     public void state(PeerId peer, State state) {
       if (state == null) {
         states.remove(peer);

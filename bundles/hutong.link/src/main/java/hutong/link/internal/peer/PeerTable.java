@@ -53,6 +53,9 @@ final class PeerTable implements Door.Host {
     /** It is the link no more. */
     void down(PeerId peer, Connection link);
 
+    /** The peer has been away for long: nobody wants it any more. */
+    void forgotten(PeerId peer);
+
     /** How the peer is, for display; null if there is nothing to show. */
     void state(PeerId peer, State state);
   }
@@ -154,6 +157,7 @@ final class PeerTable implements Door.Host {
   /** Shows how the peer is, and forgets it if there is nothing to remember. */
   private void note(Peer peer) {
     boolean listed = book.peer(peer.id) != null;
+    forgetLater(peer, listed);
     if (!listed && !peer.wanted && peer.isIdle()) {
       peers.remove(peer.id);
       observer.state(peer.id, null);
@@ -163,6 +167,29 @@ final class PeerTable implements Door.Host {
       observer.state(peer.id, State.UNREACHABLE);
     } else {
       observer.state(peer.id, peer.wanted || !peer.isIdle() ? State.CONNECTING : State.IDLE);
+    }
+  }
+
+  /** What is wanted of a peer that has gone for good must not stay for ever. */
+  private void forgetLater(Peer peer, boolean listed) {
+    boolean away = !listed && peer.wanted && peer.isIdle();
+    if (!away && peer.forget != null) {
+      peer.forget.cancel();
+      peer.forget = null;
+    } else if (away && peer.forget == null) {
+      peer.forget =
+          loop.schedule(
+              limits.forget(),
+              () -> {
+                peer.forget = null;
+                peer.wanted = false;
+                if (peer.retry != null) {
+                  peer.retry.cancel();
+                  peer.retry = null;
+                }
+                note(peer);
+                observer.forgotten(peer.id);
+              });
     }
   }
 

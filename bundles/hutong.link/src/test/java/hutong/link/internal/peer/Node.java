@@ -129,6 +129,11 @@ final class Node implements PeerLinkListener, Counters, EventLog, AutoCloseable 
   }
 
   @Override
+  public void onPeerForgotten(PeerId peer) {
+    heard.add("forgotten " + peer);
+  }
+
+  @Override
   public void onPeerLinkDown(PeerId peer) {
     heard.add("down " + peer);
   }

@@ -25,13 +25,19 @@ abstract class PeerLinksFixture {
 
   /** Limits that no slow machine reaches. */
   static PeerLimits patient() {
-    return new PeerLimits(64, 64, 100_000, LONG, LONG, LONG, SHORT, SHORT, SHORT, 1 << 20);
+    return new PeerLimits(64, 64, 100_000, LONG, LONG, LONG, LONG, SHORT, SHORT, SHORT, 1 << 20);
   }
 
   /** Limits that are soon reached. */
   static PeerLimits quick() {
+    return quick(LONG);
+  }
+
+  /** The same, where peers that are gone are forgotten after so long. */
+  static PeerLimits quick(Duration forget) {
     Duration handshake = Duration.ofSeconds(2);
-    return new PeerLimits(8, 8, 100_000, handshake, SHORT, SHORT, SHORT, SHORT, SHORT, 1 << 20);
+    return new PeerLimits(
+        8, 8, 100_000, handshake, SHORT, SHORT, forget, SHORT, SHORT, SHORT, 1 << 20);
   }
 
   @BeforeEach

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import hutong.api.discovery.Member;
+import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.link.PeerLinkListener;
 import java.io.IOException;
@@ -12,6 +13,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.NetworkInterface;
 import java.net.ServerSocket;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
@@ -198,6 +200,44 @@ class PeerLinksTest extends PeerLinksFixture {
     listAll();
     one.hears("up PC2/1");
     two.hears("up PC1/1");
+  }
+
+  @Test
+  void shouldForgetPeersThatAreGone() throws Exception {
+    limits = quick(Duration.ofMillis(50));
+    Node one = node(1);
+    Node two = node(2);
+    listAll();
+    one.links.want(Node.id(2));
+    one.hears("up PC2/1");
+    two.hears("up PC1/1");
+    one.members(Map.of());
+    one.hears("down PC2/1", "forgotten PC2/1");
+    assertThat(one.links.list()).isEmpty();
+    // Nobody wants it any more, wherever it comes from; who does may say so again.
+    two.hears("down PC1/1");
+    two.members(Map.of());
+    listAll();
+    assertThat(one.links.list()).isEmpty();
+    one.links.want(Node.id(2));
+    one.hears("up PC2/1");
+    assertThat(one.heard).isEmpty();
+  }
+
+  /** VMs come and go, and never come back: more of them than can be wanted at one time. */
+  @Test
+  void shouldWantOthersAfterManyThatAreGone() throws Exception {
+    limits = quick(Duration.ofMillis(1));
+    Node one = node(1);
+    Node two = node(2);
+    listAll();
+    for (int i = 0; i < 5000; i++) {
+      one.links.want(new PeerId("PC9", i));
+    }
+    Node.await(() -> one.heard.stream().filter(h -> h.startsWith("forgotten")).count() >= 4096);
+    one.links.want(Node.id(2));
+    two.hears("up PC1/1");
+    Node.await(() -> one.heard.contains("up PC2/1"));
   }
 
   @Test

@@ -334,6 +334,11 @@ final class Incoming {
     return ask && !told ? Math.min(deadline, askedAt + world.endPatienceNs()) : deadline;
   }
 
+  /** Whether the far agent leaves its program on TCP, by its own choice. */
+  boolean unwanted() {
+    return phase == Phase.TCP && peer != null && !peer.wish() && !peer.ended();
+  }
+
   /** Whether there ever was a round. */
   boolean begun() {
     return round != 0;

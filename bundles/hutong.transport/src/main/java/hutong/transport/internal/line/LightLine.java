@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.intercept.Reason;
 import hutong.api.transport.Holding;
 import hutong.api.transport.LineInfo;
 import hutong.api.transport.LineSpec;
@@ -25,12 +26,16 @@ final class LightLine {
 
   private LineSpec spec;
   private final LineWorld world;
+  private final int ringSize;
+  private final int overSize;
   private final Bell bell;
   private Key key;
   private Key peerKey = Key.NONE;
   private boolean authenticate;
   private boolean sealed;
   private boolean barred;
+  private boolean peerBarred;
+  private volatile Reason reason = Reason.NONE;
   private final Outgoing out;
   private final Incoming in;
   private boolean changed = true;
@@ -55,6 +60,8 @@ final class LightLine {
       LineSpec spec, ByteBuffer memory, int ringSize, int overSize, Bell bell, LineWorld world) {
     this.spec = spec;
     this.world = world;
+    this.ringSize = ringSize;
+    this.overSize = overSize;
     this.bell = bell;
     this.key = Key.random(world.random());
     this.authenticate = world.authenticate();
@@ -70,6 +77,16 @@ final class LightLine {
   /** Another owner speaks for the same connection. */
   void spec(LineSpec newSpec) {
     spec = newSpec;
+  }
+
+  /** Bytes of a ring of its segment. */
+  int ringSize() {
+    return ringSize;
+  }
+
+  /** Bytes of an overflow of its segment. */
+  int overSize() {
+    return overSize;
   }
 
   /**
@@ -98,6 +115,31 @@ final class LightLine {
    */
   boolean barred() {
     return barred;
+  }
+
+  /** Why bytes go by TCP; see {@link hutong.api.transport.Line#reason}. Any thread. */
+  Reason reason() {
+    return reason;
+  }
+
+  private Reason reasonNow() {
+    if (barred || peerBarred) {
+      return Reason.UNSEALED;
+    }
+    if (out.phase() == Outgoing.Phase.TCP) {
+      return unheard && !heard ? Reason.PEER_AGENT : out.reason();
+    }
+    return in.unwanted() ? Reason.PATH : Reason.NONE;
+  }
+
+  private void noteReason() {
+    Reason now = reasonNow();
+    if (now != reason) {
+      reason = now;
+      if (now != Reason.NONE) {
+        world.noteReason(now);
+      }
+    }
   }
 
   /** Whether datagrams of this line carry MACs. */
@@ -200,6 +242,7 @@ final class LightLine {
       return;
     }
     onKey(message);
+    peerBarred = message.barred();
     look();
     out.onPeer(message.receiving());
     in.onPeer(message.sending(), message.receiving());
@@ -292,6 +335,7 @@ final class LightLine {
       signIn = out.flow().counters().datagramsIn;
       sign();
     }
+    noteReason();
     if (rang) {
       rang = false;
       bell.ring();
@@ -311,6 +355,7 @@ final class LightLine {
         !heard,
         over(),
         authenticate,
+        barred,
         key,
         in.state(),
         out.state());
@@ -362,6 +407,7 @@ final class LightLine {
         wire.text(),
         out.phase().name(),
         in.phase().name(),
+        reason,
         out.bytes(),
         in.bytes(),
         sent,

@@ -29,6 +29,7 @@ import java.nio.ByteBuffer;
  *
  * @param fresh the sender has not heard of the receiver's end yet: an answer is wanted
  * @param authenticate the sender takes and sends authenticated datagrams only (D6)
+ * @param barred the sender keeps the line on TCP: it was begun without authentication
  * @param key from which those of what it sends come
  * @param bye the sender's end is over, and all that it had to deliver is delivered
  */
@@ -38,6 +39,7 @@ record LineMessage(
     boolean fresh,
     boolean bye,
     boolean authenticate,
+    boolean barred,
     Key key,
     Receiving receiving,
     Sending sending) {
@@ -49,6 +51,7 @@ record LineMessage(
   private static final int FRESH = 1;
   private static final int BYE = 2;
   private static final int AUTHENTICATE = 4;
+  private static final int BARRED = 8;
 
   /**
    * The direction that the sender of the message receives.
@@ -131,6 +134,7 @@ record LineMessage(
         false,
         true,
         false,
+        false,
         Key.NONE,
         new Receiving(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, 0),
         new Sending(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, -1));
@@ -138,7 +142,8 @@ record LineMessage(
 
   byte[] encode() {
     ByteBuffer out = ByteBuffer.allocate(BYTES);
-    int flags = (fresh ? FRESH : 0) | (bye ? BYE : 0) | (authenticate ? AUTHENTICATE : 0);
+    int flags = (fresh ? FRESH : 0) | (bye ? BYE : 0);
+    flags |= (authenticate ? AUTHENTICATE : 0) | (barred ? BARRED : 0);
     out.put((byte) VERSION).put((byte) flags).putShort((short) 0);
     out.putInt(number).putInt(peerNumber);
     Receiving r = receiving;
@@ -245,6 +250,7 @@ record LineMessage(
         (flags & FRESH) != 0,
         (flags & BYE) != 0,
         (flags & AUTHENTICATE) != 0,
+        (flags & BARRED) != 0,
         new Key(in.getLong(), in.getLong()),
         receiving,
         sending);

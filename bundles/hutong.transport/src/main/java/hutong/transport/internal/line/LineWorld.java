@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.intercept.Reason;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowCounters;
 import java.util.random.RandomGenerator;
@@ -40,6 +41,12 @@ interface LineWorld {
 
   /** Which wire to begin with, {@link WireKind#NONE} for TCP; as configured and as found out. */
   WireKind choose(LightLine line, int peerEthernetBytes, int peerUdpBytes);
+
+  /** Why {@link #choose} finds none. */
+  Reason noWire();
+
+  /** The reason of a line is another one than before, and not {@link Reason#NONE}. */
+  void noteReason(Reason reason);
 
   /** What decides about the path, or null where the configuration has decided. */
   PathChoice pathChoice();

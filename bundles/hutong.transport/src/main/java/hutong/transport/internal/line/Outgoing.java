@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.intercept.Reason;
 import hutong.platform.abi.Abi;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowSettings;
@@ -69,6 +70,7 @@ final class Outgoing {
   private long doneBytes;
   private final PathChoice choice;
   private final PathChoice.Stream stream;
+  private Reason reason = Reason.NONE;
   private boolean pays;
   private boolean leaves;
   private long payAt = Long.MAX_VALUE;
@@ -88,9 +90,7 @@ final class Outgoing {
   void onPeer(LineMessage.Receiving said) {
     peer = said;
     ring.readerIs(said.marks() & (Abi.MARK_GONE | Abi.MARK_LEFT));
-    if (said.armed() == Turn.next(round) && phase == Phase.TCP) {
-      arm();
-    }
+    arm();
     if (said.opened() == round && flow.flow() == null && started == round && isStarted()) {
       open();
     }
@@ -125,17 +125,11 @@ final class Outgoing {
 
   /** The far program has armed: does ours get to the ring? Also called when the path may change. */
   void arm() {
-    if (phase != Phase.TCP || ended || peer == null || peer.armed() != Turn.next(round)) {
+    if (phase != Phase.TCP || ended || peer == null) {
       return;
     }
-    if (line.barred()) {
-      return;
-    }
-    if (choice != null && !pays) {
-      return;
-    }
-    WireKind wire = world.choose(line, peer.ethernetBytes(), peer.udpBytes());
-    if (wire == WireKind.NONE) {
+    WireKind wire = way();
+    if (wire == WireKind.NONE || peer.armed() != Turn.next(round)) {
       return;
     }
     if (peer.room() < Abi.PAGE) {
@@ -152,6 +146,25 @@ final class Outgoing {
     ring.arm(round);
     ring.armWait();
     look();
+  }
+
+  /** The wire to go to now; if there is none, {@link #reason} says why. */
+  private WireKind way() {
+    WireKind wire = WireKind.NONE;
+    if (line.barred()) {
+      reason = Reason.UNSEALED;
+    } else if (choice != null && !pays) {
+      reason = Reason.PATH;
+    } else {
+      wire = world.choose(line, peer.ethernetBytes(), peer.udpBytes());
+      reason = wire == WireKind.NONE ? world.noWire() : Reason.NONE;
+    }
+    return wire;
+  }
+
+  /** What keeps the direction on TCP; {@link Reason#NONE} if it is about to move. */
+  Reason reason() {
+    return reason;
   }
 
   private void open() {

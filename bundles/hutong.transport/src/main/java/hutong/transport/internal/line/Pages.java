@@ -48,29 +48,20 @@ final class Pages {
    */
   record Page(LineSpec spec, long inode, int ringSize, int overSize, ByteBuffer state) {}
 
-  /** Told of what cannot be written. */
+  /** Told of what cannot be written or understood. */
   @FunctionalInterface
   interface Complaint {
-    /** It cannot be written. */
+    /** It cannot be. */
     void failed(String what);
   }
 
   private final Path directory;
-  private final int ringSize;
-  private final int overSize;
   private final Complaint complaint;
   private final ByteBuffer buffer = ByteBuffer.allocate(MOST);
 
-  /**
-   * Pages below a directory, which is made when it is needed.
-   *
-   * @param ringSize of the lines that are made now
-   * @param overSize of the lines that are made now
-   */
-  Pages(Path directory, int ringSize, int overSize, Complaint complaint) {
+  /** Pages below a directory, which is made when it is needed. */
+  Pages(Path directory, Complaint complaint) {
     this.directory = directory;
-    this.ringSize = ringSize;
-    this.overSize = overSize;
     this.complaint = complaint;
   }
 
@@ -84,7 +75,11 @@ final class Pages {
     buffer.clear();
     buffer.putInt(MAGIC).putInt(VERSION).putInt(0).putInt(0);
     buffer.putInt(spec.number()).putInt(spec.peerNumber()).putLong(spec.cookie()).putLong(inode);
-    buffer.putInt(ringSize).putInt(overSize).putLong(spec.peerMac()).putInt(spec.peer().domid());
+    buffer
+        .putInt(line.ringSize())
+        .putInt(line.overSize())
+        .putLong(spec.peerMac())
+        .putInt(spec.peer().domid());
     put(spec.localAddress());
     put(spec.peerAddress());
     put(spec.peer().hostId().getBytes(StandardCharsets.UTF_8));
@@ -122,7 +117,7 @@ final class Pages {
    * Reads a page.
    *
    * @param program of the new owner
-   * @return null if there is none, or if it is not whole
+   * @return null if there is none, or if it is not whole or of another version
    */
   Page load(int number, LineProgram program) {
     byte[] bytes;
@@ -136,8 +131,14 @@ final class Pages {
     }
     ByteBuffer in = ByteBuffer.wrap(bytes);
     int length = in.getInt(8);
+    int version = in.getInt(4);
+    if (in.getInt(0) == MAGIC && version != VERSION) {
+      complaint.failed(
+          "the page of line %08x is of version %d, not %d: that line cannot go on"
+              .formatted(number, version, VERSION));
+      return null;
+    }
     if (in.getInt(0) != MAGIC
-        || in.getInt(4) != VERSION
         || length < HEADER
         || length > bytes.length
         || in.getInt(12) != sum(bytes, length)) {

@@ -167,6 +167,11 @@ final class PathChoice {
     return farOff ? REMEMBER_NS : Math.min(REMEMBER_NS, 2 * before.holdsNs);
   }
 
+  /** What trials with that peer have given does not matter any more. */
+  void forget(Object peer) {
+    outcomes.remove(peer);
+  }
+
   /** When {@link #onTime} wants to look. */
   long due(Stream stream) {
     if (!stream.light) {

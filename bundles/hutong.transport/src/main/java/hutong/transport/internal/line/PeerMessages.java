@@ -40,6 +40,11 @@ final class PeerMessages {
     }
   }
 
+  /** A peer is gone: should it come back with another version after all, that is news again. */
+  void forget(PeerId peer) {
+    strangers.remove(peer);
+  }
+
   /** Says something about a line. */
   Told tell(PeerId peer, LineMessage message) {
     PeerLink now = link.get();

@@ -4,6 +4,7 @@ package hutong.transport.internal.line;
 import hutong.api.AgentConfig;
 import hutong.api.ReadyProbe;
 import hutong.api.channel.Segments;
+import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.link.PeerLinkListener;
@@ -107,11 +108,7 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
               }
             },
             () -> link,
-            new Pages(
-                config.run().resolve("lines"),
-                settings.ringSize(),
-                settings.overSize(),
-                text -> log.error("transport", text)));
+            new Pages(config.run().resolve("lines"), text -> log.error("transport", text)));
   }
 
   @Override
@@ -230,6 +227,11 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
     }
 
     @Override
+    public Reason reason() {
+      return line.reason();
+    }
+
+    @Override
     public void programGone() {
       loop.programGone(line);
     }
@@ -268,6 +270,13 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
   public void onPeerMessage(PeerId from, int topic, byte[] payload) {
     if (loop != null && topic == PeerMessages.TOPIC) {
       loop.onMessage(from, payload);
+    }
+  }
+
+  @Override
+  public void onPeerForgotten(PeerId peer) {
+    if (loop != null) {
+      loop.onPeerForgotten(peer);
     }
   }
 

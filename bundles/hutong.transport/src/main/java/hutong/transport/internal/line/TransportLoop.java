@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
@@ -374,6 +375,21 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         });
   }
 
+  /** A peer has been away for long; any thread. */
+  void onPeerForgotten(PeerId peer) {
+    later(
+        () -> {
+          if (byLine.keySet().stream().anyMatch(line -> line.spec().peer().equals(peer))) {
+            messages.want(peer); // it may come back, and its programs with it
+            return;
+          }
+          wires.forget(peer);
+          pathChoice.forget(peer);
+          messages.forget(peer);
+          unclaimed.forget(peer);
+        });
+  }
+
   private void later(Runnable task) {
     try {
       loop.execute(task);
@@ -517,6 +533,16 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     return settings.inter() == LightSettings.Inter.TCP
         ? WireKind.NONE
         : wires.choose(line.spec(), peerEthernetBytes, peerUdpBytes, now());
+  }
+
+  @Override
+  public Reason noWire() {
+    return settings.inter() == LightSettings.Inter.TCP ? Reason.INTER_HOST : Reason.WIRE;
+  }
+
+  @Override
+  public void noteReason(Reason reason) {
+    trouble.count("reason." + reason.number());
   }
 
   @Override

@@ -71,6 +71,16 @@ final class Unclaimed {
     }
   }
 
+  /** A peer is gone. Should it come back and speak of such lines, it is told then. */
+  void forget(PeerId peer) {
+    for (LineSpec spec : List.copyOf(orphans)) {
+      if (spec.peer().equals(peer)) {
+        orphans.remove(spec);
+        pages.remove(spec.number());
+      }
+    }
+  }
+
   /** A peer speaks of a line that is not known here. It may be resumed in a moment. */
   void onUnknown(PeerId from, LineMessage message) {
     if (ownersKnown) {

@@ -249,6 +249,12 @@ final class Wires implements AutoCloseable {
     failedUntil.put(way, now + FAILED_NS);
   }
 
+  /** Nothing needs to be known of the wires to that peer any more. */
+  void forget(PeerId peer) {
+    failedUntil.keySet().removeIf(way -> way.peer().equals(peer));
+    probed.keySet().removeIf(way -> way.peer().equals(peer));
+  }
+
   /**
    * When the next of the wires that failed may be tried again; {@link Long#MAX_VALUE}: none has.
    */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
+import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.transport.Debt;
 import hutong.api.transport.Holding;
@@ -12,6 +13,7 @@ import hutong.transport.internal.engine.DatagramBatch;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowCounters;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.HashMap;
@@ -24,8 +26,8 @@ import java.util.random.RandomGenerator;
 /** Two programs, their agents' lines, the link and the wire between them, in simulated time. */
 final class Lines {
   private static final int MTU = 600;
-  private static final int RING = 8192;
-  private static final int OVER = 16384;
+  static final int RING = 8192;
+  static final int OVER = 16384;
 
   private record Event(long at, long serial, Runnable what) implements Comparable<Event> {
     @Override
@@ -54,6 +56,9 @@ final class Lines {
     boolean removed;
     boolean wireDown;
     boolean hostile;
+
+    /** What kept its line on TCP, one after the other. */
+    final List<Reason> reasons = new ArrayList<>();
 
     /** What its interface carries, and what its agent knows of that. */
     int mtu = MTU;
@@ -356,6 +361,16 @@ final class Lines {
     @Override
     public WireKind choose(LightLine owner, int ethernet, int udp) {
       return wanted ? WireKind.ETHERNET : WireKind.NONE;
+    }
+
+    @Override
+    public Reason noWire() {
+      return Reason.WIRE;
+    }
+
+    @Override
+    public void noteReason(Reason reason) {
+      reasons.add(reason);
     }
 
     @Override

@@ -3,6 +3,7 @@ package hutong.transport.internal.line;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import hutong.api.intercept.Reason;
 import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.FlowSettings;
@@ -343,7 +344,33 @@ class LinesTest {
       long byRing = to.program.byRing;
       flow(lines, from, 100);
       assertThat(to.program.byRing).isEqualTo(byRing);
+      // Both agents can say why.
+      assertThat(lines.a.line.reason()).isEqualTo(Reason.UNSEALED);
+      assertThat(lines.b.line.reason()).isEqualTo(Reason.UNSEALED);
+      assertThat(lines.a.reasons).containsOnlyOnce(Reason.UNSEALED);
+      assertThat(lines.b.reasons).containsOnlyOnce(Reason.UNSEALED);
     }
+  }
+
+  /** An agent that finds no wire says so, until it does. */
+  @Test
+  void shouldSayWhyTheProgramsStayOnTcp() {
+    Lines lines = new Lines(9, false);
+    lines.a.wanted = false;
+    readAll(lines, lines.b, new int[1]);
+    flow(lines, lines.a, 100);
+    assertThat(lines.a.line.reason()).isEqualTo(Reason.WIRE);
+    assertThat(lines.a.line.info().reason()).isEqualTo(Reason.WIRE);
+    lines.a.wanted = true;
+    lines.a.step(lines.a.line::reconsider);
+    flow(lines, lines.a, 100);
+    assertThat(lines.a.program.rounds).isEqualTo(1);
+    assertThat(lines.a.line.reason()).isNotEqualTo(Reason.WIRE);
+    lines.a.wanted = false;
+    lines.a.step(lines.a.line::leaveWire);
+    flow(lines, lines.a, 100);
+    assertThat(lines.a.line.reason()).isEqualTo(Reason.WIRE);
+    assertThat(lines.a.reasons).filteredOn(Reason.WIRE::equals).hasSize(2);
   }
 
   /** Somebody records a round and plays it back in a later one, which has the same entries (D6). */

@@ -16,7 +16,7 @@ class PagesTest {
   private final List<String> complaints = new ArrayList<>();
 
   private Pages pages(Path directory) {
-    return new Pages(directory, 4096, 8192, complaints::add);
+    return new Pages(directory, complaints::add);
   }
 
   @Test
@@ -38,6 +38,28 @@ class PagesTest {
     pages.remove(1);
     assertThat(pages.numbers()).containsExactly(2);
     assertThat(complaints).isEmpty();
+  }
+
+  /** Settings may have changed since a line was made: the page tells of its own segment. */
+  @Test
+  void shouldKeepTheSizesOfTheLinesOwnSegment(@TempDir Path folder) {
+    Pages pages = pages(folder);
+    pages.save(lines.a.line, 11);
+    Pages.Page page = pages.load(1, NoProgram.HERE);
+    assertThat(page.ringSize()).isEqualTo(Lines.RING);
+    assertThat(page.overSize()).isEqualTo(Lines.OVER);
+  }
+
+  @Test
+  void shouldSayThatAPageIsOfAnotherVersion(@TempDir Path folder) throws Exception {
+    Pages pages = pages(folder);
+    pages.save(lines.a.line, 11);
+    Path file = folder.resolve("00000001");
+    byte[] other = Files.readAllBytes(file);
+    other[7] = 9;
+    Files.write(file, other);
+    assertThat(pages.load(1, NoProgram.HERE)).isNull();
+    assertThat(complaints).singleElement().asString().contains("version 9");
   }
 
   @Test

@@ -257,4 +257,19 @@ class WiresTest {
     assertThat(flow.receive(datagram.clear(), System.nanoTime()))
         .isEqualTo(DropCause.OUTSIDE_CREDIT);
   }
+
+  @Test
+  void shouldForgetPeersThatAreGone() throws Exception {
+    onLoop(
+        () -> {
+          wires.noteProbed(WireKind.UDP, PEER, 1400);
+          wires.noteProbed(WireKind.UDP, OTHER, 1400);
+          wires.noteFailed(WireKind.ETHERNET, PEER, 0);
+          wires.forget(PEER);
+          assertThat(wires.probed(WireKind.UDP, PEER, 1400)).isFalse();
+          assertThat(wires.probed(WireKind.UDP, OTHER, 1400)).isTrue();
+          assertThat(wires.retryAt(0)).isEqualTo(Long.MAX_VALUE);
+          return null;
+        });
+  }
 }

@@ -7,7 +7,6 @@ import hutong.platform.OsException;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowListener;
 import hutong.transport.internal.engine.ReceiveBuffer;
-import java.lang.reflect.Proxy;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -19,15 +18,6 @@ class SegmentsTest {
   private final FakeSockets sockets = new FakeSockets();
   private long now = 1_000_000_000L;
 
-  /** Does nothing, and holds nothing. */
-  private static <T> T none(Class<T> type) {
-    return type.cast(
-        Proxy.newProxyInstance(
-            type.getClassLoader(),
-            new Class<?>[] {type},
-            (self, method, arguments) -> method.getReturnType() == long.class ? 0L : null));
-  }
-
   private int largestSegment(Wire wire, int refuses) {
     now += 1_000_000_000L;
     FakeSockets.Socket socket = sockets.last();
@@ -37,8 +27,8 @@ class SegmentsTest {
         Zeros.flow(
             wire.datagramBytes(),
             0x10001,
-            none(ReceiveBuffer.class),
-            none(FlowListener.class),
+            Zeros.none(ReceiveBuffer.class),
+            Zeros.none(FlowListener.class),
             now);
     wire.produce(flow, socket.target(new byte[4], 1), now);
     wire.flush();

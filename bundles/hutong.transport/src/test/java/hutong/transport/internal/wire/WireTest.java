@@ -19,9 +19,26 @@ class WireTest {
     return Stream.of("ethernet 1500", "ethernet 9000", "udp4 1500", "udp6 1500", "udp4 9000");
   }
 
+  static Stream<String> sealed() {
+    return Stream.of("udp4 1500 sealed", "udp6 9000 sealed");
+  }
+
+  /**
+   * Streams with MACs (D6), beside forgers who have all but the key and send from the same port.
+   */
+  @ParameterizedTest
+  @MethodSource("sealed")
+  void shouldTakeNothingOfForgers(String wire, @TempDir Path folder) throws Exception {
+    assertThat(run(wire, folder)).contains("forgeries were sent and dropped at both ends");
+  }
+
   @ParameterizedTest
   @MethodSource("wires")
   void shouldCarryBothDirections(String wire, @TempDir Path folder) throws Exception {
+    run(wire, folder);
+  }
+
+  private static String run(String wire, Path folder) throws Exception {
     Path said = folder.resolve("said");
     String mtu = wire.split(" ")[1];
     String script =
@@ -49,7 +66,8 @@ class WireTest {
                 System.getProperty("java.class.path"),
                 WireProbe.class.getName(),
                 wire.split(" ")[0],
-                mtu)
+                mtu,
+                Boolean.toString(wire.endsWith("sealed")))
             .redirectErrorStream(true)
             .redirectOutput(said.toFile())
             .start();
@@ -58,6 +76,7 @@ class WireTest {
       String output = Files.readString(said);
       System.out.print(wire + ": " + output);
       assertThat(output).contains("both streams are right").doesNotContain("wrong");
+      return output;
     } finally {
       p.destroyForcibly();
     }

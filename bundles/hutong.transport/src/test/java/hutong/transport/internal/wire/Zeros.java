@@ -8,6 +8,7 @@ import hutong.transport.internal.engine.FlowSettings;
 import hutong.transport.internal.engine.FlowStart;
 import hutong.transport.internal.engine.ReceiveBuffer;
 import hutong.transport.internal.engine.SendBuffer;
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.util.Random;
 
@@ -27,6 +28,15 @@ public final class Zeros implements SendBuffer {
         new Seal(null, null),
         new Random(1),
         now);
+  }
+
+  /** Somebody who is told things and does nothing; his numbers are 0. */
+  static <T> T none(Class<T> type) {
+    return type.cast(
+        Proxy.newProxyInstance(
+            type.getClassLoader(),
+            new Class<?>[] {type},
+            (self, method, arguments) -> method.getReturnType() == long.class ? 0L : null));
   }
 
   @Override
