@@ -23,13 +23,18 @@ struct room {
 	size_t size;
 };
 
+static _Atomic(char *) spare; /* of FILE_CHUNK bytes: to make and to unmap one costs more than to copy into it */
+
 static void room_get(struct room *r, size_t want)
 {
 	r->buf = r->few;
 	r->size = FILE_FEW;
 	if (want <= FILE_FEW)
 		return;
-	void *m = mmap(NULL, FILE_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	void *m = atomic_exchange(&spare, NULL);
+
+	if (!m)
+		m = mmap(NULL, FILE_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (m == MAP_FAILED)
 		return;
@@ -40,8 +45,9 @@ static void room_get(struct room *r, size_t want)
 static void room_end(struct room *r)
 {
 	int saved = errno;
+	char *none = NULL;
 
-	if (r->buf != r->few)
+	if (r->buf != r->few && !atomic_compare_exchange_strong(&spare, &none, r->buf))
 		munmap(r->buf, r->size);
 	errno = saved;
 }
@@ -200,6 +206,8 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 		conn_send_past(out, HUT_R_OPTION); /* whatever the kernel makes of it */
 		return REAL(sendfile)(out, in, offset, count);
 	}
+	if ((to & O_NONBLOCK) && io_send_file(c, out, in, offset, count, &n))
+		return n;
 	if (count > IO_MOST)
 		count = IO_MOST;
 	off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);

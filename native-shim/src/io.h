@@ -30,6 +30,7 @@ bool io_bad_address(const struct msghdr *m);
 void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *few, struct msghdr *m, bool *all);
 bool io_early_begin(struct conn *c);
 void io_early_end(struct conn *c);
+bool io_send_file(struct conn *c, int fd, int in, off_t *offset, size_t count, ssize_t *n);
 
 #define BINS 64
 #define BIN_SIZE (256u << 10) /* so that all are more than can wait on both paths: a peek cannot go on where it ended */

@@ -121,7 +121,7 @@ bool control_remote(void)
 
 uint32_t control_after_bytes(void)
 {
-	return members ? LOAD(&members->after_bytes) : 65536;
+	return members ? LOAD(&members->after_bytes) : 8u << 20;
 }
 
 uint64_t control_after_ns(void)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* send.c - sending on a tracked connection, by TCP or ring, as one stream (rule 5). */
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -34,6 +36,37 @@ static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t w
 			remote_sent_by_tcp(c, was, (uint64_t)n);
 	}
 	return n;
+}
+
+/*
+ * The kernel's own sendfile() while no channel stands: it spares a copy, and the switch waits for the call, which must
+ * not block.  Its SIGPIPE comes when nothing is held any more.  False: it is not for here.
+ */
+bool io_send_file(struct conn *c, int fd, int in, off_t *offset, size_t count, ssize_t *n)
+{
+	sigset_t pipe, mask;
+
+	if (!io_resolve(c, &fd) || !conn_progress(c, fd) || !io_early_begin(c))
+		return false;
+	if (!raw_begin(c, fd)) {
+		io_early_end(c);
+		return false;
+	}
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, &mask);
+	*n = REAL(sendfile)(fd, in, offset, count);
+	int saved = errno;
+
+	if (*n > 0)
+		__atomic_fetch_add(&c->end->tcp_out, (uint64_t)*n, __ATOMIC_RELAXED);
+	if (*n < 0 || (size_t)*n < count)
+		atomic_fetch_add(&c->tx_short, 1);
+	raw_end(c);
+	io_early_end(c);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	errno = saved;
+	return true;
 }
 
 /*

@@ -405,6 +405,46 @@ static void b_sendfile_nonblock(int fd)
 	rd(fd, 1, 0);
 }
 
+/* The same from the beginning on, so that the connection moves, or does not, in the middle of it. */
+static void a_sendfile_young(int fd)
+{
+	a_sendfile_nonblock(fd);
+}
+
+static void b_sendfile_young(int fd)
+{
+	b_sendfile_nonblock(fd);
+}
+
+/* A young connection's sendfile is the kernel's own, and so is its signal, if nobody has blocked that. */
+static void a_sendfile_epipe(int fd)
+{
+	int in = file_of(1000);
+	off_t at = 0;
+	sigset_t set, was;
+
+	handle(SIGPIPE, SA_RESTART);
+	nonblock(fd, true);
+	noted("first", sendfile(fd, in, &at, 600));
+	shutdown(fd, SHUT_WR);
+	noted("shut", sendfile(fd, in, &at, 600));
+	note(" at=%ld signals=%d", (long)at, signals);
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &set, &was);
+	noted("blocked", sendfile(fd, in, &at, 600));
+	sigpending(&set);
+	note(" signals=%d pending=%d", signals, sigismember(&set, SIGPIPE));
+	sigprocmask(SIG_SETMASK, &was, NULL);
+	note(" signals=%d", signals);
+}
+
+static void b_sendfile_epipe(int fd)
+{
+	note(" got=%zu", take(fd, 0, 600));
+	rd(fd, 1, 0);
+}
+
 static const struct test_case cases[] = {
 	CASE(readv, "5", WARM),
 	CASE(readv_young, "5", YOUNG),
@@ -419,5 +459,7 @@ static const struct test_case cases[] = {
 	CASE(sendfile, "5", WARM),
 	CASE(sendfile_pipe, "5", WARM),
 	CASE_F(sendfile_nonblock, "5,9", WARM, SLOW),
+	CASE_F(sendfile_young, "5,6", COLD, SLOW),
+	CASE(sendfile_epipe, "5,6", COLD),
 };
 GROUP(vector);

@@ -174,12 +174,10 @@ public final class EventLoop implements AutoCloseable {
   private void run() {
     try (poller) {
       while (!isClosed()) {
-        // as many as wait now: tasks that make tasks must not keep descriptors from their turn
-        for (int n = waiting(); n > 0; n--) {
-          Runnable next = nextTask();
-          if (next != null) {
-            guarded(next);
-          }
+        // no more than wait now: tasks that make tasks must not keep descriptors from their turn
+        Runnable next;
+        for (int n = waiting(); n > 0 && (next = nextTask()) != null; n--) {
+          guarded(next);
         }
         poller.await(untilNext(), onError);
       }

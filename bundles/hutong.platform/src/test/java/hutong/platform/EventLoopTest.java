@@ -127,6 +127,27 @@ class EventLoopTest {
     assertThat(seen).isEmpty();
   }
 
+  /** A turn of the loop costs the same, however many timers wait. */
+  @Test
+  void shouldNotLookAtAllTimersInEachTurn() throws Exception {
+    AtomicLong looks = new AtomicLong();
+    EventLoop counted = new EventLoop(events, "test-loop-2", looks::incrementAndGet, errors::add);
+    try {
+      for (int i = 0; i < 1000; i++) {
+        counted.schedule(Duration.ofDays(1), () -> seen.add("early"));
+      }
+      CompletableFuture<Long> before = new CompletableFuture<>();
+      CompletableFuture<Long> after = new CompletableFuture<>();
+      counted.execute(() -> before.complete(looks.get()));
+      before.get(30, TimeUnit.SECONDS);
+      counted.execute(() -> counted.execute(() -> after.complete(looks.get())));
+      assertThat(after.get(30, TimeUnit.SECONDS) - before.get()).isLessThan(100);
+    } finally {
+      counted.close();
+    }
+    assertThat(seen).isEmpty();
+  }
+
   @Test
   void shouldServeDescriptorsBesidesEndlessTasks() throws Exception {
     Runnable[] again = new Runnable[1];

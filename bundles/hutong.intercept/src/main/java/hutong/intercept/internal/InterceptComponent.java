@@ -95,7 +95,7 @@ public final class InterceptComponent
     }
     MemberTable.Settings programs =
         new MemberTable.Settings(
-            (int) config.number("hutong.after.bytes", 65_536, 0, Integer.MAX_VALUE),
+            (int) config.number("hutong.after.bytes", 8 << 20, 0, Integer.MAX_VALUE),
             (int) config.number("hutong.after.ms", 20, 0, Integer.MAX_VALUE),
             (int) config.number("hutong.spin.us", 50, 0, 1_000_000));
     LivePolicy policy =

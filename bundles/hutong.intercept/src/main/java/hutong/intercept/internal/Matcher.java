@@ -50,6 +50,7 @@ final class Matcher {
 
   private final MatchWorld world;
   private final Courier courier;
+  private final SetupLimits setups;
   private final int self;
   private final Map<AddressPair, Registration> byPair = new HashMap<>();
   private final Map<Long, Registration> byCookie = new HashMap<>();
@@ -65,6 +66,8 @@ final class Matcher {
     this.self = self;
     this.world = world;
     this.courier = new Courier(world);
+    this.setups =
+        new SetupLimits(world.timers(), SETUP_MS, late -> refuse(late, Reason.PEER_AGENT));
   }
 
   /** This VM's MAC address, 48 bits in the low end; 0 while unknown. */
@@ -359,18 +362,7 @@ final class Matcher {
     registration.peerMac = message.mac();
     registration.channel.state(Channel.State.SETUP);
     courier.setup(peer, registration);
-    ChannelProvider.Part part = registration.part;
-    world
-        .timers()
-        .after(
-            SETUP_MS,
-            () -> {
-              // Memory is not kept for one that never takes it: on Xen it is there whole, and
-              // scarce.
-              if (registration.part == part) {
-                refuse(registration, Reason.PEER_AGENT);
-              }
-            });
+    setups.offered(registration);
   }
 
   private void onSetup(Peer peer, PeerMessage message, List<Fd> fds) {
