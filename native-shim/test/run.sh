@@ -125,7 +125,7 @@ conformance
 streams 10.99.0.1 20000000 $seed
 label=tiny-rings
 start_agent -r 4096 -o 8192 -b 1000 -m 1 -s 20
-streams fd99::1 4000000 $((seed + 1))
+streams fd99::1 16000000 $((seed + 1))
 label=no-spin
 start_agent -r 65536 -o 262144 -b 1000 -m 1 -s 0
 streams 10.99.0.1 10000000 $((seed + 2))

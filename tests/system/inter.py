@@ -24,8 +24,8 @@ _made = {}
 
 
 def light(wire, *more):
-    """Options of a cluster whose connections between hosts leave TCP for that wire."""
-    return ("--inter", "light", "--wire", wire, *more)
+    """Options of a cluster whose connections between hosts leave TCP for that wire, those with few bytes as well."""
+    return ("--inter", "light", "--wire", wire, "--set", "hutong.after.bytes=65536", *more)
 
 
 def lines(node):
