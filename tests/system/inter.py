@@ -134,7 +134,8 @@ class InterTest(ClusterTest):
         for sender in (VM1, VM2):
             for address in (VM3.ipv4, VM3.ipv6):
                 def moved(sender=sender, address=address):
-                    transfer(self, ("run", "VM3"), ("run", sender.name), address, mib=8)
+                    # At full speed all of it could be there before the ends have found each other.
+                    transfer(self, ("run", "VM3"), ("run", sender.name), address, mib=8, rate=32)
                     return self.ring_bytes() > 0
                 eventually(moved, "%s reaches VM3 at %s by the light protocol" % (sender.name, address))
         transfer(self, ("run", "VM2"), ("run", "VM1"), VM2.ipv4, mib=8)
