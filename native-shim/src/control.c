@@ -29,7 +29,6 @@ static int pool_fd = -1;
 static struct hut_pool *pool;
 static struct paging pool_pages;
 static struct conn *slot_conn[HUT_POOL_SLOTS];
-static uint32_t slots_seen; /* those from here on were never used: a fork child does not have to copy their pages */
 static uint32_t ref_gen;
 
 /* False: this very thread holds it, and a signal handler's call has come in between: it does without the agent. */
@@ -211,8 +210,6 @@ bool control_slot(struct conn *c)
 		c->inherited = c->offered = false;
 		c->ref = (uint32_t)s | (++ref_gen << SLOT_BITS);
 		slot_conn[s] = c;
-		if ((uint32_t)s >= slots_seen)
-			slots_seen = (uint32_t)s + 1;
 	}
 	ctl_unlock();
 	return s >= 0;
@@ -510,12 +507,12 @@ void control_after_fork_child(void)
 	ctl_fd = pool_fd = -1;
 	n_owed = 0;
 	pool_pages = (struct paging){ 0 };
+	if (pool) /* what was never used is not written, so that its pages need not be copied */
+		memset(slot_conn, 0, LOAD(&pool->used) * sizeof(*slot_conn));
 	pool = NULL; /* the mapping stays: inherited connections use it */
 	agent_mark = 0;
 	welcomed = false;
 	retry_at = 0;
-	memset(slot_conn, 0, slots_seen * sizeof(*slot_conn));
-	slots_seen = 0;
 }
 
 /* There is a session, though the agent may not have answered yet. */

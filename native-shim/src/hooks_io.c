@@ -8,32 +8,45 @@
 #include "io.h"
 #include "wait.h"
 
+/* As libc's: a thread that is to be cancelled ends here, whatever there is to be done; success leaves errno alone. */
+static ssize_t recv_ours(struct conn *c, int fd, struct msghdr *m, int flags)
+{
+	int saved = errno;
+
+	pthread_testcancel();
+	ssize_t r = io_recv(c, fd, m, flags);
+
+	if (r >= 0)
+		errno = saved;
+	return r;
+}
+
+static ssize_t send_ours(struct conn *c, int fd, const struct msghdr *m, int flags)
+{
+	int saved = errno;
+
+	pthread_testcancel();
+	ssize_t r = io_send(c, fd, m, flags);
+
+	if (r >= 0)
+		errno = saved;
+	return r;
+}
+
 static ssize_t recv_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
 {
 	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
-	int saved = errno;
 
-	pthread_testcancel(); /* libc's ends here, too, whatever there is to be done */
-	ssize_t r = io_recv(pinned, fd, &m, flags);
-
-	if (r >= 0)
-		errno = saved; /* as after a system call that succeeds */
-	return r;
+	return recv_ours(pinned, fd, &m, flags);
 }
 
 static ssize_t send_iov(struct conn *c, int fd, const struct iovec *iov, size_t n, int flags)
 {
 	struct conn *pinned PINNED = c;
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
-	int saved = errno;
 
-	pthread_testcancel();
-	ssize_t r = io_send(pinned, fd, &m, flags);
-
-	if (r >= 0)
-		errno = saved;
-	return r;
+	return send_ours(pinned, fd, &m, flags);
 }
 
 /* An array that is none: the kernel says what is wrong with it. */
@@ -103,17 +116,8 @@ static bool odd_message(const struct msghdr *m)
 HUT_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
 	struct conn *c PINNED = m && table_peek(fd) && !odd_message(m) ? tracked(fd) : NULL;
-	ssize_t r;
 
-	if (LIKELY(!c))
-		return REAL(recvmsg)(fd, m, flags);
-	int saved = errno;
-
-	pthread_testcancel();
-	r = io_recv(c, fd, m, flags);
-	if (r >= 0)
-		errno = saved;
-	return r;
+	return LIKELY(!c) ? REAL(recvmsg)(fd, m, flags) : recv_ours(c, fd, m, flags);
 }
 
 /* An error that came after something was done is the next call's. */
@@ -242,16 +246,7 @@ HUT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		conn_send_past(fd, HUT_R_OPTION);
 	if (!c)
 		stir();
-	if (LIKELY(!c))
-		return REAL(sendmsg)(fd, m, flags);
-	int saved = errno;
-
-	pthread_testcancel();
-	ssize_t r = io_send(c, fd, m, flags);
-
-	if (r >= 0)
-		errno = saved;
-	return r;
+	return LIKELY(!c) ? REAL(sendmsg)(fd, m, flags) : send_ours(c, fd, m, flags);
 }
 
 static size_t length(const struct msghdr *m)

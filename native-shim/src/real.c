@@ -38,15 +38,10 @@ uint64_t now_coarse_ns(void)
 
 uint64_t coarse_step_ns(void)
 {
-	static _Atomic uint64_t step; /* asked for once; by two threads the same */
-	uint64_t ns = atomic_load_explicit(&step, memory_order_relaxed);
-	struct timespec ts;
+	struct timespec ts = { 0 };
 
-	if (!ns && clock_getres(CLOCK_MONOTONIC_COARSE, &ts) == 0) {
-		ns = (uint64_t)ts.tv_nsec;
-		atomic_store_explicit(&step, ns, memory_order_relaxed);
-	}
-	return ns;
+	clock_getres(CLOCK_MONOTONIC_COARSE, &ts);
+	return (uint64_t)ts.tv_nsec;
 }
 
 void sys_close(int fd)

@@ -197,7 +197,8 @@ final class ConnectionList implements Connections {
   }
 
   private ConnectionInfo info(SockDiag.Socket socket, int pid) {
-    Reason reason = Inspector.classify(socket.pair(), members.get());
+    Reason place = Inspector.classify(socket.pair(), members.get());
+    Reason reason = place;
     if (reason == Reason.NONE || reason == Reason.NOT_OWNER) {
       reason = verdicts.of(socket.cookie());
       if (reason == Reason.NONE) {
@@ -214,7 +215,7 @@ final class ConnectionList implements Connections {
         socket.pair().localText(),
         socket.pair().remoteText(),
         "TCP",
-        Inspector.classify(socket.pair(), members.get()) == Reason.INTER_HOST,
+        place == Reason.INTER_HOST,
         reason,
         0,
         0,

@@ -137,6 +137,13 @@ final class PeerTable implements Door.Host {
     }
   }
 
+  private static void cancelRetry(Peer peer) {
+    if (peer.retry != null) {
+      peer.retry.cancel();
+      peer.retry = null;
+    }
+  }
+
   private static void cancelAway(Peer peer) {
     if (peer.away != null) {
       peer.away.cancel();
@@ -183,10 +190,7 @@ final class PeerTable implements Door.Host {
               () -> {
                 peer.forget = null;
                 peer.wanted = false;
-                if (peer.retry != null) {
-                  peer.retry.cancel();
-                  peer.retry = null;
-                }
+                cancelRetry(peer);
                 note(peer);
                 observer.forgotten(peer.id);
               });
@@ -201,10 +205,7 @@ final class PeerTable implements Door.Host {
     if (!peer.wanted || !peer.isIdle() || entry == null || identity.get() == null) {
       return;
     }
-    if (peer.retry != null) {
-      peer.retry.cancel();
-      peer.retry = null;
-    }
+    cancelRetry(peer);
     InetAddress address = entry.addresses().get(peer.address % entry.addresses().size());
     SocketChannel channel;
     try {
@@ -458,10 +459,7 @@ final class PeerTable implements Door.Host {
     if (connection.deadline != null) {
       connection.deadline.cancel();
     }
-    if (peer.retry != null) {
-      peer.retry.cancel();
-      peer.retry = null;
-    }
+    cancelRetry(peer);
     cancelAway(peer);
     peer.pause = limits.firstRetry();
     peer.up = connection;
