@@ -32,8 +32,8 @@ class StreamTest(InterTest):
     def test_stream(self):
         before = {name: count(VM3, "transport.dropped." + name) for name in ("bad_mac", "bad_length")}
         transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB)
-        # TCP carries what it can until the agents have agreed.
-        self.assertGreater(self.ring_bytes("xfer"), 1.5 * (self.MIB << 20))
+        # At full speed TCP carries a good part of it before the agents have agreed.
+        self.assertGreater(self.ring_bytes("xfer"), 0.5 * (self.MIB << 20))
         self.wait_idle()  # flows are counted when they are over
         self.assertEqual({name: count(VM3, "transport.dropped." + name) for name in before}, before)
 
