@@ -275,7 +275,7 @@ void conn_connected(int fd, struct conn *c, const struct sockaddr *peer)
 			return;
 		control_free_slot(c);
 	}
-	if (!start(c, fd, control_member(peer), true)) {
+	if (!start(c, fd, control_member(peer, false), true)) {
 		epset_conn_gone(c, true);
 		table_forget(c);
 	} else {
@@ -286,7 +286,7 @@ void conn_connected(int fd, struct conn *c, const struct sockaddr *peer)
 void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags)
 {
 	struct conn *c;
-	enum member_kind kind = control_member(peer);
+	enum member_kind kind = control_member(peer, false);
 
 	(void)listener;
 	if (!may_move(kind) || socket_has_odd_option(fd))

@@ -25,6 +25,8 @@ static int ctl_fd = -1;
 static bool welcomed;
 static uint32_t agent_mark; /* what this session's agent puts into locks; 0: not known yet */
 static uint64_t retry_at;
+static uint64_t opened_at;   /* the session */
+static _Atomic bool tried;   /* this process has asked for a session at least once */
 static int pool_fd = -1;
 static struct hut_pool *pool;
 static struct paging pool_pages;
@@ -312,8 +314,10 @@ static bool session_open(void)
 
 	if (ctl_fd >= 0)
 		return true;
+	atomic_store(&tried, true);
 	if (retry_at && now_coarse_ns() < retry_at)
 		return false;
+	STORE(&opened_at, now_coarse_ns());
 	if (!pool_open() || (ctl_fd = agent_socket()) < 0) {
 		retry_at = now_coarse_ns() + RETRY_NS;
 		return false;
@@ -513,10 +517,26 @@ void control_after_fork_child(void)
 	agent_mark = 0;
 	welcomed = false;
 	retry_at = 0;
+	atomic_store(&tried, false);
 }
 
 /* There is a session, though the agent may not have answered yet. */
 bool control_session(void)
 {
-	return ctl_fd >= 0;
+	return LOAD(&ctl_fd) >= 0;
+}
+
+/*
+ * Nobody has asked for the agent yet.  A session costs the process and the agent a millisecond, as much as a hundred
+ * short connections: it is opened when one has lasted long enough to be offered, not for those that are over before.
+ */
+bool control_untried(void)
+{
+	return !atomic_load_explicit(&tried, memory_order_relaxed);
+}
+
+/* The agent has left the session's hello unanswered for that long. */
+bool control_is_silent(uint64_t ns)
+{
+	return !LOAD(&welcomed) && now_coarse_ns() - LOAD(&opened_at) >= ns;
 }

@@ -15,6 +15,7 @@
 #define TCP_IS_SYN_SENT 2 /* netinet/tcp.h has the names, but an older struct tcp_info */
 #define TCP_IS_SYN_RECV 3
 #define RETRY_NS NS_PER_MS
+#define SILENT_NS (1000 * NS_PER_MS)
 #define MAX_AREA (64u << 20)
 
 static uint32_t near_or_reason(int fd)
@@ -30,7 +31,7 @@ static uint32_t near_or_reason(int fd)
 		return HUT_R_POLICY;
 	if (REAL(getsockopt)(fd, SOL_SOCKET, SO_PROTOCOL, &proto, &plen) || proto != IPPROTO_TCP)
 		return HUT_R_OPTION;
-	switch (control_member((struct sockaddr *)&ss)) {
+	switch (control_member((struct sockaddr *)&ss, true)) {
 	case MEMBER_NEAR:
 		return HUT_R_NONE;
 	case MEMBER_UNKNOWN:
@@ -95,7 +96,7 @@ bool conn_offer(struct conn *c, int fd)
 	reason = past == GOES_PAST ? (uint32_t)HUT_R_IO_URING : past == MAY_GO_PAST ? (uint32_t)HUT_R_YOUNG : near_or_reason(fd);
 	if (reason == HUT_R_YOUNG) {
 		c->arm_ns = now;
-		if (now - c->born_ns < 1000 * NS_PER_MS)
+		if (now - c->born_ns < SILENT_NS || !control_is_silent(SILENT_NS))
 			return true;
 		reason = HUT_R_AGENT_DOWN;
 	}

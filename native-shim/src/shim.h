@@ -257,11 +257,13 @@ void table_after_fork_child(bool late);
 enum member_kind { MEMBER_UNKNOWN, MEMBER_NONE, MEMBER_SELF, MEMBER_REMOTE, MEMBER_NEAR };
 
 bool control_session(void);
+bool control_untried(void);                         /* no session was wanted yet: who is a member is not known */
+bool control_is_silent(uint64_t ns);                 /* its hello has had no answer for that long */
 bool members_take(int fd);                          /* a table from the agent; false: it is none */
 bool control_is_lost(void);                         /* the agent has ended the session, or there is none */
 bool control_agent_died(uint32_t holder);           /* that is in tx_lock */
 bool control_ready(void);                           /* starts the session when there is none; never blocks */
-enum member_kind control_member(const struct sockaddr *sa);
+enum member_kind control_member(const struct sockaddr *sa, bool ask); /* ask: open a session for that, if there was none */
 uint32_t control_after_bytes(void);
 uint64_t control_after_ns(void);
 uint64_t control_spin_ns(void);

@@ -96,6 +96,35 @@ class PathTest(ClusterTest):
         self.assertEqual(self.ring_bytes(), 0)
 
 
+class BriefTest(ClusterTest):
+    """Programs whose connections are over before rule 6 would have them moved: the agent hears nothing of them."""
+
+    #: Connects, sends, and closes; the last connection stays for the seconds given.
+    CLIENT = """if True:
+        import socket, sys, time
+        for stay in (0, 0, 0, float(sys.argv[3])):
+            with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:
+                s.sendall(b"x" * 100)
+                time.sleep(stay)
+                s.sendall(b"y")
+        """
+
+    def asked(self, stay):
+        """Whether such a program asks the agent for a session."""
+        number = port()
+        with Background("exec", "VM2", "--", "nc", "-lk", number) as server:
+            server.listening(number)
+            with Background("run", "VM1", "--", "python3", "-c", self.CLIENT, VM2.ipv4, number, stay,
+                            env=dict(os.environ, HUTONG_LOG="1")) as client:
+                client.expect()
+                return "session with the agent opened" in client.errors()
+
+    def test_only_for_connections_that_last(self):
+        self.assertTrue(self.asked(0.2))
+        # A machine that is busy may take 20 ms for so little.
+        self.assertFalse(all(self.asked(0) for _ in range(5)))
+
+
 class ProgramTest(ClusterTest):
     """Programs of the distribution, unchanged."""
 
