@@ -487,6 +487,16 @@ short conn_ready(struct conn *c, int fd, short want)
 	return got;
 }
 
+/* After the waits were armed: nothing is, or is about to be, in a ring.  A sleep in the kernel sees all that may come. */
+bool conn_all_by_tcp(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+
+	return LOAD(&e->rx_path) == HUT_PATH_TCP && LOAD(&e->tx_path) == HUT_PATH_TCP && !conn_rx_due(c) &&
+	       !conn_rx_told(c) && !c->fin_ns &&
+	       !(LOAD(&e->flags) & (HUT_ENDF_POISONED | HUT_ENDF_STOPPED | HUT_ENDF_EARLY | HUT_ENDF_FIN | HUT_ENDF_ERR));
+}
+
 /* What the kernel is to be asked about the socket by a sleeper that wants `want`. */
 short conn_sock_events(struct conn *c, short want)
 {

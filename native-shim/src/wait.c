@@ -330,7 +330,7 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	struct asleep a __attribute__((cleanup(asleep_end))) = { c, conn_sleep(c) };
 
 	conn_arm_waits(c, want);
-	if (conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, want))
+	if (conn_state(c) == HUT_END_CHANNEL && !conn_all_by_tcp(c) && conn_ready(c, fd, want))
 		return SEEN_READY;
 	p[0].events = conn_sock_events(c, want);
 	p[0].fd = conn_sock_fd(c, fd, p[0].events);
@@ -351,7 +351,7 @@ static int sleep_once(struct conn *c, int fd, short want, uint64_t deadline)
 	if (n > 0 && bell && (p[1].revents || p[2].revents))
 		wait_drain(c, fd, want);
 	errno = saved;
-	return told && conn_state(c) != HUT_END_CHANNEL ? SEEN_READY : n;
+	return told && (conn_state(c) != HUT_END_CHANNEL || conn_all_by_tcp(c)) ? SEEN_READY : n;
 }
 
 /* 1: worth another try; 0: the deadline has passed; -1: errno (EINTR, EBADF) */
