@@ -120,7 +120,8 @@ static bool any_ready(struct poll_job *j)
 		struct conn *c = j->conns[i];
 		int fd = fd_at(j, i);
 
-		if (fd >= 0 && conn_state(c) == HUT_END_CHANNEL && conn_ready(c, fd, j->user[i].events))
+		if (fd >= 0 && conn_state(c) == HUT_END_CHANNEL && !conn_all_by_tcp(c) &&
+		    conn_ready(c, fd, j->user[i].events))
 			return true;
 	}
 	return false;
