@@ -401,7 +401,9 @@ static void obey(struct conn *c, int fd)
 	bool paused = flags & HUT_ENDF_PAUSED, off = !control_enabled();
 
 	if (flags & HUT_ENDF_NEVER) {
-		/* all of it has been done */
+		/* all of it has been done, unless its writer has not answered and never will */
+		if (asked == HUT_R_POISONED && c->port && !(flags & HUT_ENDF_POISONED) && !needs_no_ring(c))
+			conn_poison(c, fd);
 	} else if (!conn_is_owner(c)) {
 		conn_stop(c, fd, HUT_R_SHARED);
 	} else if (asked == HUT_R_POISONED) {

@@ -485,6 +485,33 @@ static void gone(bool on_the_ring, bool closed)
 	without_event_channel(ep);
 }
 
+/*
+ * The same after the connection was to go to TCP anyway, while its writer has not answered yet: it never will, and by TCP
+ * nothing comes either.
+ */
+static void gone_on_the_way_back(void)
+{
+	struct hut_dir *in;
+	char byte;
+	int ep;
+
+	with_event_channel(&ep);
+	in = victim->rx.dir;
+	conn_progress(victim, victim_fd);
+	STORE_REL(&in->prod_round, 1);
+	conn_progress(victim, victim_fd);
+	STORE(&victim_end->agent_stop, HUT_R_OFF);
+	if (recv(victim_fd, &byte, 1, MSG_DONTWAIT) >= 0 || errno != EAGAIN || !(victim_end->flags & HUT_ENDF_STOPPED))
+		violation("the victim does not stop: error %d", errno);
+	STORE(&victim_end->agent_stop, HUT_R_POISONED);
+	if (recv(victim_fd, &byte, 1, MSG_DONTWAIT) >= 0 || errno != ECONNRESET || in->prod_round)
+		violation("a peer whose VM is gone before it has answered a stop: error %d, pages %s", errno,
+			  in->prod_round ? "mapped" : "let go of");
+	if (recv(victim_fd, &byte, 1, MSG_DONTWAIT) != 0)
+		violation("after a reset there is no end: error %d", errno);
+	without_event_channel(ep);
+}
+
 uint64_t live_run(double seconds, uint64_t seed)
 {
 	struct hut_msg m = { .type = HUT_MSG_CHANNEL, .ring_size = SMALL, .over_size = OVER };
@@ -503,6 +530,7 @@ uint64_t live_run(double seconds, uint64_t seed)
 	no_storm();
 	for (int how = 0; how < 4; how++)
 		gone(how & 1, how & 2);
+	gone_on_the_way_back();
 	begin = now_ns();
 	if (pthread_create(&thread, NULL, helper, &x))
 		die("thread");
