@@ -216,13 +216,17 @@ final class EndPool implements AutoCloseable {
   }
 
   /**
-   * Tells the program to go back to TCP for good.
+   * Tells the program to go back to TCP for good. That its peer is gone stays said, whatever else
+   * is wanted before the program looks: a stop that nobody answers would keep it waiting for ever.
    *
    * @param cookie the socket that is meant: the program may have given the slot to another
    */
   void stop(int index, long cookie, Reason reason) {
-    if (map.getLong(PoolLayout.slot(index) + EndLayout.COOKIE) == cookie) {
-      map.putIntVolatile(PoolLayout.slot(index) + EndLayout.AGENT_STOP, reason.number());
+    int at = PoolLayout.slot(index);
+    int said = map.getIntVolatile(at + EndLayout.AGENT_STOP);
+    boolean gone = said == Reason.POISONED.number() || said == Reason.PEER_STOP.number();
+    if (map.getLong(at + EndLayout.COOKIE) == cookie && (!gone || reason == Reason.POISONED)) {
+      map.putIntVolatile(at + EndLayout.AGENT_STOP, reason.number());
     }
   }
 

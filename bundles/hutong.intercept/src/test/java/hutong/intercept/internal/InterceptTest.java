@@ -577,6 +577,29 @@ class InterceptTest {
         });
   }
 
+  /** Its program may look only after both: it must not wait for a peer that is no more. */
+  @Test
+  void toLetGoDoesNotUndoThatThePeersDomainIsGone() throws Exception {
+    with(
+        vms -> {
+          SocketChannel[] tcp = vms.connect(TwoVms.VM1, TwoVms.VM2);
+          FakeShim shim = vms.program(0);
+          FakeShim peer = vms.program(1);
+          shim.hello();
+          peer.hello();
+          shim.register(7, 3, tcp[0]);
+          peer.register(7, 5, tcp[1]);
+          assertThat(shim.await().type()).isEqualTo(Abi.MSG_CHANNEL);
+          int stop = PoolLayout.slot(3) + EndLayout.AGENT_STOP;
+          vms.vms[0].hostChanged(new HostNotice(Set.of(1, 2), "7"));
+          vms.settle(0);
+          assertThat(shim.pool.getInt(stop)).isEqualTo(Reason.OFF.number());
+          vms.vms[0].hostChanged(new HostNotice(Set.of(1), "7"));
+          vms.settle(0);
+          assertThat(shim.pool.getInt(stop)).isEqualTo(Reason.POISONED.number());
+        });
+  }
+
   @Test
   void countsAStormOnce() throws Exception {
     with(
