@@ -48,6 +48,10 @@ final class Detaching {
     int domid = Integer.parseInt(home.substring(DOMAINS.length() + 1));
     store.transaction(
         tx -> {
+          if (tx.read(home).isEmpty()) {
+            // Its directory must not come back.
+            throw new IllegalArgumentException("there is no VM " + vm + " on this host any more");
+          }
           tx.write(key, name);
           tx.setPermissions(key, List.of(Permission.none(0), Permission.readOnly(domid)));
         });

@@ -231,6 +231,23 @@ class HostScannerTest {
   }
 
   @Test
+  void aDomainThatEndsWhileItIsToBeAskedStaysGone() throws XenStoreException {
+    Detaching detaching =
+        new Detaching(
+            () -> {
+              try {
+                store.remove("/local/domain/2");
+              } catch (XenStoreException e) {
+                throw new IllegalStateException(e);
+              }
+              return 42;
+            });
+    assertThatThrownBy(() -> detaching.detach(store, "VM2", 0))
+        .isInstanceOf(IllegalArgumentException.class);
+    assertThat(store.list("/local/domain")).doesNotContain("2");
+  }
+
+  @Test
   void aDomainThatIsAskedToDetachAnswers() throws XenStoreException {
     Detaching detaching = new Detaching(() -> 42);
     assertThat(detaching.detach(store, "VM2", 0)).isFalse();
