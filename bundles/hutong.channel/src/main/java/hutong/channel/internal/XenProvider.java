@@ -26,6 +26,9 @@ import java.util.List;
  * root get channels (decision 14).
  */
 public final class XenProvider implements ChannelProvider {
+  /** What libhutong_xen.so and the agents' messages carry: HUTONG_XEN_PAGES_MAX. */
+  private static final int MOST_PAGES = 8192;
+
   private final Xen xen;
   private final Memory memory;
   private final int ringSize;
@@ -37,9 +40,20 @@ public final class XenProvider implements ChannelProvider {
    * @param ringSize bytes of one ring, a power of two
    * @param overSize bytes of one overflow, a power of two; small, since pages are granted at once
    *     and few
+   * @throws IllegalArgumentException if that is more than can be granted
    */
   public XenProvider(Xen xen, Memory memory, int ringSize, int overSize) {
     MemfdSegments.checkSizes(ringSize, overSize);
+    if (pages(ringSize, overSize) > MOST_PAGES) {
+      throw new IllegalArgumentException(
+          "rings of "
+              + ringSize
+              + " and overflows of "
+              + overSize
+              + " bytes take more than "
+              + MOST_PAGES
+              + " pages");
+    }
     this.xen = xen;
     this.memory = memory;
     this.ringSize = ringSize;

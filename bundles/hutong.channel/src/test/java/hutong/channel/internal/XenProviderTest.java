@@ -135,6 +135,15 @@ class XenProviderTest {
     assertThat(xen.holdsNothing()).isTrue();
   }
 
+  /** Else every connection would stay on TCP for want of memory, and nobody would know why. */
+  @Test
+  void refusesSizesOfWhichNoneCouldBeGranted() {
+    new XenProvider(xen, memory, 8 << 20, 4 << 20);
+    assertThatThrownBy(() -> new XenProvider(xen, memory, 8 << 20, 8 << 20))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("8192 pages");
+  }
+
   @Test
   void isForRootAndPassesNoDescriptors() {
     assertThat(provider.rootOnly()).isTrue();
