@@ -60,8 +60,8 @@ final class Survivors implements AutoCloseable {
 
   /**
    * A channel of before: its slot, its socket, its entry in the table (null if its number is in use
-   * again, or nobody's), whether its memory is shared with another VM, and its connection if the
-   * peer is on another host.
+   * again, or nobody's, or its socket another user's), whether its memory is shared with another
+   * VM, and its connection if the peer is on another host.
    */
   private static final class Old {
     private final int slot;
@@ -71,6 +71,9 @@ final class Survivors implements AutoCloseable {
     private final SockDiag.Socket far;
     private Line line;
     private boolean lost;
+
+    /** The domain that its memory is shared with; 0 while not known. */
+    private int peer;
 
     private Old(EndPool.Slot slot, Channel entry, SockDiag.Socket far) {
       this.slot = slot.index();
@@ -309,8 +312,7 @@ final class Survivors implements AutoCloseable {
   private void loseDead() {
     for (Found found : byInode.values()) {
       for (Old old : found.channels) {
-        int peer = old.shared && old.entry != null ? old.entry.peerVm() : 0;
-        if (peer != 0 && !old.lost && !live.isEmpty() && !live.contains(peer)) {
+        if (old.peer != 0 && !old.lost && !live.isEmpty() && !live.contains(old.peer)) {
           old.lost = true;
           intercept.meter().count("intercept.channels.lost");
           stop(found, old, Reason.POISONED);
@@ -352,29 +354,25 @@ final class Survivors implements AutoCloseable {
 
   /** Finds out where the other ends are, once the members are known. */
   private void namePeers() {
-    Map<Long, Channel> byCookie = new HashMap<>();
+    List<Old> nameless = new ArrayList<>();
     for (Found found : byInode.values()) {
-      for (Old old : found.channels) {
-        if (old.entry != null && old.entry.peerVm() == 0) {
-          byCookie.put(old.cookie, old.entry);
-        }
-      }
+      found.channels.stream().filter(old -> old.shared && old.peer == 0).forEach(nameless::add);
     }
     MemberView members = intercept.members();
-    if (byCookie.isEmpty() || members.all().isEmpty()) {
+    if (nameless.isEmpty() || members.all().isEmpty()) {
       return;
     }
-    try {
-      for (SockDiag.Socket socket : SockDiag.connections()) {
-        Channel entry = byCookie.get(socket.cookie());
-        Member peer = members.get(socket.pair().remote());
-        if (entry != null && peer != null && peer.coResident()) {
-          entry.peerVm(peer.domid());
-          entry.peer(0, MemberView.mac(peer.mac()));
+    Map<Long, SockDiag.Socket> sockets = sockets();
+    for (Old old : nameless) {
+      SockDiag.Socket socket = sockets.get(old.cookie);
+      Member peer = socket == null ? null : members.get(socket.pair().remote());
+      if (peer != null && peer.coResident()) {
+        old.peer = peer.domid();
+        if (old.entry != null) {
+          old.entry.peerVm(peer.domid());
+          old.entry.peer(0, MemberView.mac(peer.mac()));
         }
       }
-    } catch (IOException e) {
-      intercept.failed("list of connections", e);
     }
   }
 

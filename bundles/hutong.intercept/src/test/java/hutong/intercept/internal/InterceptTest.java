@@ -525,11 +525,15 @@ class InterceptTest {
 
   /** A channel of program 0 in slot 4, whose agent is then another one; gives back its doorbell. */
   private static Fd survivor(TwoVms vms, FakeShim shim) throws Exception {
+    return survivor(vms, shim, 0x55550009);
+  }
+
+  private static Fd survivor(TwoVms vms, FakeShim shim, int number) throws Exception {
     shim.hello();
     Fd bell = shim.register(1, 4, vms.connect(TwoVms.VM1, TwoVms.VM2)[0]);
     vms.settle(0);
     int at = PoolLayout.slot(4);
-    shim.pool.putInt(at + EndLayout.CHAN, 0x55550009);
+    shim.pool.putInt(at + EndLayout.CHAN, number);
     shim.pool.putInt(at + EndLayout.BELL_FD, bell.number());
     shim.pool.putIntVolatile(at + EndLayout.STATE, Abi.END_CHANNEL);
     vms.vms[0].close();
@@ -574,6 +578,21 @@ class InterceptTest {
               .isEqualTo(Reason.POISONED.number());
           shim.free(4);
           FakeShim.until(() -> vms.tables[0].size() == 0);
+        });
+  }
+
+  /** As of a program that has become another user than its sockets: it maps the pages still. */
+  @Test
+  void aNewAgentResetsAlsoTheChannelsThatItCannotCount() throws Exception {
+    with(
+        vms -> {
+          FakeShim shim = vms.program(0);
+          Fd bell = survivor(vms, shim, 0x55550000);
+          assertThat(vms.tables[0].size()).isZero();
+          vms.vms[0].hostChanged(new HostNotice(Set.of(1), ""));
+          FakeShim.until(() -> drain(bell) == 1);
+          assertThat(shim.pool.getInt(PoolLayout.slot(4) + EndLayout.AGENT_STOP))
+              .isEqualTo(Reason.POISONED.number());
         });
   }
 
