@@ -56,7 +56,14 @@ static bool turn_down(struct conn *c, uint32_t reason)
 	return conn_forget(c);
 }
 
-/* Rule 6: old enough or busy enough, and not yet offered. */
+/* Rule 6, by the agent's table if there is one yet: old enough or busy enough. */
+static bool due(const struct conn *c, uint64_t now)
+{
+	return now - c->born_ns >= control_after_ns() ||
+	       LOAD(&c->end->tcp_in) + LOAD(&c->end->tcp_out) >= control_after_bytes();
+}
+
+/* Due, and not yet offered. */
 bool conn_offer(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
@@ -64,7 +71,7 @@ bool conn_offer(struct conn *c, int fd)
 	uint32_t state = HUT_END_CANDIDATE, reason;
 	uint64_t now = now_coarse_ns();
 
-	if (now - c->born_ns < control_after_ns() && LOAD(&e->tcp_in) + LOAD(&e->tcp_out) < control_after_bytes())
+	if (!due(c, now))
 		return true;
 	if (!conn_is_owner(c)) {
 		/* A forked child that is left alone with the socket becomes its owner (a forking server's child). */
@@ -102,6 +109,9 @@ bool conn_offer(struct conn *c, int fd)
 	}
 	if (reason != HUT_R_NONE)
 		return turn_down(c, reason);
+	/* The agent's answer may have come just now, and have another idea of when, or wish for none at all. */
+	if (!due(c, now) || !control_enabled())
+		return true;
 	if (!__atomic_compare_exchange_n(&e->state, &state, HUT_END_PENDING, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		return true;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* agent.c - cases in which the agent is killed, stays away and comes back (rules 3, 5 and 7). */
+#include <linux/tcp.h>
 #include <sys/resource.h>
 
 #include "../far.h"
@@ -173,6 +174,30 @@ static void b_next_agent(int none)
 		agent_start();
 		close(fd);
 	}
+}
+
+/* When a connection is due is the agent's to say, also for a program's first one, which has asked it. */
+static void a_late_agent(int listener)
+{
+	int fd = pick(listener);
+
+	note(" right=%d", echo(fd, false, 100));
+	rd(fd, 1, 0);
+}
+
+static void b_late_agent(int none)
+{
+	struct tcp_info ti = { 0 };
+	socklen_t len = sizeof(ti);
+	int fd;
+
+	(void)none;
+	agent_kill();
+	agent_start_late();
+	fd = dial();
+	note(" right=%d", echo(fd, true, 100));
+	noted("info", getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &len));
+	note(" by_tcp=%d", ti.tcpi_bytes_sent == 100);
 }
 
 #define MUCH 1500000 /* more than the reader's ring has room for: the rest is owed when it stops */
@@ -381,6 +406,7 @@ static const struct test_case cases[] = {
 	CASE_F(killed_then_stop, "3,7", WARM, OWN_AGENT | NOT_FAR),
 	CASE_F(killed_young, "3,5", RAW_COLD, OWN_AGENT | NOT_FAR),
 	CASE_F(agent_comes, "3,6", RAW, OWN_AGENT),
+	CASE_F(late_agent, "6", RAW_COLD, OWN_AGENT),
 	CASE_F(payer_dies, "3,7", RAW, OWN_AGENT),
 	CASE_F(payer_dies_counting, "3,7", RAW, OWN_AGENT),
 	CASE_F(payer_dies_accepting, "3,7", RAW, OWN_AGENT),

@@ -175,13 +175,13 @@ static void side(const struct test_case *k, bool a, bool swap, int listener)
 
 static pid_t agent_pid;
 
-/* The agent of a case that kills it: a child of ours without the shim. */
-static bool start_agent(void)
+/* The agent of a case that kills it: a child of ours without the shim.  Of two options of a kind the later one counts. */
+static bool start_agent(const char *more)
 {
 	char command[1000], *argv[40] = { NULL }, c = 0;
 	int out[2];
 
-	snprintf(command, sizeof(command), "%s", getenv("CONF_AGENT") ? getenv("CONF_AGENT") : "");
+	snprintf(command, sizeof(command), "%s%s", getenv("CONF_AGENT") ? getenv("CONF_AGENT") : "", more);
 	argv[0] = strtok(command, " ");
 	for (size_t i = 0; argv[i] && i < 38; i++)
 		argv[i + 1] = strtok(NULL, " ");
@@ -253,10 +253,12 @@ static bool with_agent(char what)
 		return kill_agent();
 	case 's':
 		unsetenv("HUTONG_TEST_DIE_PAYING");
-		return start_agent();
+		return start_agent("");
+	case 'l':
+		return start_agent(" -m 3600000 -b 4000000000");
 	case '1' ... '3':
 		setenv("HUTONG_TEST_DIE_PAYING", (char[]){ what, 0 }, 1);
-		return start_agent();
+		return start_agent("");
 	case 'e':
 		return agent_has_ended();
 	case 'p':
@@ -332,7 +334,7 @@ static void set_up(const struct test_case *k, int *listener)
 	high_pipe(ask_agent);
 	high_pipe(agent_answers);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if ((k->flags & OWN_AGENT) && !start_agent())
+	if ((k->flags & OWN_AGENT) && !start_agent(""))
 		exit(6);
 }
 

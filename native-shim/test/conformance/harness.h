@@ -106,6 +106,7 @@ void push(int fd);                      /* one way only: this side sends until i
 void pull(int fd);                      /* ... while the other receives */
 void agent_kill(void);
 void agent_start(void);
+void agent_start_late(void);            /* one that wants no connection before an hour or 4 GB */
 void agent_start_dying(int where);      /* between hosts: one that dies in its first payment, see enum far_die ... */
 bool agent_ends(void);                  /* ... and has done so, or the case fails; false: no such thing here */
 void agent_pause(void);                 /* SIGSTOP */

@@ -213,6 +213,11 @@ void agent_start(void)
 	must(ask('s'), "agent");
 }
 
+void agent_start_late(void)
+{
+	must(ask('l'), "agent");
+}
+
 void agent_start_dying(int where)
 {
 	must(ask((char)('0' + where)), "agent");
