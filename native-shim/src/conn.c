@@ -523,7 +523,7 @@ bool conn_progress(struct conn *c, int fd)
 		return conn_offer(c, fd);
 	case HUT_END_PENDING:
 		note = LOAD_ACQ(&c->end->agent_note);
-		if (note == atomic_load(&c->note_seen))
+		if (note == atomic_load(&c->note_seen) || life_in_vfork_child()) /* whose table the answer's descriptors would be in */
 			return true;
 		atomic_store(&c->note_seen, note);
 		control_poll();

@@ -431,7 +431,7 @@ bool control_ready(void)
 
 	if (LIKELY(LOAD(&welcomed)))
 		return true;
-	if (!ctl_lock())
+	if (life_in_vfork_child() || !ctl_lock()) /* such a child's session would be in its own table of descriptors */
 		return false;
 	bool open = session_open();
 

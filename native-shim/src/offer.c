@@ -87,6 +87,8 @@ bool conn_offer(struct conn *c, int fd)
 		return turn_down(c, HUT_R_OFF);
 	if (c->arm_ns && now - c->arm_ns < RETRY_NS)
 		return true;
+	if (life_in_vfork_child()) /* descriptors that it makes would be its own, and not the parent's */
+		return true;
 	if (!raw_begin(c, fd))
 		return true;
 	bool up = conn_established(fd, &ti);

@@ -102,6 +102,57 @@ static void b_vfork_exec(int fd)
 	rd(fd, 1, 0);
 }
 
+/* A vfork child that talks itself, when the connection is due: its descriptors are not the parent's. */
+static int talk(int fd, int rounds)
+{
+	int right = 0;
+
+	for (int i = 0; i < rounds; i++) {
+		char c = (char)i;
+
+		right += write(fd, &c, 1) == 1 && read(fd, &c, 1) == 1 && c == (char)i;
+		usleep(3000);
+	}
+	return right;
+}
+
+static void a_vfork_talks(int fd)
+{
+	volatile int right = 0;
+	pid_t p;
+
+	ms(40);
+	p = vfork();
+	if (p == 0) {
+		right = talk(fd, 12);
+		_exit(0);
+	}
+	reap(p);
+	note(" right=%d", right);
+	go(TO_B);
+	rest_begin();
+	rd(fd, 1, 0);
+	rest_end();
+	note(" right=%d", talk(fd, 60));
+	wr(fd, "e");
+}
+
+static void b_vfork_talks(int fd)
+{
+	char c;
+	int n = 0;
+
+	while (n < 12 && read(fd, &c, 1) == 1 && write(fd, &c, 1) == 1)
+		n++;
+	await(TO_B);
+	ms(300);
+	wr(fd, "g");
+	while (n < 72 && read(fd, &c, 1) == 1 && write(fd, &c, 1) == 1)
+		n++;
+	note(" n=%d", n);
+	rd(fd, 1, 0);
+}
+
 static void a_spawn(int fd)
 {
 	posix_spawn_file_actions_t acts;
@@ -161,6 +212,7 @@ static const struct test_case cases[] = {
 	CASE(exec_self, "8,10,7", WARM),
 	CASE(exec_cloexec, "10,16", WARM),
 	CASE(vfork_exec, "8,10,18", WARM),
+	CASE(vfork_talks, "18", COLD),
 	CASE(spawn, "8,10", WARM),
 	CASE(system, "8,10", WARM),
 };
