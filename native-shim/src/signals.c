@@ -67,11 +67,13 @@ bool signals_interrupted(void)
 	return interrupted;
 }
 
-/* Faults come from the thread's own instructions, never in the middle of a wait; and the JVM is particular about them. */
+/*
+ * Faults come from the thread's own instructions, never in the middle of a wait; and the JVM is particular about them.
+ * SIGABRT comes from others as well: a service manager whose watchdog was not fed sends it.
+ */
 static bool is_fault(int sig)
 {
-	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP || sig == SIGABRT ||
-	       sig == SIGSYS;
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP || sig == SIGSYS;
 }
 
 HUT_EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)

@@ -531,7 +531,26 @@ static void b_little_space(int none)
 	note(" right=%d by_tcp=%d", right, !limited || ti.tcpi_bytes_sent == 60);
 }
 
+/* abort() is not all that sends it. */
+static void a_abort_sent(int fd)
+{
+	struct poker p;
+
+	handle(SIGABRT, 0);
+	poke_me(&p, SIGABRT, TO_B);
+	rd(fd, 1, 0);
+	poke_done(&p);
+	rd(fd, 1, 0);
+}
+
+static void b_abort_sent(int fd)
+{
+	await(TO_B);
+	wr(fd, "x");
+}
+
 static const struct test_case cases[] = {
+	CASE(abort_sent, "14", WARM),
 	CASE(strange_set, "8", WARM),
 	CASE(zc_receive, "8", WARM),
 	CASE(no_files, "15", WARM),
