@@ -13,6 +13,7 @@
 
 #include "real.h"
 #include "conn.h"
+#include "wait.h"
 
 uint32_t conn_chaos;
 
@@ -228,7 +229,7 @@ void conn_heard(struct conn *c)
 		conn_wake_self(c);
 }
 
-/* SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds, 0 for none; asked for once, since a listener may have handed it down. */
+/* SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds, 0 for none, NS_FOREVER for centuries; asked for once, since a listener may have handed it down. */
 uint64_t conn_timeo(struct conn *c, int fd, bool send)
 {
 	uint64_t *ns = send ? &c->sndtimeo_ns : &c->rcvtimeo_ns;
@@ -238,7 +239,7 @@ uint64_t conn_timeo(struct conn *c, int fd, bool send)
 	if (c->timeo_known[send] || !raw_begin(c, fd))
 		return *ns;
 	if (REAL(getsockopt)(fd, SOL_SOCKET, send ? SO_SNDTIMEO : SO_RCVTIMEO, &tv, &len) == 0) {
-		*ns = (uint64_t)tv.tv_sec * 1000000000ull + (uint64_t)tv.tv_usec * 1000;
+		*ns = wait_span(&(struct timespec){ tv.tv_sec, tv.tv_usec * 1000 });
 		c->timeo_known[send] = true;
 	}
 	raw_end(c);

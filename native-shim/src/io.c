@@ -52,7 +52,7 @@ bool io_blocks(const struct conn *c, int flags)
 
 uint64_t io_deadline(uint64_t timeo)
 {
-	return timeo ? now_ns() + timeo : NS_FOREVER;
+	return timeo && timeo != NS_FOREVER ? now_ns() + timeo : NS_FOREVER;
 }
 
 /*

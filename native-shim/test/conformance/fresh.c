@@ -531,6 +531,30 @@ static void b_little_space(int none)
 	note(" right=%d by_tcp=%d", right, !limited || ti.tcpi_bytes_sent == 60);
 }
 
+/* For ever, as a program that counts in microseconds may say it. */
+static void a_timeo_long(int fd)
+{
+	struct timeval tv = { INT64_MAX / 1000000, 775807 };
+
+	noted("set", setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+	go(TO_B);
+	rd(fd, 1, 0);
+	tv.tv_sec = 18446744073;
+	tv.tv_usec = 709000;
+	noted("set", setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+	go(TO_B);
+	rd(fd, 1, 0);
+}
+
+static void b_timeo_long(int fd)
+{
+	for (int i = 0; i < 2; i++) {
+		await(TO_B);
+		ms(200);
+		wr(fd, "x");
+	}
+}
+
 /* abort() is not all that sends it. */
 static void a_abort_sent(int fd)
 {
@@ -550,6 +574,7 @@ static void b_abort_sent(int fd)
 }
 
 static const struct test_case cases[] = {
+	CASE(timeo_long, "14", WARM),
 	CASE(abort_sent, "14", WARM),
 	CASE(strange_set, "8", WARM),
 	CASE(zc_receive, "8", WARM),
