@@ -229,7 +229,10 @@ void conn_heard(struct conn *c)
 		conn_wake_self(c);
 }
 
-/* SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds, 0 for none, NS_FOREVER for centuries; asked for once, since a listener may have handed it down. */
+/*
+ * SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds, 0 for none, NS_FOREVER for one that does not end in our time.  Asked for once,
+ * since a listener may have handed it down; and each time while another process shares the socket, which may set it.
+ */
 uint64_t conn_timeo(struct conn *c, int fd, bool send)
 {
 	uint64_t *ns = send ? &c->sndtimeo_ns : &c->rcvtimeo_ns;
@@ -240,10 +243,18 @@ uint64_t conn_timeo(struct conn *c, int fd, bool send)
 		return *ns;
 	if (REAL(getsockopt)(fd, SOL_SOCKET, send ? SO_SNDTIMEO : SO_RCVTIMEO, &tv, &len) == 0) {
 		*ns = wait_span(&(struct timespec){ tv.tv_sec, tv.tv_usec * 1000 });
-		c->timeo_known[send] = true;
+		c->timeo_known[send] = LOAD(&c->end->holders) == 1;
 	}
 	raw_end(c);
 	return *ns;
+}
+
+/* A child is about to share the socket.  What getsockopt() cannot tell stays as it is, see note_timeo(). */
+void conn_timeo_shared(struct conn *c)
+{
+	for (int send = 0; send < 2; send++)
+		if (c->timeo_known[send] && (send ? c->sndtimeo_ns : c->rcvtimeo_ns) != TIMEO_AT_ONCE)
+			c->timeo_known[send] = false;
 }
 
 /* ---- beginning ---- */

@@ -70,8 +70,10 @@ static void hold_one(struct conn *c, void *arg)
 	(void)arg;
 	if (c->held != held) /* what is not written is not copied */
 		c->held = held;
-	if (held)
-		__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
+	if (!held)
+		return;
+	__atomic_fetch_add(&c->end->holders, 1, __ATOMIC_ACQ_REL);
+	conn_timeo_shared(c);
 }
 
 /* A child that nobody has counted counts itself. */

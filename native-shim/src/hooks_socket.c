@@ -185,7 +185,7 @@ static void note_timeo(struct conn *c, bool send, const void *val, socklen_t len
 	if (val && len >= sizeof(tv))
 		memcpy(&tv, val, sizeof(tv));
 	c->timeo_known[send] = tv.tv_sec < 0;
-	*(send ? &c->sndtimeo_ns : &c->rcvtimeo_ns) = tv.tv_sec < 0 ? 1 : 0;
+	*(send ? &c->sndtimeo_ns : &c->rcvtimeo_ns) = tv.tv_sec < 0 ? TIMEO_AT_ONCE : 0;
 }
 
 /* Options that only the kernel can honour: what is readable, and control messages (rule 8); sockets inherit them. */

@@ -331,7 +331,9 @@ void conn_changed(struct conn *c);                  /* ... and it is an edge */
 uint32_t conn_sleep(struct conn *c);                /* before the sleeper finds out what to ask ... */
 void conn_awake(struct conn *c, uint32_t view);
 bool conn_oversleeps(struct conn *c);               /* somebody sleeps since before the last change */
+#define TIMEO_AT_ONCE 1                             /* nanosecond: none that the kernel knows is as short */
 uint64_t conn_timeo(struct conn *c, int fd, bool send); /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
+void conn_timeo_shared(struct conn *c);
 bool lock_rx(struct hut_end *e);                    /* false: this very thread holds it (a signal handler's call) */
 void unlock_rx(struct hut_end *e);
 bool lock_tx(struct hut_end *e);

@@ -531,6 +531,71 @@ static void b_little_space(int none)
 	note(" right=%d by_tcp=%d", right, !limited || ti.tcpi_bytes_sent == 60);
 }
 
+/* A child shares the socket, and so its time-outs. */
+static void a_timeo_by_child(int fd)
+{
+	pid_t p;
+
+	rcvtimeo(fd, 50);
+	rd(fd, 1, 0);
+	rcvtimeo(fd, 0);
+	go(TO_B);
+	rd(fd, 1, 0); /* without one, and that is known now */
+	p = kid();
+	if (p == 0) {
+		rcvtimeo(fd, 100);
+		_exit(0);
+	}
+	reap(p);
+	rd(fd, 1, 0);
+	go(TO_B);
+}
+
+static void b_timeo_by_child(int fd)
+{
+	await(TO_B);
+	ms(50);
+	wr(fd, "x");
+	await(TO_B);
+}
+
+static void a_timeo_by_child_young(int fd)
+{
+	a_timeo_by_child(fd);
+}
+
+static void b_timeo_by_child_young(int fd)
+{
+	b_timeo_by_child(fd);
+}
+
+static void a_timeo_by_sender(int fd)
+{
+	pid_t p = kid();
+
+	if (p == 0) {
+		sndtimeo(fd, 100);
+		_exit(0);
+	}
+	reap(p);
+	for (int i = 0; i < 1000; i++) {
+		static char buf[65536];
+		ssize_t n = send(fd, buf, sizeof(buf), MSG_NOSIGNAL);
+
+		if (n != sizeof(buf)) {
+			note(" short=%d", n < (ssize_t)sizeof(buf));
+			break;
+		}
+	}
+	go(TO_B);
+}
+
+static void b_timeo_by_sender(int fd)
+{
+	await(TO_B);
+	(void)fd;
+}
+
 /* For ever, as a program that counts in microseconds may say it. */
 static void a_timeo_long(int fd)
 {
@@ -574,6 +639,9 @@ static void b_abort_sent(int fd)
 }
 
 static const struct test_case cases[] = {
+	CASE(timeo_by_child, "14,18", WARM),
+	CASE(timeo_by_child_young, "14,18", COLD),
+	CASE(timeo_by_sender, "14,18", WARM),
 	CASE(timeo_long, "14", WARM),
 	CASE(abort_sent, "14", WARM),
 	CASE(strange_set, "8", WARM),
