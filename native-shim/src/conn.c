@@ -268,6 +268,8 @@ static bool start(struct conn *c, int fd, enum member_kind kind, bool active)
 {
 	if (!may_move(kind))
 		return false;
+	if (life_in_vfork_child()) /* one of the parent's: what the agent is to get would be in this child's table of descriptors */
+		return false;
 	if (!control_slot(c))
 		return false;
 	c->end->nonblock = c->nonblock;
@@ -301,7 +303,7 @@ void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags)
 	enum member_kind kind = control_member(peer, false);
 
 	(void)listener;
-	if (!may_move(kind) || socket_has_odd_option(fd))
+	if (!may_move(kind) || socket_has_odd_option(fd) || life_in_vfork_child()) /* see socket() */
 		return;
 	c = table_new(fd, peer->sa_family, flags & SOCK_NONBLOCK);
 	if (c && !start(c, fd, kind, false))

@@ -31,9 +31,9 @@ HUT_EXPORT int socket(int domain, int type, int protocol)
 	if (fd < 0)
 		return fd;
 	life_forgotten(fd);
-	/* A vfork child that opens sockets, which none may, leaves an entry that means nothing. */
+	/* In a vfork child's parent, whose table of connections this is, the number may name another one, or nothing. */
 	if (atomic_load_explicit(&hut_enabled, memory_order_relaxed) && tcp_like(domain, type, protocol) &&
-	    fd > LAST_STDIO) {
+	    fd > LAST_STDIO && !life_in_vfork_child()) {
 		struct conn *c = table_new(fd, domain, type & SOCK_NONBLOCK);
 
 		if (c) /* born without time-outs; an accepted one may have its listener's */

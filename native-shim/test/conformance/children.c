@@ -153,6 +153,99 @@ static void b_vfork_talks(int fd)
 	rd(fd, 1, 0);
 }
 
+/* A vfork child's own connections: their numbers are free in the parent. */
+static void number_is_free(int fd)
+{
+	int f = open("/proc/self/comm", O_RDWR);
+	char line[20] = "";
+
+	note(" same=%d", f == fd);
+	noted("read", read(f, line, 6));
+	noted("write", write(f, "other", 5));
+	noted("seek", lseek(f, 0, SEEK_SET));
+	noted("read", read(f, line, 6));
+	close(f);
+}
+
+static void a_vfork_accepts(int listener)
+{
+	volatile int fd = -1;
+	pid_t p = vfork();
+
+	if (p == 0) {
+		fd = accept(listener, NULL, NULL);
+		_exit(write(fd, "hello", 5) != 5);
+	}
+	reap(p);
+	number_is_free(fd);
+}
+
+static void b_vfork_accepts(int none)
+{
+	int fd = dial();
+
+	(void)none;
+	rd(fd, 5, MSG_WAITALL);
+	rd(fd, 1, 0);
+}
+
+static void a_vfork_connects(int listener)
+{
+	int fd = pick(listener);
+
+	rd(fd, 5, MSG_WAITALL);
+	rd(fd, 1, 0);
+}
+
+static void b_vfork_connects(int none)
+{
+	volatile int fd = -1;
+	pid_t p = vfork();
+
+	(void)none;
+	if (p == 0) {
+		fd = dial();
+		_exit(write(fd, "hello", 5) != 5);
+	}
+	reap(p);
+	number_is_free(fd);
+}
+
+/* Or not free: what the child has closed is open there. */
+static void a_vfork_reuses(int fd)
+{
+	volatile bool same = false;
+	pid_t p;
+
+	wr(fd, "pre");
+	p = vfork();
+	if (p == 0) {
+		close(fd);
+		int s;
+
+		do
+			s = socket(AF_INET, SOCK_STREAM, 0);
+		while (s >= 0 && s < fd);
+		same = s == fd;
+		_exit(0);
+	}
+	reap(p);
+	note(" same=%d", same);
+	wr(fd, "own");
+	rd(fd, 3, MSG_WAITALL);
+	note(" right=%d", talk(fd, 5));
+}
+
+static void b_vfork_reuses(int fd)
+{
+	char c;
+
+	rd(fd, 6, MSG_WAITALL);
+	wr(fd, "yes");
+	while (recv(fd, &c, 1, 0) == 1)
+		send(fd, &c, 1, MSG_NOSIGNAL);
+}
+
 static void a_spawn(int fd)
 {
 	posix_spawn_file_actions_t acts;
@@ -213,6 +306,9 @@ static const struct test_case cases[] = {
 	CASE(exec_cloexec, "10,16", WARM),
 	CASE(vfork_exec, "8,10,18", WARM),
 	CASE(vfork_talks, "18", COLD),
+	CASE(vfork_accepts, "18", RAW_COLD),
+	CASE(vfork_connects, "18", RAW_COLD),
+	CASE(vfork_reuses, "18", WARM),
 	CASE(spawn, "8,10", WARM),
 	CASE(system, "8,10", WARM),
 };
