@@ -139,8 +139,10 @@ static struct conn *detach(int fd)
 
 	if (LIKELY(!table_peek(fd) && !epset_get(fd)))
 		return NULL;
-	if (life_in_vfork_child())
+	if (life_in_vfork_child()) {
+		table_child_closes(fd);
 		return NULL;
+	}
 	epset_drop(fd);
 	c = conn_get(fd);
 	if (c) {

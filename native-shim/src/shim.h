@@ -237,6 +237,7 @@ void table_alias(int fd, struct conn *c);   /* another descriptor for the same c
 struct conn *table_remove(int fd);          /* returns it pinned; nfds is already lower */
 struct conn *conn_by_index(uint32_t index); /* pinned, or NULL */
 void table_forget(struct conn *c);          /* every descriptor of it becomes plain TCP */
+void table_child_closes(int fd);            /* in a vfork child, and for it alone */
 int table_fd_of(struct conn *c);            /* any descriptor of it, or -1 */
 void table_conns(void (*fn)(struct conn *c, void *arg), void *arg); /* not pinned: for who holds the control lock, or is alone */
 void table_each(void (*fn)(int fd, struct conn *c, void *arg), void *arg);

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 
 #include "real.h"
 
@@ -69,11 +70,52 @@ void table_unlock(void)
 	atomic_store_explicit(&lock_holder, 0, memory_order_release);
 }
 
+/*
+ * Numbers that a vfork child has closed, or given another meaning.  It runs in the memory of the parent, whose thread waits
+ * for its end, but has descriptors of its own: this table is right for the others still.
+ */
+#define GONE_MOST 64
+
+static __thread struct {
+	pid_t child;    /* 0: none */
+	unsigned int n; /* beyond GONE_MOST: all of them */
+	int fd[GONE_MOST];
+} gone __attribute__((tls_model("initial-exec")));
+
+static bool gone_in_child(int fd)
+{
+	if (gone.child != (pid_t)syscall(SYS_getpid)) { /* it has ended */
+		gone.child = 0;
+		return false;
+	}
+	for (unsigned int i = 0; i < gone.n && i < GONE_MOST; i++)
+		if (gone.fd[i] == fd)
+			return true;
+	return gone.n > GONE_MOST;
+}
+
+void table_child_closes(int fd)
+{
+	pid_t me = (pid_t)syscall(SYS_getpid);
+
+	if (gone.child != me) {
+		gone.n = 0;
+		gone.child = me;
+	}
+	if (gone.n < GONE_MOST)
+		gone.fd[gone.n] = fd;
+	if (gone.n <= GONE_MOST)
+		gone.n++;
+}
+
 static uintptr_t slot_of(int fd)
 {
+	uintptr_t v;
+
 	if (UNLIKELY((unsigned int)fd >= TABLE_SIZE || !table))
 		return 0;
-	return atomic_load_explicit(&table[fd], memory_order_acquire);
+	v = atomic_load_explicit(&table[fd], memory_order_acquire);
+	return v && UNLIKELY(gone.child) && gone_in_child(fd) ? 0 : v;
 }
 
 struct conn *table_peek(int fd)

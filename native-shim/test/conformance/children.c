@@ -246,6 +246,49 @@ static void b_vfork_reuses(int fd)
 		send(fd, &c, 1, MSG_NOSIGNAL);
 }
 
+/* The same with a file, which it writes to, and with an epoll set, for which it waits. */
+static void a_vfork_logs(int fd)
+{
+	int set = epoll_create1(0), other = epoll_create1(0), out[2];
+	struct epoll_event ev = { 0 };
+	volatile ssize_t n = 0;
+	char text[8] = "";
+	pid_t p;
+
+	ep_add(set, fd, EPOLLIN, 1);
+	noted("pipe", pipe2(out, O_NONBLOCK));
+	ep_add(other, out[0], EPOLLIN, 2);
+	p = vfork();
+	if (p == 0) {
+		close(fd);
+		dup2(out[1], fd);
+		n = write(fd, "log", 3);
+		dup2(fd, set);
+		n += write(set, "more", 4);
+		dup2(other, set);
+		n += 10 * epoll_wait(set, &ev, 1, 0) + 100 * (int)ev.data.u64;
+		_exit(0);
+	}
+	reap(p);
+	note(" n=%zd", n);
+	noted("read", read(out[0], text, 7));
+	note(" %s", text);
+	wr(fd, "own");
+	rd(fd, 3, MSG_WAITALL);
+	note(" right=%d", talk(fd, 5));
+	ew(set, 0);
+}
+
+static void b_vfork_logs(int fd)
+{
+	char c;
+
+	rd(fd, 3, MSG_WAITALL);
+	wr(fd, "yes");
+	while (recv(fd, &c, 1, 0) == 1)
+		send(fd, &c, 1, MSG_NOSIGNAL);
+}
+
 static void a_spawn(int fd)
 {
 	posix_spawn_file_actions_t acts;
@@ -309,6 +352,7 @@ static const struct test_case cases[] = {
 	CASE(vfork_accepts, "18", RAW_COLD),
 	CASE(vfork_connects, "18", RAW_COLD),
 	CASE(vfork_reuses, "18", WARM),
+	CASE(vfork_logs, "18", WARM),
 	CASE(spawn, "8,10", WARM),
 	CASE(system, "8,10", WARM),
 };
