@@ -91,7 +91,12 @@ final class PeerLinks implements PeerLink, AutoCloseable {
 
   @Override
   public void want(PeerId peer) {
-    if (wanted.size() < MAX_WANTED && wanted.add(peer)) {
+    if (wanted.contains(peer)) {
+      return;
+    }
+    if (wanted.size() >= MAX_WANTED) {
+      tally.complain(PeerTally.TOO_MANY, "no link with " + peer + ": too many are wanted");
+    } else if (wanted.add(peer)) {
       loop.execute(() -> table.want(peer));
     }
   }

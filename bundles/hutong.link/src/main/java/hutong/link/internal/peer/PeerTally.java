@@ -25,6 +25,10 @@ final class PeerTally {
   static final String FAILED = "link.peer.failed";
 
   static final String QUEUE_FULL = "link.peer.queue-full";
+
+  /** A peer that was wanted, when as many as are kept were wanted already. */
+  static final String TOO_MANY = "link.peer.too-many";
+
   private static final String SOURCE = "link";
   private static final long QUIET_NS = TimeUnit.SECONDS.toNanos(10);
 

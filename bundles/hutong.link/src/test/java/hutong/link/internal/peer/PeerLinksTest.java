@@ -26,6 +26,14 @@ import org.junit.jupiter.api.Timeout;
 /** Links between agents that are what they should be. */
 @Timeout(value = 120, unit = TimeUnit.SECONDS)
 class PeerLinksTest extends PeerLinksFixture {
+  /** Nodes 1 and 2, listed to each other, have a link; 1 has wanted it. */
+  private void joined(Node one, Node two) throws Exception {
+    listAll();
+    one.links.want(Node.id(2));
+    one.hears("up PC2/1");
+    two.hears("up PC1/1");
+  }
+
   @Test
   void shouldCarryMessagesBothWaysInOrder() throws Exception {
     Node one = node(1);
@@ -58,6 +66,22 @@ class PeerLinksTest extends PeerLinksFixture {
     assertThat(one.links.up(Node.id(2))).isTrue();
     assertThat(one.links.up(Node.id(3))).isFalse();
     assertThat(two.links.list()).containsOnlyKeys(Node.id(1), Node.id(3));
+  }
+
+  @Test
+  void shouldCountPeersBeyondThoseThatItKeeps() throws Exception {
+    Node one = node(1);
+    Node two = node(2);
+    for (int vm = 3; vm < 3 + 4096; vm++) {
+      one.links.want(Node.id(vm));
+    }
+    one.links.want(Node.id(3));
+    assertThat(one.count("link.peer.too-many")).isZero();
+    one.links.want(Node.id(2));
+    assertThat(one.count("link.peer.too-many")).isEqualTo(1);
+    listAll();
+    two.links.want(Node.id(1));
+    two.hears("up PC1/1");
   }
 
   @Test
@@ -131,10 +155,7 @@ class PeerLinksTest extends PeerLinksFixture {
   void shouldComeBackAfterARestartOfEitherSide() throws Exception {
     Node one = node(1);
     Node two = node(2);
-    listAll();
-    one.links.want(Node.id(2));
-    one.hears("up PC2/1");
-    two.hears("up PC1/1");
+    joined(one, two);
     close(two);
     one.hears("down PC2/1");
     assertThat(one.links.up(Node.id(2))).isFalse();
@@ -157,10 +178,7 @@ class PeerLinksTest extends PeerLinksFixture {
   void shouldTellANewListenerWhatIsUp() throws Exception {
     Node one = node(1);
     Node two = node(2);
-    listAll();
-    one.links.want(Node.id(2));
-    one.hears("up PC2/1");
-    two.hears("up PC1/1");
+    joined(one, two);
     one.links.removeListener(one);
     one.links.addListener(one);
     one.hears("up PC2/1");
@@ -189,10 +207,7 @@ class PeerLinksTest extends PeerLinksFixture {
     limits = quick();
     Node one = node(1);
     Node two = node(2);
-    listAll();
-    one.links.want(Node.id(2));
-    one.hears("up PC2/1");
-    two.hears("up PC1/1");
+    joined(one, two);
     one.members(Map.of());
     one.hears("down PC2/1");
     two.hears("down PC1/1");
@@ -207,10 +222,7 @@ class PeerLinksTest extends PeerLinksFixture {
     limits = quick(Duration.ofMillis(50));
     Node one = node(1);
     Node two = node(2);
-    listAll();
-    one.links.want(Node.id(2));
-    one.hears("up PC2/1");
-    two.hears("up PC1/1");
+    joined(one, two);
     one.members(Map.of());
     one.hears("down PC2/1", "forgotten PC2/1");
     assertThat(one.links.list()).isEmpty();
@@ -244,10 +256,7 @@ class PeerLinksTest extends PeerLinksFixture {
   void shouldBearAListThatFlaps() throws Exception {
     Node one = node(1);
     Node two = node(2);
-    listAll();
-    one.links.want(Node.id(2));
-    one.hears("up PC2/1");
-    two.hears("up PC1/1");
+    joined(one, two);
     for (int i = 0; i < 20; i++) {
       one.members(Map.of());
       two.members(Map.of());
@@ -303,10 +312,7 @@ class PeerLinksTest extends PeerLinksFixture {
       other.bind(new InetSocketAddress(Node.address(1), port));
       one = node(1);
       Node two = node(2);
-      listAll();
-      one.links.want(Node.id(2));
-      one.hears("up PC2/1");
-      two.hears("up PC1/1");
+      joined(one, two);
       Node.await(() -> one.lines.stream().anyMatch(l -> l.startsWith("ERROR cannot listen")));
     }
     Node.await(() -> one.lines.stream().anyMatch(l -> l.contains("listening for other hosts")));
