@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 
-from . import enter, link, procs, topology
+from . import enter, link, procs, shellclient, topology
 from .errors import LabError
 
 # HUTONG_DIST: another distribution than the one that this tree builds.
@@ -184,10 +184,13 @@ def _group_first():
 
 
 def wait_ready(nodes, seconds=READY_SECONDS):
-    """Waits until every agent has said that it is ready; an agent that ends or takes too long is an error."""
+    """
+    Waits until every agent has said that it is ready, and its shell, which comes last, answers; an agent that ends or takes
+    too long is an error.
+    """
     deadline = time.monotonic() + seconds
     for node in nodes:
-        while not is_ready(node):
+        while not (is_ready(node) and shellclient.listens(node)):
             if record(node) is None:
                 raise LabError("the agent of %s ended before it was ready%s" % (node.name, log_tail(node)))
             if time.monotonic() > deadline:

@@ -8,11 +8,26 @@ import sys
 from .errors import LabError
 
 
+def _path(node):
+    return os.path.join(node.run, "shell.sock")
+
+
+def listens(node):
+    """Whether anybody accepts connections there; what an agent that was killed has left behind does not."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.settimeout(1)
+        try:
+            s.connect(_path(node))
+        except OSError:
+            return False
+    return True
+
+
 class Shell:
     """A connection to the shell of one agent."""
 
     def __init__(self, node, seconds=15.0):
-        path = os.path.join(node.run, "shell.sock")
+        path = _path(node)
         self._node = node
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(seconds)
