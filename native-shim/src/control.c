@@ -520,10 +520,13 @@ void control_after_fork_child(void)
 	atomic_store(&tried, false);
 }
 
-/* There is a session, though the agent may not have answered yet. */
+/*
+ * There is a session, though the agent may not have answered yet; or this very thread is just opening one, and a signal
+ * handler of its asks.
+ */
 bool control_session(void)
 {
-	return LOAD(&ctl_fd) >= 0;
+	return LOAD(&ctl_fd) >= 0 || atomic_load_explicit(&ctl_holder, memory_order_relaxed) == hut_tid();
 }
 
 /*

@@ -22,6 +22,7 @@ struct epset {
 	struct epreg *hot_head, *hot_tail;
 	_Atomic int sleepers;
 	_Atomic bool young; /* may hold connections without a doorbell */
+	uint32_t tended;    /* how many of those that are due have had their turn, see tend_young() */
 	bool unsettled;     /* ... and connections of it have agents that may still ring */
 	uint64_t settle_until;
 	bool watched;       /* something waits on the set itself (poll, another set): only the kernel's registrations count */

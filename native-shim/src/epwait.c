@@ -342,23 +342,30 @@ static uint64_t tend_young(struct epset *s)
 {
 	struct conn *c[BATCH];
 	int fd[BATCH], n = 0;
+	uint32_t before;
 	bool any = false;
 	uint64_t now = now_coarse_ns();
 
 	if (!atomic_load(&s->young) || !ep_lock())
 		return NS_FOREVER;
+	before = s->tended; /* many that never come up must not keep the others from their turn */
 	for (struct epreg *r = s->regs; r; r = r->next_in_set) {
 		uint32_t st = conn_state(r->conn);
 
 		if (conn_has_bell(r->conn) || st != HUT_END_CANDIDATE || LOAD(&r->conn->end->holders) != 1)
 			continue;
 		any = true;
-		if (n < BATCH && now - r->conn->born_ns >= control_after_ns()) {
+		if (n == BATCH || now - r->conn->born_ns < control_after_ns())
+			continue;
+		if (before) {
+			before--;
+		} else {
 			c[n] = conn_by_index(r->conn->index);
 			fd[n] = ep_number(r);
 			n += c[n] != NULL;
 		}
 	}
+	s->tended = n == BATCH ? s->tended + BATCH : 0;
 	if (!any)
 		atomic_store(&s->young, false);
 	ep_unlock();
