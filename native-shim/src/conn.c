@@ -268,8 +268,6 @@ static bool start(struct conn *c, int fd, enum member_kind kind, bool active)
 {
 	if (!may_move(kind))
 		return false;
-	if (life_in_vfork_child()) /* one of the parent's: what the agent is to get would be in this child's table of descriptors */
-		return false;
 	if (!control_slot(c))
 		return false;
 	c->end->nonblock = c->nonblock;
@@ -289,7 +287,8 @@ void conn_connected(int fd, struct conn *c, const struct sockaddr *peer)
 			return;
 		control_free_slot(c);
 	}
-	if (!start(c, fd, control_member(peer, false), true)) {
+	/* A vfork child's is one of the parent's: what the agent is to get would be in the child's table of descriptors. */
+	if (life_in_vfork_child() || !start(c, fd, control_member(peer, false), true)) {
 		epset_conn_gone(c, true);
 		table_forget(c);
 	} else {
