@@ -236,14 +236,20 @@ static void a_vfork_reuses(int fd)
 	note(" right=%d", talk(fd, 5));
 }
 
-static void b_vfork_reuses(int fd)
+/* Says "yes" to so many bytes, and sends back what comes after them. */
+static void agree(int fd, size_t bytes)
 {
 	char c;
 
-	rd(fd, 6, MSG_WAITALL);
+	rd(fd, bytes, MSG_WAITALL);
 	wr(fd, "yes");
 	while (recv(fd, &c, 1, 0) == 1)
 		send(fd, &c, 1, MSG_NOSIGNAL);
+}
+
+static void b_vfork_reuses(int fd)
+{
+	agree(fd, 6);
 }
 
 /* The same with a file, which it writes to, and with an epoll set, for which it waits. */
@@ -281,12 +287,7 @@ static void a_vfork_logs(int fd)
 
 static void b_vfork_logs(int fd)
 {
-	char c;
-
-	rd(fd, 3, MSG_WAITALL);
-	wr(fd, "yes");
-	while (recv(fd, &c, 1, 0) == 1)
-		send(fd, &c, 1, MSG_NOSIGNAL);
+	agree(fd, 3);
 }
 
 static void a_spawn(int fd)
