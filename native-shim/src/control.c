@@ -359,7 +359,11 @@ static void dispatch(const struct hut_msg *m, int *fds, int nfds)
 		break;
 	case HUT_MSG_CHANNEL:
 		c = conn_of_ref(m->ref);
-		if (c && nfds == 2) {
+		/*
+		 * An agent that has died since is followed by one that counts what programs share when it starts: it would
+		 * not know of this, neither when the VM is to be saved nor when the other one is destroyed.
+		 */
+		if (c && nfds == 2 && !(m->flags & HUT_MSGF_XEN && control_is_lost())) {
 			conn_on_channel(c, m, fds[0], fds[1]);
 			fds[1] = -1; /* taken, or closed there */
 		}

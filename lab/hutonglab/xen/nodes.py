@@ -68,7 +68,7 @@ class Nodes:
         out = {"hutong.name": name, "hutong.run": RUN, "hutong.keys.trusted": RUN + "/trusted"}
         if name in hosts.VMS:
             out.update({"hutong.role": "vm", "hutong.host": hosts.VMS[name].host, "hutong.interface": "eth0",
-                        "hutong.domid": str(self.domid(name)), "hutong.channel.provider": "xen",
+                        "hutong.domid": str(self.domid(name)), "hutong.channel.provider": "xen", "hutong.quota.peer": "48",
                         "hutong.xen.library": PRODUCT + "/lib/libhutong_xen.so",
                         "hutong.shim": PRODUCT + "/lib/libhutong.so",
                         # Else it may find TCP to be no slower: this lab is to show both.

@@ -67,10 +67,12 @@ public final class ChannelComponent
                     MemfdSegments.MIN_SIZE,
                     MemfdSegments.MAX_OVER));
     provider = provider(config, memory, xen);
+    int channels = (int) config.number("hutong.quota.channels", 4096, 0, 65_535);
     Table.Quota quota =
         new Table.Quota(
             config.number("hutong.quota.bytes", 16L << 30, 0, Long.MAX_VALUE),
-            (int) config.number("hutong.quota.channels", 4096, 0, 65_535));
+            channels,
+            (int) config.number("hutong.quota.peer", channels, 0, 65_535));
     table = new Table(quota, new SecureRandom()::nextInt);
   }
 

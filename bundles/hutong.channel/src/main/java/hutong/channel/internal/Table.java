@@ -26,10 +26,11 @@ public final class Table implements ChannelTable {
    *
    * @param bytes nominal bytes of all segments
    * @param channels number of channels with a segment
+   * @param peer number of those that one other VM may share
    */
-  public record Quota(long bytes, int channels) {
+  public record Quota(long bytes, int channels, int peer) {
     private Quota half() {
-      return new Quota(bytes - bytes / 2, channels - channels / 2);
+      return new Quota(bytes - bytes / 2, channels - channels / 2, peer);
     }
   }
 
@@ -48,6 +49,10 @@ public final class Table implements ChannelTable {
   private final IntSupplier random;
   private final Map<Integer, Entry> byIndex = new HashMap<>();
   private final Map<Integer, Use> byUser = new HashMap<>();
+
+  /** Channels with a segment, by the domain that shares it. */
+  private final Map<Integer, Integer> byPeer = new HashMap<>();
+
   private final Use total = new Use();
   private int nextIndex;
 
@@ -178,7 +183,16 @@ public final class Table implements ChannelTable {
     @Override
     public void peerVm(int domid) {
       synchronized (Table.this) {
+        countPeer(charged ? -1 : 0);
         peerVm = domid;
+        countPeer(charged ? 1 : 0);
+      }
+    }
+
+    /** A segment that no other VM shares is none's. */
+    private void countPeer(int change) {
+      if (peerVm != 0 && change != 0) {
+        byPeer.merge(peerVm, change, (was, more) -> was + more == 0 ? null : was + more);
       }
     }
 
@@ -204,7 +218,9 @@ public final class Table implements ChannelTable {
         if (charged || released) {
           return charged;
         }
-        if (!total.fits(more, quota) || !byUser.get(uid).fits(more, quota.half())) {
+        if (!total.fits(more, quota)
+            || !byUser.get(uid).fits(more, quota.half())
+            || (peerVm != 0 && byPeer.getOrDefault(peerVm, 0) >= quota.peer)) {
           return false;
         }
         add(ring, over);
@@ -218,6 +234,7 @@ public final class Table implements ChannelTable {
       charged = true;
       count(total, 1);
       count(byUser.get(uid), 1);
+      countPeer(1);
     }
 
     private void count(Use usage, int sign) {
@@ -232,6 +249,7 @@ public final class Table implements ChannelTable {
           charged = false;
           count(total, -1);
           count(byUser.get(uid), -1);
+          countPeer(-1);
           ringSize = 0;
           overSize = 0;
         }

@@ -21,7 +21,7 @@ class TableTest {
   private final Random random = new Random(7);
 
   private Table table(long bytes, int channels) {
-    return new Table(new Table.Quota(bytes, channels), random::nextInt);
+    return new Table(new Table.Quota(bytes, channels, channels), random::nextInt);
   }
 
   @Test
@@ -86,6 +86,35 @@ class TableTest {
       charged.forEach(Channel::release);
       assertThat(table.bytes()).isZero();
     }
+  }
+
+  @Test
+  void oneNeighbourGetsItsShareAndNoMore() {
+    Table table = new Table(new Table.Quota(1L << 40, 100, 2), random::nextInt);
+    List<Channel> shared = new ArrayList<>();
+    for (int i = 0; i < 3; i++) {
+      shared.add(table.reserve(0, 2).orElseThrow());
+    }
+    assertThat(shared.stream().filter(c -> c.charge(RING, OVER))).hasSize(2);
+    assertThat(table.reserve(0, 3).orElseThrow().charge(RING, OVER)).as("another's").isTrue();
+    for (int i = 0; i < 5; i++) {
+      assertThat(table.reserve(0, 0).orElseThrow().charge(RING, OVER))
+          .as("shared by none")
+          .isTrue();
+    }
+    shared.get(0).refund();
+    assertThat(shared.get(2).charge(RING, OVER)).as("what came back").isTrue();
+    assertThat(shared.get(0).charge(RING, OVER)).isFalse();
+    shared.get(1).peerVm(3);
+    assertThat(shared.get(0).charge(RING, OVER)).as("one is another's now").isTrue();
+    assertThat(table.reserve(0, 3).orElseThrow().charge(RING, OVER)).isFalse();
+    shared.forEach(Channel::release);
+    assertThat(table.reserve(0, 2).orElseThrow().charge(RING, OVER)).isTrue();
+    Channel old = table.adopt(0x12345678, 0, RING, OVER).orElseThrow();
+    old.peerVm(2);
+    assertThat(table.reserve(0, 2).orElseThrow().charge(RING, OVER))
+        .as("with a survivor")
+        .isFalse();
   }
 
   @Test

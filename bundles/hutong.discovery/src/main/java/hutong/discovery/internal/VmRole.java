@@ -42,6 +42,9 @@ final class VmRole implements Role {
   /** On the publisher thread. */
   private boolean moved;
 
+  /** What domain 0 is to be answered and could not be yet; empty if nothing. Publisher thread. */
+  private String unanswered = "";
+
   VmRole(Surroundings env, VmKey key) throws OsException {
     this.env = env;
     this.lists = new EventLoop(env.events(), "hutong-discovery", env.clock(), this::failed);
@@ -189,6 +192,7 @@ final class VmRole implements Role {
     try {
       if (!isAnotherDomain(store)) {
         vmStore.publish(store, facts);
+        answer(store);
       }
       if (storeFails) {
         storeFails = false;
@@ -266,17 +270,25 @@ final class VmRole implements Role {
     try {
       publisher.execute(
           () -> {
+            unanswered = detach;
+            XenStore store = env.store().get();
             try {
-              XenStore store = env.store().get();
               if (store != null) {
-                VmStore.acknowledge(store, detach);
+                answer(store);
               }
             } catch (XenStoreException e) {
-              env.tally().count(Tally.STORE_ERROR); // domain 0 waits no longer than it likes
+              env.tally().count(Tally.STORE_ERROR); // once more with the next heartbeat
             }
           });
     } catch (RejectedExecutionException e) {
       // Closing already.
+    }
+  }
+
+  private void answer(XenStore store) throws XenStoreException {
+    if (!unanswered.isEmpty()) {
+      VmStore.acknowledge(store, unanswered);
+      unanswered = "";
     }
   }
 

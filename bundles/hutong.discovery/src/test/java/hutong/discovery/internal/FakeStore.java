@@ -21,6 +21,7 @@ final class FakeStore implements XenStore {
     final Map<String, List<Permission>> permissions = new TreeMap<>();
     final List<Watching> watches = new CopyOnWriteArrayList<>();
     boolean down;
+    int failures;
   }
 
   private record Watching(String path, Consumer<String> listener) {}
@@ -55,6 +56,21 @@ final class FakeStore implements XenStore {
     }
   }
 
+  /** How many requests have failed because it was down. */
+  int failures() {
+    synchronized (contents) {
+      return contents.failures;
+    }
+  }
+
+  /** Whether there is such a value, whatever it is if none is given; also while it is down. */
+  boolean holds(String path, String value) {
+    synchronized (contents) {
+      String there = contents.values.get(path);
+      return there != null && (value == null || value.equals(there));
+    }
+  }
+
   /** As after a restart of the daemon: nothing is left but what the toolstack puts there. */
   void clear() {
     synchronized (contents) {
@@ -65,6 +81,7 @@ final class FakeStore implements XenStore {
 
   private String path(String path) throws XenStoreException {
     if (contents.down) {
+      contents.failures++;
       throw new XenStoreException(XenStoreException.ENOTCONN, "down");
     }
     return path.startsWith("/") ? path : home + "/" + path;

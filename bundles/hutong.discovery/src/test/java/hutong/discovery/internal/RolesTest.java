@@ -203,6 +203,20 @@ class RolesTest {
   }
 
   @Test
+  void shouldAnswerDomainZeroWhenTheStoreIsBack() throws IOException {
+    Role vm1 = vm("VM1", "PC1", 1, store1);
+    String published = "/local/domain/1/data/hutong";
+    await(() -> store1.holds(published + "/heartbeat", null));
+    store1.down(true);
+    vm1.detached("42");
+    int failed = store1.failures();
+    // More than one heartbeat's, which come after the answer's.
+    await(() -> store1.failures() > failed + 4);
+    store1.down(false);
+    await(() -> store1.holds(published + "/detached", "42"));
+  }
+
+  @Test
   void shouldOutliveARestartOfTheStore() throws IOException {
     host("PC1", store1);
     Role vm1 = vm("VM1", "PC1", 1, store1);

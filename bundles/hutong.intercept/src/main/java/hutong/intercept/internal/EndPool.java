@@ -230,6 +230,23 @@ final class EndPool implements AutoCloseable {
     }
   }
 
+  /**
+   * Writes down with which domain a program shares memory, for a later agent.
+   *
+   * @param cookie the socket that is meant
+   */
+  void sharedWith(int index, long cookie, int domid) {
+    int at = PoolLayout.slot(index);
+    if (map.getLong(at + EndLayout.COOKIE) == cookie) {
+      map.putIntVolatile(at + EndLayout.AGENT_PEER, domid);
+    }
+  }
+
+  /** What an agent has written down so; 0 if none has. */
+  int sharedWith(int index) {
+    return map.getIntVolatile(PoolLayout.slot(index) + EndLayout.AGENT_PEER);
+  }
+
   /** Waits for a payment that is under way; there will be no other. */
   synchronized void endPayments() {
     paid = true;

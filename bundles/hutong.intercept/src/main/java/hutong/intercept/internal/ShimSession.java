@@ -389,6 +389,9 @@ final class ShimSession implements Registration.Owner {
       fds.forEach(Fd::close);
       return;
     }
+    if (registration.far == null) {
+      pool.sharedWith(end.slot, registration.cookie, registration.channel.peerVm());
+    }
     send(end, ShimMessage.channel(end.ref, side, registration), fds, false);
   }
 

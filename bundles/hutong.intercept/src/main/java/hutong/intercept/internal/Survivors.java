@@ -75,12 +75,19 @@ final class Survivors implements AutoCloseable {
     /** The domain that its memory is shared with; 0 while not known. */
     private int peer;
 
-    private Old(EndPool.Slot slot, Channel entry, SockDiag.Socket far) {
+    /** Whether the member that is this domain has been found. */
+    private boolean named;
+
+    private Old(EndPool.Slot slot, int peer, Channel entry, SockDiag.Socket far) {
       this.slot = slot.index();
       this.cookie = slot.cookie();
       this.entry = entry;
       this.shared = !slot.remote();
+      this.peer = shared ? peer : 0;
       this.far = far;
+      if (entry != null && this.peer != 0) {
+        entry.peerVm(this.peer);
+      }
     }
 
     private void release() {
@@ -154,7 +161,7 @@ final class Survivors implements AutoCloseable {
           SockDiag.Socket socket = owned(found, slot, sockets);
           Channel entry = socket != null ? adopt(found, slot) : null;
           SockDiag.Socket far = slot.remote() ? socket : null;
-          found.channels.add(new Old(slot, entry, far));
+          found.channels.add(new Old(slot, found.pool.sharedWith(i), entry, far));
         }
       }
       return found;
@@ -352,11 +359,16 @@ final class Survivors implements AutoCloseable {
     }
   }
 
-  /** Finds out where the other ends are, once the members are known. */
+  /**
+   * Finds out where the other ends are, once the members are known. The agent before has written
+   * down the domain: another one that has got its address since is not where the memory is.
+   */
   private void namePeers() {
     List<Old> nameless = new ArrayList<>();
     for (Found found : byInode.values()) {
-      found.channels.stream().filter(old -> old.shared && old.peer == 0).forEach(nameless::add);
+      found.channels.stream()
+          .filter(old -> old.shared && !old.named && !old.lost)
+          .forEach(nameless::add);
     }
     MemberView members = intercept.members();
     if (nameless.isEmpty() || members.all().isEmpty()) {
@@ -366,8 +378,9 @@ final class Survivors implements AutoCloseable {
     for (Old old : nameless) {
       SockDiag.Socket socket = sockets.get(old.cookie);
       Member peer = socket == null ? null : members.get(socket.pair().remote());
-      if (peer != null && peer.coResident()) {
+      if (peer != null && peer.coResident() && (old.peer == 0 || old.peer == peer.domid())) {
         old.peer = peer.domid();
+        old.named = true;
         if (old.entry != null) {
           old.entry.peerVm(peer.domid());
           old.entry.peer(0, MemberView.mac(peer.mac()));

@@ -45,7 +45,7 @@ class FarMatcherTest {
     Agent(String peer, int speaks, int number) {
       this.peer = new PeerId(peer, 1);
       this.speaks = speaks;
-      this.table = new Table(new Table.Quota(1L << 40, 16), () -> number);
+      this.table = new Table(new Table.Quota(1L << 40, 16, 16), () -> number);
     }
 
     void register(AddressPair pair) {

@@ -596,6 +596,24 @@ class InterceptTest {
         });
   }
 
+  /** VM2 was destroyed and made anew while this VM had no agent: the old one's pages are mapped. */
+  @Test
+  void aNewAgentTakesNoOtherDomainWithThatAddressForThePeer() throws Exception {
+    with(
+        vms -> {
+          FakeShim shim = vms.program(0);
+          shim.pool.putInt(PoolLayout.slot(4) + EndLayout.AGENT_PEER, 9);
+          Fd bell = survivor(vms, shim);
+          vms.settle(0);
+          assertThat(vms.tables[0].list(vm -> "domain " + vm).get(0).peerName())
+              .isEqualTo("domain 9");
+          vms.vms[0].hostChanged(new HostNotice(Set.of(1, 2), ""));
+          FakeShim.until(() -> drain(bell) == 1);
+          assertThat(shim.pool.getInt(PoolLayout.slot(4) + EndLayout.AGENT_STOP))
+              .isEqualTo(Reason.POISONED.number());
+        });
+  }
+
   /** Its program may look only after both: it must not wait for a peer that is no more. */
   @Test
   void toLetGoDoesNotUndoThatThePeersDomainIsGone() throws Exception {
@@ -609,6 +627,9 @@ class InterceptTest {
           shim.register(7, 3, tcp[0]);
           peer.register(7, 5, tcp[1]);
           assertThat(shim.await().type()).isEqualTo(Abi.MSG_CHANNEL);
+          assertThat(shim.pool.getInt(PoolLayout.slot(3) + EndLayout.AGENT_PEER))
+              .as("for an agent to come")
+              .isEqualTo(2);
           int stop = PoolLayout.slot(3) + EndLayout.AGENT_STOP;
           vms.vms[0].hostChanged(new HostNotice(Set.of(1, 2), "7"));
           vms.settle(0);

@@ -100,7 +100,7 @@ final class Sim {
 
     Agent(int domid, int maxChannels) {
       this.domid = domid;
-      this.table = new Table(new Table.Quota(1L << 40, maxChannels), random::nextInt);
+      this.table = new Table(new Table.Quota(1L << 40, maxChannels, maxChannels), random::nextInt);
       this.matcher =
           new Matcher(
               domid,

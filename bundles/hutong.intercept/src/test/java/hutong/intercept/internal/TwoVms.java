@@ -70,7 +70,7 @@ final class TwoVms implements AutoCloseable {
   }
 
   void start(int i) throws IOException {
-    tables[i] = new Table(new Table.Quota(1L << 30, 100), new Random(i)::nextInt);
+    tables[i] = new Table(new Table.Quota(1L << 30, 100, 100), new Random(i)::nextInt);
     Intercept.Services services =
         new Intercept.Services(
             Platform.sockets(),

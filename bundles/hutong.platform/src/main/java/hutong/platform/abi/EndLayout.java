@@ -108,6 +108,11 @@ public final class EndLayout {
   /** 32 bits: ... and the peer's. */
   public static final int PEER_BELL_FD = 184;
 
+  /**
+   * 32 bits: set by the agent: the domain that the segment is shared with; 0: none, or not told.
+   */
+  public static final int AGENT_PEER = 188;
+
   /** Bytes of the whole structure. */
   public static final int SIZE = 256;
 
