@@ -253,22 +253,15 @@ static ssize_t unclaimed_recv(struct conn *c, const struct cursor *k, size_t wan
 	return (ssize_t)n;
 }
 
-/* rx_lock held: all by TCP, as far as we know. */
-static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
+static bool tells_nothing_new(ssize_t n)
+{
+	return n > 0 || n == IO_AGAIN || (n < 0 && (errno == EAGAIN || errno == EINTR || errno == EFAULT));
+}
+
+/* rx_lock held.  TCP has told of its end, or of an error, which is in errno: what does that mean for the stream? */
+static ssize_t over_by_tcp(struct conn *c, ssize_t n)
 {
 	struct hut_end *e = c->end;
-	ssize_t n;
-
-	if (e->flags & HUT_ENDF_POISONED)
-		return ended(c); /* what TCP has are bytes of nobody knows whom */
-	if (UNLIKELY(e->flags & HUT_ENDF_STOPPED)) {
-		n = unclaimed_recv(c, k, want, flags);
-		if (n)
-			return n;
-	}
-	n = tcp_recv(c, fd, k, want, want, flags);
-	if (n > 0 || n == IO_AGAIN || (n < 0 && (errno == EAGAIN || errno == EINTR || errno == EFAULT)))
-		return n;
 	int err = n < 0 ? errno : 0;
 
 	if (conn_is_remote(c)) {
@@ -298,6 +291,23 @@ static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t
 		__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);
 	}
 	return IO_AGAIN;
+}
+
+/* rx_lock held: all by TCP, as far as we know. */
+static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
+{
+	struct hut_end *e = c->end;
+	ssize_t n;
+
+	if (e->flags & HUT_ENDF_POISONED)
+		return ended(c); /* what TCP has are bytes of nobody knows whom */
+	if (UNLIKELY(e->flags & HUT_ENDF_STOPPED)) {
+		n = unclaimed_recv(c, k, want, flags);
+		if (n)
+			return n;
+	}
+	n = tcp_recv(c, fd, k, want, want, flags);
+	return tells_nothing_new(n) ? n : over_by_tcp(c, n);
 }
 
 static ssize_t recv_locked(struct conn *c, int fd, const struct cursor *k, size_t want, int flags, bool *wake)
@@ -345,6 +355,65 @@ static ssize_t recv_once(struct conn *c, int fd, const struct cursor *k, size_t 
 	}
 	errno = saved;
 	return n;
+}
+
+/*
+ * Between hosts, where the agents leave the connection on TCP for now: a reader may sleep in the kernel as any other
+ * does, since nothing that a doorbell could tell is for it.  That the far program's bytes are wanted on the ring it finds
+ * out when it comes back with some (so none may wait for a lot).  Until then none can be armed (rule 4b).
+ */
+static bool direct_begin(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	bool direct;
+
+	if (!conn_is_remote(c) || !conn_stays_on_tcp(c) || !lock_rx(e))
+		return false;
+	direct = conn_stays_on_tcp(c);
+	if (direct)
+		__atomic_fetch_add(&e->raw_waits, 1, __ATOMIC_SEQ_CST);
+	unlock_rx(e);
+	return direct;
+}
+
+static void direct_end(struct conn **c)
+{
+	if (*c)
+		__atomic_fetch_sub(&(*c)->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * A blocking call on such a connection, which is the kernel's from its beginning to its end: time-outs, signals, WAITALL.
+ * IO_AGAIN: not on such a one, or what it told is not the stream's end.
+ */
+static ssize_t direct_recv(struct conn *c, int fd, const struct msghdr *whole, int flags, struct waiting *w)
+{
+	struct conn *raw __attribute__((cleanup(direct_end))) = direct_begin(c) ? c : NULL;
+	struct msghdr m = { .msg_iov = whole->msg_iov, .msg_iovlen = whole->msg_iovlen };
+	int saved;
+	ssize_t n;
+
+	if (!raw)
+		return IO_AGAIN;
+	wait_begin(w, c, POLLIN);
+	n = REAL(recvmsg)(fd, &m, flags & (MSG_WAITALL | MSG_CMSG_CLOEXEC));
+	if (n > 0)
+		__atomic_fetch_add(&c->end->tcp_in, (uint64_t)n, __ATOMIC_RELAXED);
+	if (n == 0)
+		return IO_AGAIN; /* it tells so again */
+	if (tells_nothing_new(n))
+		return n;
+	saved = errno;
+	if (!lock_rx(c->end)) {
+		errno = saved;
+		return n;
+	}
+	errno = saved;
+	n = over_by_tcp(c, n);
+	saved = errno;
+	unlock_rx(c->end);
+	errno = saved;
+	return n < 0 && errno == EAGAIN ? IO_AGAIN : n;
 }
 
 static bool crossed(struct conn *c, uint32_t path_before)
@@ -449,6 +518,12 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 			return recv_plainly(c, fd, &k, m, done, want, flags, kernels);
 		if (done && io_error_waits(c, fd, POLLIN))
 			return io_finish(c, done, -1);
+		if (blocks && !done && !(flags & MSG_PEEK) && (!(flags & MSG_WAITALL) || want <= CHUNK)) {
+			ssize_t all = direct_recv(c, fd, m, flags, &w);
+
+			if (all != IO_AGAIN)
+				return io_finish(c, all > 0 ? (size_t)all : 0, all);
+		}
 		uint32_t path = LOAD(&c->end->rx_path);
 		bool sliced = k.left > IOV_STACK && (k.at || path == HUT_PATH_SWITCH);
 		ssize_t n = recv_once(c, fd, &k, want - done, flags);

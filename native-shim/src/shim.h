@@ -320,6 +320,7 @@ bool conn_is_owner(const struct conn *c);
 short conn_ready(struct conn *c, int fd, short want);      /* POLL* bits true now */
 void conn_arm_waits(struct conn *c, short want);    /* asks the peer to ring; look again afterwards */
 bool conn_all_by_tcp(const struct conn *c);         /* the kernel sees all that may come */
+bool conn_stays_on_tcp(const struct conn *c);       /* nor may anything else before both ends have agreed on it */
 short conn_sock_events(struct conn *c, short want); /* what a sleeper must ask the kernel about the socket */
 int conn_sock_fd(const struct conn *c, int fd, short events); /* the number to ask about, -1: do not ask at all */
 ssize_t conn_tx_room(struct conn *c, size_t enough); /* tx_lock held */

@@ -116,7 +116,8 @@ void conn_arm(struct conn *c, int fd)
 	c->arm_ns = now;
 	if (!lock_rx(e))
 		return;
-	if (conn_may_arm(c) && !LOAD(&e->inflight)) {
+	/* Again, with the lock: a reader that goes to sleep in the kernel has looked with it whether anything is armed. */
+	if (conn_may_arm(c) && !LOAD(&e->inflight) && !__atomic_load_n(&e->raw_waits, __ATOMIC_SEQ_CST)) {
 		switch (count_rx(c, fd)) {
 		case COUNT_EQUAL:
 			arm(c);

@@ -21,11 +21,13 @@ struct line {
 	struct far_half half[2];
 };
 
+#define WISHES 5 /* how often one end changes its mind; odd: at last it wishes */
+
 bool far_on;
 uint64_t far_now;
 uint32_t far_ring_size, far_over_size;
 int far_die_paying;
-static uint64_t delay_ns, leave_ns, random_state;
+static uint64_t delay_ns, leave_ns, wish_ns, random_state;
 static int epoll_fd;
 static struct line *lines;
 
@@ -100,7 +102,8 @@ static void tell(struct far_half *h)
 		.bye = over(h), .closed = h->closed_due,
 		.r = { i->round, i->opened, i->stopped, i->marks, i->stopped_at, i->announced ? in_consumed(h) : 0, i->ask,
 		       i->told },
-		.s = { o->started, o->marks, o->leave, o->agreed, o->done, o->start, o->end, o->ended, !o->ended },
+		.s = { o->started, o->marks, o->leave, o->agreed, o->done, o->start, o->end, o->ended,
+		       !o->ended && h->wishes },
 	};
 
 	h->changed = h->closed_due = false;
@@ -217,6 +220,12 @@ static void step(struct far_half *h)
 		h->leave_at = far_now + far_draw() % (2 * leave_ns);
 		out_leave_wire(h);
 	}
+	if (h->wish_at <= far_now) {
+		/* Not for ever: each change rings, and a program that rests is to be left alone. */
+		h->wish_at = ++h->changes < WISHES ? far_now + far_draw() % (2 * wish_ns) : NEVER;
+		h->wishes = !h->wishes;
+		h->changed = true;
+	}
 	if (h->out.carry_due <= far_now)
 		carry(h);
 	if (h->in.ack_due <= far_now)
@@ -260,6 +269,7 @@ static uint64_t half_due(const struct far_half *h)
 	if (h->changed || h->rang)
 		return 0;
 	due = earlier(due, earlier(h->look_at, earlier(h->retry_at, h->out.pay_at)));
+	due = earlier(due, h->wish_at);
 	due = earlier(due, earlier(h->leave_at, earlier(h->out.carry_due, h->in.ack_due)));
 	if (h->in.ask && !h->in.told)
 		due = earlier(due, h->in.asked_at + END_PATIENCE_NS);
@@ -349,7 +359,8 @@ void far_init(const char *option, uint32_t ring, uint32_t over)
 	far_over_size = over;
 	delay_ns = strtoull(option, &rest, 0) * 1000;
 	random_state = (*rest == ',' ? strtoull(rest + 1, &rest, 0) : 1) * 0x9e3779b97f4a7c15ull | 1;
-	leave_ns = *rest == ',' ? strtoull(rest + 1, NULL, 0) * 1000 : 0;
+	leave_ns = *rest == ',' ? strtoull(rest + 1, &rest, 0) * 1000 : 0;
+	wish_ns = *rest == ',' ? strtoull(rest + 1, NULL, 0) * 1000 : 0;
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	far_die_paying = atoi(getenv("HUTONG_TEST_DIE_PAYING") ? getenv("HUTONG_TEST_DIE_PAYING") : "0");
 	far_socket_init();
@@ -390,6 +401,8 @@ static int begin_half(struct far_half *h, const struct far_program *p)
 	h->retry_at = NEVER;
 	h->retry_ns = RETRY_NS;
 	h->leave_at = leave_ns ? far_now + far_draw() % (2 * leave_ns) : NEVER;
+	h->wishes = !wish_ns;
+	h->wish_at = wish_ns ? far_now + far_draw() % (2 * wish_ns) : NEVER;
 	h->inbox_end = &h->inbox;
 	h->changed = true;
 	return fd;

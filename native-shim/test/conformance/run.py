@@ -52,7 +52,7 @@ class Lane:
             subprocess.run(self.enter + ["ip"] + step.split(), check=True)
 
     def agent_command(self):
-        far = ["-f", "%d,%d" % (FAR_DELAY_US, self.options.seed)] if self.options.far else []
+        far = (["-f", "%d,%d,0,%d" % (FAR_DELAY_US, self.options.seed, self.options.wishes)] if self.options.far else [])
         return [os.path.join(self.options.build, "testagent")] + far + self.options.agent.split()
 
     def start_agent(self):
@@ -256,6 +256,8 @@ def main():
     parser.add_argument("--preload", help="LD_PRELOAD, if not BUILD/libhutong.so")
     parser.add_argument("--agent", default=AGENT, help="options of the test agent")
     parser.add_argument("--far", action="store_true", help="the two ends are on different hosts, see far.c")
+    parser.add_argument("--wishes", type=int, default=0, metavar="US",
+                        help="with --far: the agents begin without wanting the bytes, and change their mind so often")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the delays between hosts")
     parser.add_argument("--label", default="")
     parser.add_argument("--quick", action="store_true", help="without the slow cases")
