@@ -83,6 +83,10 @@ class Run:
         with open(self._stats, encoding="ascii", errors="replace") as f:
             return sum(int(n) for n in re.findall(pattern, f.read()))
 
+    def light_bytes(self):
+        """The same of those rings whose other end is on another host."""
+        return self._sum(r"\blight=([0-9]+)")
+
     def tcp_bytes(self):
         """The same for TCP."""
         return self._sum(r"\btcp_(?:in|out)=([0-9]+)")

@@ -15,7 +15,7 @@ static pid_t unwiped;
 pid_t *hut_pid_word = &unwiped;
 static char stats_file[PATH_MAX]; /* a copy: programs that set their title write over the environment */
 static struct {
-	_Atomic uint64_t conns, to_ring, ring_in, ring_out, tcp_in, tcp_out;
+	_Atomic uint64_t conns, to_ring, ring_in, ring_out, tcp_in, tcp_out, light;
 } stats;
 
 /* ---- what a process has moved, for benchmarks and tests: HUTONG_STATS=FILE ---- */
@@ -29,6 +29,8 @@ void stats_add(const struct conn *c)
 	atomic_fetch_add(&stats.to_ring, atomic_load(&c->to_ring));
 	atomic_fetch_add(&stats.ring_in, e->ring_in);
 	atomic_fetch_add(&stats.ring_out, e->ring_out);
+	if (LOAD(&e->flags) & HUT_ENDF_REMOTE)
+		atomic_fetch_add(&stats.light, e->ring_in + e->ring_out);
 	atomic_fetch_add(&stats.tcp_in, e->tcp_in);
 	atomic_fetch_add(&stats.tcp_out, e->tcp_out);
 }
@@ -48,11 +50,11 @@ void stats_write(void)
 	if (!*stats_file || life_in_vfork_child())
 		return;
 	table_each(stats_one, NULL);
-	n = snprintf(line, sizeof(line), "%d %s conns_ring=%llu ring_in=%llu ring_out=%llu tcp_in=%llu tcp_out=%llu to_ring=%llu\n",
+	n = snprintf(line, sizeof(line), "%d %s conns_ring=%llu ring_in=%llu ring_out=%llu tcp_in=%llu tcp_out=%llu to_ring=%llu light=%llu\n",
 		     (int)getpid(), program_invocation_short_name, (unsigned long long)stats.conns,
 		     (unsigned long long)stats.ring_in, (unsigned long long)stats.ring_out,
 		     (unsigned long long)stats.tcp_in, (unsigned long long)stats.tcp_out,
-		     (unsigned long long)stats.to_ring);
+		     (unsigned long long)stats.to_ring, (unsigned long long)stats.light);
 	fd = open(stats_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return;

@@ -34,6 +34,7 @@ struct poll_job {
 	bool *counted;         /* raw waits noted, by entry */
 	uint32_t *view;        /* of conn_sleep(), by entry */
 	bool sleeping;         /* count_in() without its count_out() */
+	bool by_kernel;        /* the kernel is to be asked for one of the connections */
 	struct pollfd *user;
 	nfds_t n;
 	struct pollfd *work;   /* n entries for the program's, then up to 2 n doorbells */
@@ -53,10 +54,20 @@ static int fd_at(const struct poll_job *j, nfds_t i)
 	return c && table_peek(j->user[i].fd) == c ? j->user[i].fd : -1;
 }
 
+/*
+ * Between hosts, where the agents leave it on TCP: the kernel answers for it together with all others, as it would without
+ * us.  MPI asks for all its connections all the time.
+ */
+static bool left_to_kernel(const struct conn *c)
+{
+	return conn_is_remote(c) && conn_stays_on_tcp(c);
+}
+
 /* Looks at everything without sleeping.  Fills `work` with what a sleep would need. */
 static void scan(struct poll_job *j)
 {
 	j->ready = 0;
+	j->by_kernel = false;
 	j->deadline = NS_FOREVER;
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct pollfd *u = &j->user[i];
@@ -71,6 +82,10 @@ static void scan(struct poll_job *j)
 			continue;
 		if (!conn_progress(c, fd) || conn_state(c) != HUT_END_CHANNEL)
 			continue;
+		if (left_to_kernel(c)) {
+			j->by_kernel = true;
+			continue;
+		}
 		u->revents = conn_ready(c, fd, u->events);
 		if (u->revents)
 			j->ready++;
@@ -137,12 +152,15 @@ static bool after_sleep(struct poll_job *j)
 		struct conn *c = j->conns[i];
 		int fd = fd_at(j, i);
 
-		if (j->work[i].revents && !(fd >= 0 && conn_state(c) == HUT_END_CHANNEL))
+		bool channel = fd >= 0 && conn_state(c) == HUT_END_CHANNEL;
+
+		/* An end is to be known as such, also where the kernel tells of it. */
+		if (channel && (j->work[i].revents & (left_to_kernel(c) ? POLLRDHUP | POLLHUP | POLLERR : ~0)))
+			conn_check_socket(c, fd);
+		if (j->work[i].revents && !(channel && !left_to_kernel(c)))
 			raw = true;
 		if (fd < 0)
 			continue;
-		if (conn_state(c) == HUT_END_CHANNEL && j->work[i].revents)
-			conn_check_socket(c, fd);
 		if (k < j->n + j->bells && j->work[k].fd == c->bell) {
 			bool rung = j->work[k++].revents;
 
@@ -310,7 +328,7 @@ static int poll_loop(struct poll_job *j, const sigset_t *mask)
 		scan(j);
 		if (j->ready || stirred_raw || time_is_up(j)) {
 			/* A poll without a wait, or one that has its answer: see wait_may_skip_kernel(). */
-			if (!stirred_raw && !mask && accelerated(j, &foreign) && wait_may_skip_kernel(j->user, asked(j), foreign))
+			if (!stirred_raw && !mask && !j->by_kernel && accelerated(j, &foreign) && wait_may_skip_kernel(j->user, asked(j), foreign))
 				return j->ready;
 			int n = poll_raw(j, &zero, mask);
 

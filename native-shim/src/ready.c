@@ -501,6 +501,7 @@ bool conn_all_by_tcp(const struct conn *c)
 bool conn_stays_on_tcp(const struct conn *c)
 {
 	return conn_state(c) == HUT_END_CHANNEL && conn_all_by_tcp(c) && !(LOAD(&c->end->flags) & HUT_ENDF_ARMED) &&
+	       LOAD_ACQ(&c->rx.dir->prod_done) == LOAD(&c->end->rx_round) &&
 	       !(LOAD(&c->rx.dir->prod_mark) & (HUT_MARK_WISH | HUT_MARK_CUT | HUT_MARK_END)) && !conn_chaos;
 }
 

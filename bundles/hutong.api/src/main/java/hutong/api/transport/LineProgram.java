@@ -12,6 +12,9 @@ public interface LineProgram {
   /** Bytes that the program has sent by TCP. */
   long sentByTcp();
 
+  /** Bytes that it has received, by whatever way. */
+  long received();
+
   /**
    * Sends by TCP what the program owes, as far as that goes without waiting. For a program that
    * makes no call in which it would do so itself, while its peer waits for the bytes.

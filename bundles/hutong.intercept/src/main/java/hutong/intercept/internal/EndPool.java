@@ -184,6 +184,11 @@ final class EndPool implements AutoCloseable {
       public long sentByTcp() {
         return read(at + EndLayout.TCP_OUT, true);
       }
+
+      @Override
+      public long received() {
+        return read(at + EndLayout.TCP_IN, true) + read(at + EndLayout.RING_IN, true);
+      }
     };
   }
 

@@ -25,6 +25,11 @@ record FarProgram(long cookie, Supplier<Holding> holding, ProgramEnd end) implem
   }
 
   @Override
+  public long received() {
+    return end.received();
+  }
+
+  @Override
   public boolean pay(Debt debt) {
     return end.pay(cookie, debt);
   }

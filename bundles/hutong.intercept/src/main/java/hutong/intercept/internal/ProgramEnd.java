@@ -17,6 +17,9 @@ interface ProgramEnd {
   /** Bytes that it has sent by TCP. */
   long sentByTcp();
 
+  /** Bytes that it has received by TCP and ring. */
+  long received();
+
   /**
    * Sends what the program owes; see {@link Payer}.
    *

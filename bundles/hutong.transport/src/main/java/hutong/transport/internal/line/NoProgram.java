@@ -21,6 +21,11 @@ enum NoProgram implements LineProgram {
   }
 
   @Override
+  public long received() {
+    return 0;
+  }
+
+  @Override
   public boolean pay(Debt debt) {
     return false;
   }

@@ -180,7 +180,7 @@ final class Outgoing {
     }
     world.save(line); // an agent after us must not open it anew
     if (choice != null) {
-      choice.onLight(stream, start, world.now());
+      choice.onLight(stream, start, received(), world.now());
     }
     if (ended && end >= 0) {
       flow.flow().end(end, world.now());
@@ -255,9 +255,13 @@ final class Outgoing {
     }
   }
 
+  private long received() {
+    return line.spec().program().received();
+  }
+
   private void onResumed() {
     if (choice != null) {
-      choice.onLight(stream, ring.head(), world.now());
+      choice.onLight(stream, ring.head(), received(), world.now());
     }
     if (ended && end >= 0) {
       flow.flow().end(end, world.now());
@@ -313,7 +317,8 @@ final class Outgoing {
       over();
     }
     if (choice != null && phase == Phase.TCP) {
-      boolean now = choice.onTcp(stream, line.spec().program().sentByTcp(), world.now());
+      long sent = line.spec().program().sentByTcp();
+      boolean now = choice.onTcp(stream, sent, received(), world.now());
       if (now && !pays) {
         pays = true;
         line.changed();
@@ -421,7 +426,7 @@ final class Outgoing {
         flow.produce(now);
       }
     }
-    if (choice != null && choice.onTime(stream, flow.flow().acknowledged(), now)) {
+    if (choice != null && choice.onTime(stream, flow.flow().acknowledged(), received(), now)) {
       leaves = true;
     }
     if (leaves && atRestOrBusy()) {

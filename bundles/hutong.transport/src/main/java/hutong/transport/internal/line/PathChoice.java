@@ -5,10 +5,11 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * Whether a sending direction pays on the light protocol: only bulk, and only while it is no slower
- * than the same stream was on TCP just before. A stream that has kept TCP busy for a while is tried
- * on the light protocol for a moment; what that gave is remembered for the peer, so that not every
- * stream pays for the trial. One thread; times in nanoseconds, rates in bytes a second.
+ * Whether a sending direction pays on the light protocol: only bulk that goes one way, and only
+ * while it is no slower than the same stream was on TCP just before. A stream that has kept TCP
+ * busy for a while is tried on the light protocol for a moment; what that gave is remembered for
+ * the peer, so that not every stream pays for the trial. One thread; times in nanoseconds, rates in
+ * bytes a second.
  */
 final class PathChoice {
   /** How long TCP's rate is measured; shorter streams are left alone. */
@@ -54,6 +55,12 @@ final class PathChoice {
   /** What is slower than this is not bulk, and stays where its round trips are shortest. */
   static final double BULK = 10e6;
 
+  /**
+   * A program that receives more than one byte for so many sent exchanges messages, as MPI does:
+   * however large they are, it waits for answers, and round trips are shorter on TCP.
+   */
+  private static final int ONE_WAY = 4;
+
   /** Noise: a trial that gives this much of TCP's rate has not lost. */
   private static final double ENOUGH = 0.97;
 
@@ -68,12 +75,23 @@ final class PathChoice {
     private boolean cold;
     private long since;
     private long from;
+    private long receivedFrom;
     private int bulk;
     private long notBefore = Long.MIN_VALUE;
     private double tcpRate;
 
     Stream(Object peer) {
       this.peer = peer;
+    }
+
+    private void begin(long bytes, long received, long now) {
+      since = now;
+      from = bytes;
+      receivedFrom = received;
+    }
+
+    private boolean oneWay(long bytes, long received) {
+      return received - receivedFrom <= (bytes - from) / ONE_WAY;
     }
   }
 
@@ -86,24 +104,24 @@ final class PathChoice {
    * The program has sent by TCP; called now and then while it does.
    *
    * @param bytes sent by TCP in all
+   * @param received in all, by whatever way
    * @return whether the light protocol is to be tried, or is known to pay
    */
-  boolean onTcp(Stream stream, long bytes, long now) {
+  boolean onTcp(Stream stream, long bytes, long received, long now) {
     long took = now - stream.since;
     if (stream.light || stream.since == 0 || took > 5 * MEASURE_NS) {
       stream.light = false;
       stream.bulk = 0;
-      stream.since = now;
-      stream.from = bytes;
+      stream.begin(bytes, received, now);
       return false;
     }
     if (took < MEASURE_NS) {
       return false;
     }
     double rate = 1e9 * (bytes - stream.from) / took;
-    stream.since = now;
-    stream.from = bytes;
-    stream.bulk = rate < BULK ? 0 : stream.bulk + 1;
+    boolean oneWay = stream.oneWay(bytes, received);
+    stream.begin(bytes, received, now);
+    stream.bulk = rate < BULK || !oneWay ? 0 : stream.bulk + 1;
     // of about the last ones: a moment's rate is noise
     stream.tcpRate += (rate - stream.tcpRate) / Math.max(1, Math.min(stream.bulk, LASTING));
     if (stream.bulk < LASTING || now < stream.notBefore) {
@@ -114,29 +132,29 @@ final class PathChoice {
   }
 
   /** The direction has gone to the light protocol. */
-  void onLight(Stream stream, long bytes, long now) {
+  void onLight(Stream stream, long bytes, long received, long now) {
     stream.light = true;
     stream.judged = false;
     stream.looks = 0;
     stream.cold = !outcomes.containsKey(stream.peer);
-    stream.since = now;
-    stream.from = bytes;
+    stream.begin(bytes, received, now);
   }
 
   /**
    * Looks at a direction on the light protocol; called when {@link #due}.
    *
    * @param bytes carried by the light protocol in this round
+   * @param received by the program in all, by whatever way
    * @return whether it is to go back to TCP
    */
-  boolean onTime(Stream stream, long bytes, long now) {
+  boolean onTime(Stream stream, long bytes, long received, long now) {
     if (now < due(stream)) {
       return false;
     }
     double rate = 1e9 * (bytes - stream.from) / (now - stream.since);
-    stream.since = now;
-    stream.from = bytes;
-    if (rate < BULK) {
+    boolean oneWay = stream.oneWay(bytes, received);
+    stream.begin(bytes, received, now);
+    if (rate < BULK || !oneWay) {
       stream.notBefore = now + PAUSE_NS; // not bulk any more, which says nothing of the path
       return true;
     }

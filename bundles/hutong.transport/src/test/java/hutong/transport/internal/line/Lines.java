@@ -98,6 +98,11 @@ final class Lines {
                 }
 
                 @Override
+                public long received() {
+                  return 0;
+                }
+
+                @Override
                 public boolean pay(Debt debt) {
                   return false;
                 }

@@ -11,6 +11,9 @@ class PathChoiceTest {
   private final PathChoice choice = new PathChoice();
   private long now = 1;
 
+  /** Bytes that come back for each that is sent. */
+  private double back;
+
   /** Sends by TCP for a while; true if the light protocol is to be tried. */
   private boolean tcp(PathChoice.Stream stream, long forMs, double rate) {
     boolean tried = false;
@@ -18,22 +21,22 @@ class PathChoiceTest {
     for (long ms = 0; ms < forMs && !tried; ms += 10) {
       now += 10 * MS;
       bytes += rate / 100;
-      tried = choice.onTcp(stream, (long) bytes, now);
+      tried = choice.onTcp(stream, (long) bytes, (long) (back * bytes), now);
     }
     return tried;
   }
 
   /** Sends by the light protocol for a while; true if it has to go back. */
   private boolean light(PathChoice.Stream stream, long forMs, double rate) {
-    boolean back = false;
+    boolean leaves = false;
     double bytes = 0;
-    choice.onLight(stream, 0, now);
-    for (long ms = 0; ms < forMs && !back; ms += 10) {
+    choice.onLight(stream, 0, 0, now);
+    for (long ms = 0; ms < forMs && !leaves; ms += 10) {
       now += 10 * MS;
       bytes += rate / 100;
-      back = choice.onTime(stream, (long) bytes, now);
+      leaves = choice.onTime(stream, (long) bytes, (long) (back * bytes), now);
     }
-    return back;
+    return leaves;
   }
 
   @Test
@@ -41,6 +44,20 @@ class PathChoiceTest {
     assertThat(tcp(new PathChoice.Stream("a"), 5_000, 1e6)).isFalse();
     assertThat(tcp(new PathChoice.Stream("a"), 900, 100e6)).isFalse();
     assertThat(tcp(new PathChoice.Stream("a"), 1_500, 100e6)).isTrue();
+  }
+
+  @Test
+  void shouldLeaveExchangesOnTcpHoweverLargeTheirMessages() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    back = 0.5;
+    assertThat(tcp(stream, 10_000, 100e6)).isFalse();
+    back = 0.1;
+    assertThat(tcp(stream, 1_500, 100e6)).as("a stream with answers").isTrue();
+    assertThat(light(stream, 1_000, 119e6)).isFalse();
+    back = 1;
+    assertThat(light(stream, 1_000, 119e6)).as("has become one").isTrue();
+    back = 0;
+    assertThat(tcp(new PathChoice.Stream("a"), 1_500, 100e6)).as("not the path's fault").isTrue();
   }
 
   @Test
@@ -80,16 +97,16 @@ class PathChoiceTest {
   void shouldCompareWithMoreThanAMoment() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
     tcp(stream, 900, 117e6);
-    choice.onTcp(stream, (long) (0.9 * 117e6 + 0.2 * 130e6), now += 200 * MS);
+    choice.onTcp(stream, (long) (0.9 * 117e6 + 0.2 * 130e6), 0, now += 200 * MS);
     assertThat(light(stream, 1_000, 118e6)).isFalse();
     PathChoice.Stream other = new PathChoice.Stream("b");
     tcp(other, 1_500, 117e6);
-    choice.onLight(other, 0, now);
-    assertThat(choice.onTime(other, 1_000_000, now += 100 * MS)).as("cold").isFalse();
-    assertThat(choice.onTime(other, 11_000_000, now += 200 * MS)).isFalse();
-    assertThat(choice.onTime(other, 31_000_000, now += 200 * MS)).as("a bad moment").isFalse();
-    assertThat(choice.onTime(other, 55_000_000, now += 200 * MS)).as("no slower").isFalse();
-    assertThat(choice.onTime(other, 71_000_000, now += 200 * MS)).as("judged").isFalse();
+    choice.onLight(other, 0, 0, now);
+    assertThat(choice.onTime(other, 1_000_000, 0, now += 100 * MS)).as("cold").isFalse();
+    assertThat(choice.onTime(other, 11_000_000, 0, now += 200 * MS)).isFalse();
+    assertThat(choice.onTime(other, 31_000_000, 0, now += 200 * MS)).as("a bad moment").isFalse();
+    assertThat(choice.onTime(other, 55_000_000, 0, now += 200 * MS)).as("no slower").isFalse();
+    assertThat(choice.onTime(other, 71_000_000, 0, now += 200 * MS)).as("judged").isFalse();
   }
 
   @Test
@@ -99,7 +116,7 @@ class PathChoiceTest {
     assertThat(light(stream, 1_000, 119e6)).isFalse();
     assertThat(choice.due(stream)).isLessThan(Long.MAX_VALUE);
     now += 400 * MS;
-    assertThat(choice.onTime(stream, 0, now)).isTrue();
+    assertThat(choice.onTime(stream, 0, 0, now)).isTrue();
     assertThat(tcp(new PathChoice.Stream("a"), 1_500, 117e6)).as("not the path's fault").isTrue();
   }
 }
