@@ -20,6 +20,7 @@ FAMILIES = {"ipv4": ("10.99.0.1", ""), "ipv6": ("fd99::1", "swap"), "mapped": ("
 AGENT = "-r 262144 -o 4194304 -b 65536 -m 20 -s 50 -d 10.99.0.2 -d fd99::2 10.99.0.1 10.99.0.2 fd99::1 fd99::2"
 ADDRESSES = ("10.99.0.1/24", "10.99.0.2/24", "10.99.0.3/24", "fd99::1/64", "fd99::2/64", "fd99::3/64")
 OWN_AGENT, SLOW, NOT_FAR = 1, 8, 16  # flags of harness.h
+NOT_HALF = {"close_in_poll"}  # differ where one direction alone is on the ring, see known-limits.md
 FAR_DELAY_US = 300  # far.c: mostly below, now and then eight times that; harness.h knows
 RETRIES = 3
 REALLY = 0.9  # share of the runs in which the shim's own statistics must tell of a ring
@@ -278,8 +279,8 @@ def main():
                  if (c.name == wanted[1:] if wanted[0] == "=" else wanted in c.name or wanted in c.group)]
     if options.far:
         print("seed %d; %d cases left out, for the reasons in known-limits.md"
-              % (options.seed, sum(c.flags & NOT_FAR > 0 for c in cases)))
-        cases = [c for c in cases if not c.flags & NOT_FAR]
+              % (options.seed, sum(c.flags & NOT_FAR > 0 or bool(options.wishes and c.name in NOT_HALF) for c in cases)))
+        cases = [c for c in cases if not c.flags & NOT_FAR and not (options.wishes and c.name in NOT_HALF)]
     if options.quick:
         cases = [c for c in cases if not c.flags & SLOW]
     if options.list:
