@@ -256,11 +256,19 @@ static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_
 	if (n < 0)
 		return n;
 	for (nfds_t i = 0; i < j->n; i++) {
-		if (j->work[i].fd >= 0 && j->work[i].revents) {
-			j->user[i].revents = j->work[i].revents;
-			j->ready++;
-			wait_kernel_told();
-		}
+		struct conn *c = j->conns[i];
+		int fd = fd_at(j, i);
+
+		if (j->work[i].fd < 0 || !j->work[i].revents)
+			continue;
+		/* A connection that was left to the kernel, and is no more: what TCP tells of it is not all. */
+		if (fd >= 0 && conn_state(c) == HUT_END_CHANNEL && !left_to_kernel(c))
+			j->work[i].revents = conn_ready(c, fd, j->user[i].events);
+		if (!j->work[i].revents)
+			continue;
+		j->user[i].revents = j->work[i].revents;
+		j->ready++;
+		wait_kernel_told();
 	}
 	return j->ready;
 }

@@ -358,28 +358,44 @@ static ssize_t recv_once(struct conn *c, int fd, const struct cursor *k, size_t 
 }
 
 /*
- * Between hosts, where the agents leave the connection on TCP for now: a reader may sleep in the kernel as any other
- * does, since nothing that a doorbell could tell is for it.  That the far program's bytes are wanted on the ring it finds
- * out when it comes back with some (so none may wait for a lot).  Until then none can be armed (rule 4b).
+ * Between hosts, where the agents leave the connection on TCP for now: a thread that sends and then waits for the answer
+ * may sleep in the kernel as any other does, since nothing that a doorbell could tell is for it.  That the far program's
+ * bytes are wanted on the ring it finds out when it comes back with some (so none may wait for a lot).  Until then
+ * neither direction can leave TCP (rule 4b); therefore not where another thread is the one that sends.
  */
+struct direct {
+	struct conn *c;
+	pid_t pid; /* a child that a handler has forked comes back from the sleep, too */
+};
+
+static void direct_end(struct direct *d)
+{
+	if (d->c && d->pid == hut_pid)
+		__atomic_fetch_sub(&d->c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+}
+
 static bool direct_begin(struct conn *c)
 {
 	struct hut_end *e = c->end;
-	bool direct;
+	bool direct = false;
 
-	if (!conn_is_remote(c) || !conn_stays_on_tcp(c) || !lock_rx(e))
+	if (!conn_is_remote(c) || atomic_load_explicit(&c->sender, memory_order_relaxed) != hut_tid() ||
+	    !conn_stays_on_tcp(c) || !lock_rx(e))
 		return false;
-	direct = conn_stays_on_tcp(c);
-	if (direct)
-		__atomic_fetch_add(&e->raw_waits, 1, __ATOMIC_SEQ_CST);
+	if (lock_tx(e)) {
+		direct = conn_stays_on_tcp(c);
+		if (direct)
+			__atomic_fetch_add(&e->raw_waits, 1, __ATOMIC_SEQ_CST);
+		unlock_tx(e);
+	}
 	unlock_rx(e);
 	return direct;
 }
 
-static void direct_end(struct conn **c)
+/* The end of the stream, or an error that the socket has told: not one of the call itself, as of a number that is closed. */
+static bool of_the_socket(int err)
 {
-	if (*c)
-		__atomic_fetch_sub(&(*c)->end->raw_waits, 1, __ATOMIC_SEQ_CST);
+	return err != EBADF && err != ENOTSOCK && err != EINVAL && err != ENOMEM && err != ENOBUFS;
 }
 
 /*
@@ -388,20 +404,22 @@ static void direct_end(struct conn **c)
  */
 static ssize_t direct_recv(struct conn *c, int fd, const struct msghdr *whole, int flags, struct waiting *w)
 {
-	struct conn *raw __attribute__((cleanup(direct_end))) = direct_begin(c) ? c : NULL;
+	struct direct d __attribute__((cleanup(direct_end))) = { direct_begin(c) ? c : NULL, hut_pid };
 	struct msghdr m = { .msg_iov = whole->msg_iov, .msg_iovlen = whole->msg_iovlen };
 	int saved;
 	ssize_t n;
 
-	if (!raw)
+	if (!d.c)
 		return IO_AGAIN;
 	wait_begin(w, c, POLLIN);
 	n = REAL(recvmsg)(fd, &m, flags & (MSG_WAITALL | MSG_CMSG_CLOEXEC));
 	if (n > 0)
 		__atomic_fetch_add(&c->end->tcp_in, (uint64_t)n, __ATOMIC_RELAXED);
+	if (n <= 0 && (LOAD(&c->end->flags) & HUT_ENDF_POISONED))
+		return IO_AGAIN; /* reset by another thread, which has left the error for us */
 	if (n == 0)
 		return IO_AGAIN; /* it tells so again */
-	if (tells_nothing_new(n))
+	if (tells_nothing_new(n) || !of_the_socket(errno))
 		return n;
 	saved = errno;
 	if (!lock_rx(c->end)) {
@@ -518,7 +536,9 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 			return recv_plainly(c, fd, &k, m, done, want, flags, kernels);
 		if (done && io_error_waits(c, fd, POLLIN))
 			return io_finish(c, done, -1);
-		if (blocks && !done && !(flags & MSG_PEEK) && (!(flags & MSG_WAITALL) || want <= CHUNK)) {
+		/* Only as the first thing that this call does: a time-out or a signal counts from there. */
+		if (blocks && !done && !w.c && !signals_interrupted() && !(flags & MSG_PEEK) &&
+		    (!(flags & MSG_WAITALL) || want <= CHUNK)) {
 			ssize_t all = direct_recv(c, fd, m, flags, &w);
 
 			if (all != IO_AGAIN)

@@ -32,8 +32,10 @@ static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t w
 	if (n > 0) {
 		uint64_t was = __atomic_fetch_add(&c->end->tcp_out, (uint64_t)n, __ATOMIC_RELAXED);
 
-		if (conn_is_remote(c) && c->seg)
+		if (conn_is_remote(c) && c->seg) {
+			atomic_store_explicit(&c->sender, hut_tid(), memory_order_relaxed);
 			remote_sent_by_tcp(c, was, (uint64_t)n);
+		}
 	}
 	return n;
 }

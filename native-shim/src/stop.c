@@ -151,7 +151,9 @@ void conn_poison_by(struct conn *c, int fd, const char *who)
 	STORE(&c->end->tx_path, HUT_PATH_TCP);
 	c->shut_due = false;
 	if (raw_begin(c, fd)) {
-		syscall(SYS_connect, fd, &none, sizeof(none));
+		/* Some kernels refuse while another thread sleeps on it: that ends the sleep. */
+		if (syscall(SYS_connect, fd, &none, sizeof(none)) && errno == EBUSY)
+			REAL(shutdown)(fd, SHUT_RDWR);
 		raw_end(c);
 	}
 	conn_changed(c);
