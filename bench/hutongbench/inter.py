@@ -78,14 +78,14 @@ class Watch:
         return found
 
 
-def by_path(it, data, light=None):
+def by_path(it, data):
     """
-    The bytes by path of an accelerated run, as both ends count them: between hosts no ring but the light protocol's.
+    The bytes by path of an accelerated run, as both ends count them.
     Shims do not count for connections that they were told to leave alone: the rest of the program's `data` was TCP.
     """
     if not it.accelerated:
         return {}
-    light = it.ring_bytes() if light is None else light
+    light = it.light_bytes()
     return {"light": light, "tcp": max(it.tcp_bytes() if light == 0 else 0, round(2 * data) - light, 0)}
 
 
@@ -95,12 +95,11 @@ def by_path_of_one(it, watch):
     return by_path(it, counted / 2 if it.ring_bytes() else watch.data())
 
 
-def by_path_of_job(it, watch, light=None):
+def by_path_of_job(it, watch):
     """The same of many connections, whose bytes nobody has counted: they are reckoned from what the link has carried."""
     if not it.accelerated:
         return {}
-    carried = it.ring_bytes() if light is None else light
-    return dict(by_path(it, watch.data(carried > it.tcp_bytes()), light), tcp_counted=it.tcp_bytes())
+    return dict(by_path(it, watch.data(it.light_bytes() > it.tcp_bytes())), tcp_counted=it.tcp_bytes())
 
 
 def frame_ratio(data, packets, light):
@@ -175,7 +174,7 @@ def four_ranks(accelerated):
                     for program in ((EXAMPLES + "/c/collective", "3000", "4096"), (EXAMPLES + "/c/heat", *HEAT))]
         seconds = sum(_number(r"# time seconds=([0-9.]+)", d.output) for d in done)
         return it.sample(seconds, *done, result=results("".join(d.output for d in done)),
-                         **by_path_of_job(it, watch, it.light_bytes()))
+                         **by_path_of_job(it, watch))
 
 
 def _case(name, unit, run, about, write_size, more_is_better=True):

@@ -54,15 +54,6 @@ static int fd_at(const struct poll_job *j, nfds_t i)
 	return c && table_peek(j->user[i].fd) == c ? j->user[i].fd : -1;
 }
 
-/*
- * Between hosts, where the agents leave it on TCP: the kernel answers for it together with all others, as it would without
- * us.  MPI asks for all its connections all the time.
- */
-static bool left_to_kernel(const struct conn *c)
-{
-	return conn_is_remote(c) && conn_stays_on_tcp(c);
-}
-
 /* Looks at everything without sleeping.  Fills `work` with what a sleep would need. */
 static void scan(struct poll_job *j)
 {
@@ -82,7 +73,8 @@ static void scan(struct poll_job *j)
 			continue;
 		if (!conn_progress(c, fd) || conn_state(c) != HUT_END_CHANNEL)
 			continue;
-		if (left_to_kernel(c)) {
+		/* The kernel answers for it together with all others, as without us: MPI asks for all of them all the time. */
+		if (conn_stays_on_tcp(c)) {
 			j->by_kernel = true;
 			continue;
 		}
@@ -151,13 +143,12 @@ static bool after_sleep(struct poll_job *j)
 	for (nfds_t i = 0; i < j->n; i++) {
 		struct conn *c = j->conns[i];
 		int fd = fd_at(j, i);
-
 		bool channel = fd >= 0 && conn_state(c) == HUT_END_CHANNEL;
 
 		/* An end is to be known as such, also where the kernel tells of it. */
-		if (channel && (j->work[i].revents & (left_to_kernel(c) ? POLLRDHUP | POLLHUP | POLLERR : ~0)))
+		if (channel && (j->work[i].revents & (conn_stays_on_tcp(c) ? POLLRDHUP | POLLHUP | POLLERR : ~0)))
 			conn_check_socket(c, fd);
-		if (j->work[i].revents && !(channel && !left_to_kernel(c)))
+		if (j->work[i].revents && (!channel || conn_stays_on_tcp(c)))
 			raw = true;
 		if (fd < 0)
 			continue;
@@ -262,7 +253,7 @@ static int poll_raw(struct poll_job *j, const struct timespec *ts, const sigset_
 		if (j->work[i].fd < 0 || !j->work[i].revents)
 			continue;
 		/* A connection that was left to the kernel, and is no more: what TCP tells of it is not all. */
-		if (fd >= 0 && conn_state(c) == HUT_END_CHANNEL && !left_to_kernel(c))
+		if (fd >= 0 && conn_state(c) == HUT_END_CHANNEL && !conn_stays_on_tcp(c))
 			j->work[i].revents = conn_ready(c, fd, j->user[i].events);
 		if (!j->work[i].revents)
 			continue;
@@ -336,7 +327,8 @@ static int poll_loop(struct poll_job *j, const sigset_t *mask)
 		scan(j);
 		if (j->ready || stirred_raw || time_is_up(j)) {
 			/* A poll without a wait, or one that has its answer: see wait_may_skip_kernel(). */
-			if (!stirred_raw && !mask && !j->by_kernel && accelerated(j, &foreign) && wait_may_skip_kernel(j->user, asked(j), foreign))
+			if (!stirred_raw && !mask && !j->by_kernel && accelerated(j, &foreign) &&
+			    wait_may_skip_kernel(j->user, asked(j), foreign))
 				return j->ready;
 			int n = poll_raw(j, &zero, mask);
 

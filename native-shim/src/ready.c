@@ -497,10 +497,10 @@ bool conn_all_by_tcp(const struct conn *c)
 	       !(LOAD(&e->flags) & (HUT_ENDF_POISONED | HUT_ENDF_STOPPED | HUT_ENDF_EARLY | HUT_ENDF_FIN | HUT_ENDF_ERR));
 }
 
-/* Nor will it be, unless the far agent comes to wish it: nothing is armed. */
+/* Between hosts: nor will it be, unless the far agent comes to wish it, since nothing is armed. */
 bool conn_stays_on_tcp(const struct conn *c)
 {
-	return conn_state(c) == HUT_END_CHANNEL && conn_all_by_tcp(c) && !(LOAD(&c->end->flags) & HUT_ENDF_ARMED) &&
+	return conn_is_remote(c) && conn_state(c) == HUT_END_CHANNEL && conn_all_by_tcp(c) && !(LOAD(&c->end->flags) & HUT_ENDF_ARMED) &&
 	       LOAD_ACQ(&c->rx.dir->prod_done) == LOAD(&c->end->rx_round) &&
 	       !(LOAD(&c->rx.dir->prod_mark) & (HUT_MARK_WISH | HUT_MARK_CUT | HUT_MARK_END)) && !conn_chaos;
 }

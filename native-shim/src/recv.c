@@ -379,8 +379,7 @@ static bool direct_begin(struct conn *c)
 	struct hut_end *e = c->end;
 	bool direct = false;
 
-	if (!conn_is_remote(c) || atomic_load_explicit(&c->sender, memory_order_relaxed) != hut_tid() ||
-	    !conn_stays_on_tcp(c) || !lock_rx(e))
+	if (!conn_stays_on_tcp(c) || atomic_load_explicit(&c->sender, memory_order_relaxed) != hut_tid() || !lock_rx(e))
 		return false;
 	if (lock_tx(e)) {
 		direct = conn_stays_on_tcp(c);
@@ -542,7 +541,7 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 			ssize_t all = direct_recv(c, fd, m, flags, &w);
 
 			if (all != IO_AGAIN)
-				return io_finish(c, all > 0 ? (size_t)all : 0, all);
+				return io_finish(c, 0, all);
 		}
 		uint32_t path = LOAD(&c->end->rx_path);
 		bool sliced = k.left > IOV_STACK && (k.at || path == HUT_PATH_SWITCH);

@@ -269,8 +269,8 @@ static uint64_t half_due(const struct far_half *h)
 	if (h->changed || h->rang)
 		return 0;
 	due = earlier(due, earlier(h->look_at, earlier(h->retry_at, h->out.pay_at)));
-	due = earlier(due, h->wish_at);
-	due = earlier(due, earlier(h->leave_at, earlier(h->out.carry_due, h->in.ack_due)));
+	due = earlier(due, earlier(h->wish_at, h->leave_at));
+	due = earlier(due, earlier(h->out.carry_due, h->in.ack_due));
 	if (h->in.ask && !h->in.told)
 		due = earlier(due, h->in.asked_at + END_PATIENCE_NS);
 	return h->gone ? earlier(due, h->sign_at + LINGER_NS) : due;

@@ -426,7 +426,9 @@ final class Outgoing {
         flow.produce(now);
       }
     }
-    if (choice != null && choice.onTime(stream, flow.flow().acknowledged(), received(), now)) {
+    if (choice != null
+        && now >= choice.due(stream)
+        && choice.onTime(stream, flow.flow().acknowledged(), received(), now)) {
       leaves = true;
     }
     if (leaves && atRestOrBusy()) {
