@@ -57,9 +57,11 @@ class BenchTest(ClusterTest):
         with mock.patch.object(link, "current", return_value=link.Link()):
             self.assertEqual(watch.data(), 2 * 2000 * 8)
             run = mock.Mock(accelerated=True)
-            run.ring_bytes.return_value, run.tcp_bytes.return_value = 9000, 1000
+            run.ring_bytes.return_value = run.light_bytes.return_value = 9000
+            run.tcp_bytes.return_value = 1000
             self.assertEqual(inter.by_path_of_one(run, watch), {"light": 9000, "tcp": 1000})
-            run.ring_bytes.return_value, run.tcp_bytes.return_value = 0, 500  # told to leave it alone
+            run.ring_bytes.return_value = run.light_bytes.return_value = 0
+            run.tcp_bytes.return_value = 500  # told to leave it alone
             self.assertEqual(inter.by_path_of_one(run, watch), {"light": 0, "tcp": 64000})
 
     def test_frames_by_arithmetic(self):
