@@ -337,6 +337,16 @@ HUT_EXPORT int fcntl(int fd, int cmd, ...)
 HUT_EXPORT int fcntl64(int fd, int cmd, ...) __attribute__((alias("fcntl")));
 HUT_EXPORT int __fcntl(int fd, int cmd, ...) __attribute__((alias("fcntl")));
 
+/* TCP has no more, and may be past its end: what a writer that shut its side has left in the ring, see conn_end_of_tcp(). */
+static int left_over(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+	bool ended = (LOAD(&e->flags) & HUT_ENDF_EARLY) || (LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_SHUT);
+	uint64_t n = ended && e->tcp_in + e->ring_in >= LOAD(&c->rx.dir->start) ? remote_rest(c) : 0;
+
+	return n <= (uint64_t)c->rx.small_size + c->rx.over_size ? (int)n : 0;
+}
+
 /* What can be read now without a gap: the part that TCP has, the part in the ring, or both. */
 static int readable(struct conn *c, int kernel)
 {
@@ -356,6 +366,8 @@ static int readable(struct conn *c, int kernel)
 		break;
 	default:
 		conn_rx_tell(c);
+		if (!kernel)
+			kernel = left_over(c);
 	}
 	/* The same bytes, if the kernel has some of them already. */
 	ring = (ssize_t)conn_rx_told(c);

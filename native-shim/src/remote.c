@@ -109,6 +109,42 @@ static void hidden_end_is_known(struct conn *c, int fd)
 		conn_end_named(c, fd);
 }
 
+/* Is all that the ring holds of a stopped round, past what was read from it, older than the stream's next byte? */
+static bool only_known(const struct conn *c, uint64_t *n)
+{
+	const struct hut_end *e = c->end;
+	uint64_t head = LOAD(&e->rx_head), tail = LOAD_ACQ(&c->rx.dir->tail);
+
+	*n = tail - head;
+	return tail > head && tail <= LOAD(&e->tcp_in) + LOAD(&e->ring_in);
+}
+
+/*
+ * rx_lock held.  What came by the ring before the writer was stopped, and by TCP after it, is given up: its room is wanted
+ * for what follows, of which nobody could be told while there is none.
+ */
+static void give_up_known(struct conn *c)
+{
+	struct hut_end *e = c->end;
+	uint64_t n;
+
+	if (LOAD(&e->rx_path) == HUT_PATH_TCP && !(LOAD(&e->flags) & HUT_ENDF_ARMED) &&
+	    LOAD_ACQ(&c->rx.dir->prod_round) == e->rx_round && LOAD_ACQ(&c->rx.dir->prod_done) != e->rx_round &&
+	    only_known(c, &n) && ring_take(&c->rx, e, n))
+		conn_ring_peer(c);
+}
+
+/* The same for one who waits, and reads only when there is something. */
+static void make_room(struct conn *c)
+{
+	uint64_t n;
+
+	if (LIKELY(!only_known(c, &n)) || !lock_rx(c->end))
+		return;
+	give_up_known(c);
+	unlock_rx(c->end);
+}
+
 /* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */
 bool remote_early(struct conn *c, int fd)
 {
@@ -125,8 +161,10 @@ bool remote_early(struct conn *c, int fd)
 		no_longer_early(c, false);
 	else if (now_ns() - c->fin_ns >= END_PATIENCE_NS)
 		no_longer_early(c, true);
-	else
+	else {
+		make_room(c);
 		return true;
+	}
 	return false;
 }
 
@@ -216,10 +254,7 @@ enum remote_next remote_after_tcp(struct conn *c)
 			return REMOTE_MORE; /* conn_start_rx() has not been called yet */
 		if (at >= LOAD(&c->rx.dir->start) && conn_rx_rest(c, at, &tail))
 			return REMOTE_MORE;
-		tail = LOAD_ACQ(&c->rx.dir->tail);
-		/* What is in the ring has come by TCP already: its room is wanted for what follows. */
-		if (tail > e->rx_head && tail <= at && ring_take(&c->rx, e, tail - e->rx_head))
-			conn_ring_peer(c);
+		give_up_known(c);
 	}
 	/* Our own SHUT_RD is no FIN: nothing is to be asked for, or waited for. */
 	if (remote_end_open(c) && !(e->flags & HUT_ENDF_RDSHUT)) {
@@ -233,17 +268,18 @@ enum remote_next remote_after_tcp(struct conn *c)
 	return REMOTE_OVER;
 }
 
-/* Without a lock: would remote_after_tcp() find bytes? */
-bool remote_rest(const struct conn *c)
+/* Without a lock: how many bytes would remote_after_tcp() find? */
+uint64_t remote_rest(const struct conn *c)
 {
 	const struct hut_end *e = c->end;
-	uint64_t at = LOAD(&e->tcp_in) + LOAD(&e->ring_in);
+	uint64_t at = LOAD(&e->tcp_in) + LOAD(&e->ring_in), tail;
 	uint32_t round = LOAD(&e->rx_round);
 
-	return c->seg && round && LOAD_ACQ(&c->rx.dir->prod_round) == round &&
-	       LOAD_ACQ(&c->rx.dir->prod_done) != round &&
-	       ((LOAD(&e->flags) & HUT_ENDF_ARMED) || at >= LOAD(&c->rx.dir->start)) &&
-	       LOAD_ACQ(&c->rx.dir->tail) > at; /* a round may have been announced just now, with nothing in it */
+	if (!c->seg || !round || LOAD_ACQ(&c->rx.dir->prod_round) != round || LOAD_ACQ(&c->rx.dir->prod_done) == round ||
+	    (!(LOAD(&e->flags) & HUT_ENDF_ARMED) && at < LOAD(&c->rx.dir->start)))
+		return 0;
+	tail = LOAD_ACQ(&c->rx.dir->tail);
+	return tail > at ? tail - at : 0; /* a round may have been announced just now, with nothing in it */
 }
 
 /* Whether bulk goes by TCP is the agent's measure for the choice of the path: it hears of every step of so many bytes. */

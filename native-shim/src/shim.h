@@ -386,7 +386,7 @@ void conn_end_named(struct conn *c, int fd);
 uint64_t remote_due_ns(const struct conn *c);
 short remote_hide_end(struct conn *c, int fd, short got);
 enum remote_next remote_after_tcp(struct conn *c); /* rx_lock held */
-bool remote_rest(const struct conn *c);
+uint64_t remote_rest(const struct conn *c);
 void remote_sent_by_tcp(struct conn *c, uint64_t was, uint64_t n);
 void remote_ask_back(struct conn *c);
 void remote_is_back(struct conn *c);

@@ -10,7 +10,7 @@
  * Connections whose own address is an ADDRESS are declined, as the real agent does for a policy or a tunnel.
  * Every MEMBER (IPv4 or IPv6 address) is listed as co-resident; with -f as on another host: what the agents tell each
  * other and what they carry comes up to DELAY_US late, or eight times that now and then, and they leave the wire every
- * LEAVE_US by themselves; SIGUSR1 has the lines printed.  Prints "ready" when it listens; ends on SIGTERM.
+ * LEAVE_US by themselves; SIGUSR1 has the lines printed, SIGUSR2 turns acceleration off and on.  Prints "ready" when it listens; ends on SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -307,11 +307,14 @@ static int by_addr(const void *a, const void *b)
 	return memcmp(a, b, 16);
 }
 
+static struct hut_members *members;
+
 static void make_members(int n, char **addrs, uint32_t bytes, uint32_t ms, uint32_t spin)
 {
 	members_fd = sealed("hutong-members", sizeof(struct hut_members));
 	struct hut_members *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED, members_fd, 0);
 
+	members = t;
 	t->magic = HUT_MEMBERS_MAGIC;
 	t->version = HUT_ABI_VERSION;
 	t->enabled = 1;
@@ -393,6 +396,13 @@ static struct timespec *wait_for(struct timespec *ts)
 	return ts;
 }
 
+/* The operator's switch: everything back to TCP, and off again. */
+static void on_usr2(int sig)
+{
+	(void)sig;
+	__atomic_fetch_xor(&members->enabled, 1, __ATOMIC_ACQ_REL);
+}
+
 static volatile sig_atomic_t asked;
 
 static void on_usr1(int sig)
@@ -429,6 +439,7 @@ int main(int argc, char **argv)
 		signal(SIGUSR1, on_usr1);
 	}
 	make_members(argc - optind, argv + optind, bytes, ms, spin);
+	signal(SIGUSR2, on_usr2);
 	for (int i = 0; i < MAX_SHIMS; i++)
 		shims[i].fd = -1;
 	for (int i = 0; i < MAX_REGS; i++)

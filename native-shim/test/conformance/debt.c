@@ -291,6 +291,72 @@ static void b_both_stop(int fd)
 	rd(fd, 1, 0);
 }
 
+#define MUCH 1500000
+
+/* Calls that notice what the agents want, and move no byte. */
+static void look_around(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	for (int i = 0; i < 60; i++) {
+		poll(&p, 1, 0);
+		ms(1);
+	}
+}
+
+/*
+ * A writer is sent back to TCP whose reader has not come to the ring, though the ring is full already; it pays as much as
+ * TCP takes, and shuts its side.  The rest is behind bytes that the reader has by TCP; it reads when it is told to.
+ */
+static void a_rest_of_debt(int listener)
+{
+	int fd = pick(listener);
+	size_t got = 0;
+
+	warm(fd, false);
+	await(TO_A);
+	look_around(fd);
+	go(TO_B);
+	await(TO_A);
+	look_around(fd);
+	go(TO_B);
+	await(TO_A);
+	for (int n = 1; n > 0; got += (size_t)n) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		if (poll(&p, 1, 8000) != 1 || ioctl(fd, FIONREAD, &n) || take(fd, got, (size_t)n) != (size_t)n) {
+			note(" nothing");
+			break;
+		}
+	}
+	note(" got=%zu", got);
+	rd(fd, 1, 0);
+	wr(fd, "x");
+}
+
+static void b_rest_of_debt(int none)
+{
+	int some = 200000, fd = dial(); /* more than the ring, which is full of what comes by TCP then; less than the debt */
+
+	(void)none;
+	warm(fd, true);
+	agent_switch();
+	go(TO_A);
+	look_around(fd);
+	await(TO_B);
+	agent_switch();
+	go(TO_A);
+	await(TO_B);
+	note(" put=%zu", put(fd, 0, MUCH));
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &some, sizeof(some));
+	ms(50);
+	agent_switch();
+	look_around(fd);
+	noted("shut", shutdown(fd, SHUT_WR));
+	go(TO_A);
+	rd(fd, 1, 0);
+}
+
 static const struct test_case cases[] = {
 	CASE(owes_in_recv, "7,11", WARM),
 	CASE(owes_in_poll, "7,11", WARM),
@@ -302,5 +368,6 @@ static const struct test_case cases[] = {
 	CASE(s_zero_stop, "5,6,7", COLD),
 	CASE(s_zero_owed, "5,6,7", YOUNG),
 	CASE(both_stop, "7,18", WARM),
+	CASE_F(rest_of_debt, "7,17", RAW, OWN_AGENT),
 };
 GROUP(debt);

@@ -265,6 +265,8 @@ static bool with_agent(char what)
 		return kill(agent_pid, SIGSTOP) == 0;
 	case 'g':
 		return kill(agent_pid, SIGCONT) == 0;
+	case 'o':
+		return kill(agent_pid, SIGUSR2) == 0;
 	case 'm':
 		return (marked = agent_descriptors()) > 0;
 	default:

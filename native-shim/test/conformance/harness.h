@@ -111,6 +111,7 @@ void agent_start_dying(int where);      /* between hosts: one that dies in its f
 bool agent_ends(void);                  /* ... and has done so, or the case fails; false: no such thing here */
 void agent_pause(void);                 /* SIGSTOP */
 void agent_go_on(void);
+void agent_switch(void);                /* acceleration off, and the next time on again */
 void agent_mark(void);                  /* so many descriptors it has now ... */
 bool agent_as_marked(void);             /* ... and no more again */
 

@@ -241,6 +241,11 @@ void agent_go_on(void)
 	must(ask('g'), "agent");
 }
 
+void agent_switch(void)
+{
+	must(ask('o'), "agent");
+}
+
 void agent_mark(void)
 {
 	must(ask('m'), "agent");
