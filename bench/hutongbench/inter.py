@@ -16,7 +16,9 @@ from . import stats
 from .cases import BIN, EXAMPLES, HEAT, RR_MS, RR_WARM_UP_MS, VM1, VM2, VM3, Case, Run, _number, results
 from .program import ProgramError
 
-STREAM_SECONDS = 4
+STREAM_SECONDS = 6
+#: Of bulk before anything is measured: the agents' code is compiled while it runs, on the processors that the programs want.
+WARM_UP_SECONDS = 12
 SMALL_MESSAGES = 40000
 BASELINE_RUNS = 3
 #: A TCP baseline further from the arithmetic than this says that the link or the machine is not what it should be.
@@ -109,7 +111,7 @@ def frame_ratio(data, packets, light):
     return packets / (data / (there.mtu - headers)) if there.cuts and headers else None
 
 
-def stream(*options):
+def stream(*options, seconds=STREAM_SECONDS):
     """iperf3 from VM1 to VM3, Gbit/s as the receivers counted; with --bidir both directions in sum."""
     def run(accelerated):
         with Run(accelerated) as it:
@@ -117,9 +119,9 @@ def stream(*options):
             with it.start(VM3, "iperf3", "-s", "-1", "-p", port) as server:
                 server.await_listening(port)
                 with Watch() as watch:
-                    with it.start(VM1, "iperf3", "-c", VM3.ipv4, "-p", port, "-t", STREAM_SECONDS, "-C", "cubic", "-J",
+                    with it.start(VM1, "iperf3", "-c", VM3.ipv4, "-p", port, "-t", seconds, "-C", "cubic", "-J",
                                   *options) as client:
-                        sent = client.expect(STREAM_SECONDS + 60)
+                        sent = client.expect(seconds + 60)
                 received = server.expect(30)
             end = json.loads(sent.output)["end"]
             sums = [end[name] for name in ("sum_received", "sum_received_bidir_reverse") if name in end]
@@ -195,13 +197,14 @@ INTER = (
 
 def meet(progress):
     """
-    Lets the agents meet and try their wire: the first connection of a cluster waits for that on TCP, and no figure shall
-    be of it.
+    Lets the agents meet and try their wire, and come to their full speed: the first connection of a cluster waits for the
+    one on TCP, a young JVM works for the other, and no figure shall be of that.
     """
     if link.current().inter != "tcp":
-        progress(MEETING, 0, True)
-        with contextlib.suppress(ProgramError, LabError, ValueError):  # a case will say what is wrong
-            MEETING.run(True)
+        for case in (MEETING, WARMING):
+            progress(case, 0, True)
+            with contextlib.suppress(ProgramError, LabError, ValueError):  # a case will say what is wrong
+                case.run(True)
 
 
 def unused(sample):
@@ -232,6 +235,7 @@ def fill(row, case, samples):
 
 
 MEETING = _case("meet", "us", round_trip(8), "not measured", "8 B", False)
+WARMING = _case("warm-up", "Gbit/s", stream("--bidir", seconds=WARM_UP_SECONDS), "not measured", "128 KiB")
 
 
 def lines(row):

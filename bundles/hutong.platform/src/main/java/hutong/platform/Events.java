@@ -30,6 +30,12 @@ public interface Events {
    */
   void urgent();
 
+  /**
+   * The opposite: what the calling thread does now and then can wait until others have what they
+   * want of the processor. Cannot be taken back without the privilege.
+   */
+  void patient();
+
   /** A new poller. */
   Poller openPoller() throws OsException;
 }

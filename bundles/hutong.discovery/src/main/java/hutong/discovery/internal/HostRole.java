@@ -86,6 +86,8 @@ final class HostRole implements Role {
     this.port =
         new PacketPort(env.sockets(), loop, env.config().networkInterface(), null, env.tally());
     this.hub = new MembershipHub(loop::execute, env.tally());
+    // a signature takes milliseconds, each second: a window of data that waits for them is late
+    loop.execute(env.events()::patient);
     loop.execute(this::tick);
   }
 

@@ -62,6 +62,9 @@ final class VmRole implements Role {
       lists.close();
       throw e;
     }
+    // a signature takes milliseconds, each second: a window of data that waits for them is late
+    lists.execute(env.events()::patient);
+    publisher.execute(env.events()::patient);
     lists.execute(this::tickLists);
     publisher.execute(this::tickPublisher);
   }

@@ -17,6 +17,8 @@ public final class LinuxEvents implements Events {
   /** Nice. */
   private static final int URGENT = -10;
 
+  private static final int PATIENT = 10;
+
   private final LinuxProcesses processes = new LinuxProcesses();
   private final Object bellLock = new Object();
   private KernelBell bell;
@@ -71,8 +73,16 @@ public final class LinuxEvents implements Events {
 
   @Override
   public void urgent() {
-    LibC.INSTANCE.setpriority(
-        PRIO_PROCESS, 0, URGENT); // 0: this thread alone, in spite of the name
+    nice(URGENT);
+  }
+
+  @Override
+  public void patient() {
+    nice(PATIENT);
+  }
+
+  private static void nice(int value) {
+    LibC.INSTANCE.setpriority(PRIO_PROCESS, 0, value); // 0: this thread alone, in spite of the name
   }
 
   @Override

@@ -32,6 +32,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
 import org.osgi.framework.BundleContext;
 import org.osgi.service.component.annotations.Activate;
@@ -95,6 +96,7 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
             events,
             sockets,
             NanoClock.SYSTEM,
+            LockSupport::parkNanos,
             new SecureRandom(),
             new TransportLoop.Trouble() {
               @Override

@@ -29,6 +29,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.function.LongConsumer;
 import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
 
@@ -97,6 +98,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final LightSettings settings;
   private final Events events;
   private final NanoClock clock;
+  private final LongConsumer pause;
+  private final Coalescing coalescing = new Coalescing();
   private final RandomGenerator random;
   private final Trouble trouble;
   private final EventLoop loop;
@@ -118,6 +121,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       Events events,
       BatchSockets sockets,
       NanoClock clock,
+      LongConsumer pause,
       RandomGenerator random,
       Trouble trouble,
       Supplier<PeerLink> link,
@@ -126,6 +130,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.settings = settings;
     this.events = events;
     this.clock = clock;
+    this.pause = pause;
     this.random = random;
     this.trouble = trouble;
     this.pages = pages;
@@ -440,6 +445,16 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   // ---------------------------------------------------------------- wires
 
   private void onInput(WirePort port) {
+    long pauseNs = coalescing.pauseNs(now());
+    if (pauseNs != 0) {
+      pause.accept(pauseNs);
+    }
+    long before = port.bytesIn();
+    takeAll(port);
+    coalescing.taken(port.bytesIn() - before, now());
+  }
+
+  private void takeAll(WirePort port) {
     for (int i = 0; i < TURNS && port.receive(now()); i++) {
       stepTouched();
       flush();

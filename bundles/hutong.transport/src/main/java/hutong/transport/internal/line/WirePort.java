@@ -96,6 +96,7 @@ final class WirePort implements AutoCloseable {
   private boolean opensAgain;
   private boolean asksAgain;
   private long lostHere;
+  private long bytesIn;
 
   WirePort(
       EventLoop loop,
@@ -216,7 +217,13 @@ final class WirePort implements AutoCloseable {
     }
   }
 
+  /** Bytes of all datagrams that have come. */
+  long bytesIn() {
+    return bytesIn;
+  }
+
   private void take(ByteBuffer datagram, long sender) {
+    bytesIn += datagram.remaining();
     int index =
         datagram.remaining() < Header.BYTES
             ? -1
