@@ -75,7 +75,8 @@ def unit():
 
 def _make(what, folder, arguments, seconds):
     deps.install(deps.BUILD, deps.TEST)
-    status, text = _run(what, ["make", "-C", folder, *arguments], seconds)
+    jobs = "-j%d" % len(os.sched_getaffinity(0))  # for the compiler; the tests themselves are one command
+    status, text = _run(what, ["make", jobs, "-C", folder, *arguments], seconds)
     counts = COUNTS.findall(text)
     passed, failed = sum(int(p) for p, _ in counts), sum(int(f) for _, f in counts)
     return passed, failed or int(status != 0 or passed == 0), FAILURE.findall(text)
