@@ -342,7 +342,10 @@ static int left_over(const struct conn *c)
 {
 	const struct hut_end *e = c->end;
 	bool ended = (LOAD(&e->flags) & HUT_ENDF_EARLY) || (LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_SHUT);
-	uint64_t n = ended && e->tcp_in + e->ring_in >= LOAD(&c->rx.dir->start) ? remote_rest(c) : 0;
+	uint64_t n = 0;
+
+	if (ended && !(LOAD(&e->flags) & HUT_ENDF_POISONED) && e->tcp_in + e->ring_in >= LOAD(&c->rx.dir->start))
+		n = remote_rest(c);
 
 	return n <= (uint64_t)c->rx.small_size + c->rx.over_size ? (int)n : 0;
 }
@@ -378,8 +381,11 @@ static void count_readable(struct conn *c, int fd, int *n)
 {
 	if (!lock_rx(c->end))
 		return;
-	if (REAL(ioctl)(fd, SIOCINQ, n) == 0)
+	if (REAL(ioctl)(fd, SIOCINQ, n) == 0) {
+		if (!*n && conn_is_remote(c) && c->seg)
+			remote_asked_how_many(c, fd);
 		*n = readable(c, *n);
+	}
 	unlock_rx(c->end);
 }
 

@@ -7,7 +7,9 @@
  * the ring.  A writer does not end a round by itself but asks its agent, who agrees an offset with the other one and
  * stops it (D5); so no byte comes by TCP before this host knows that it comes that way.
  */
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "real.h"
@@ -143,6 +145,26 @@ static void make_room(struct conn *c)
 		return;
 	give_up_known(c);
 	unlock_rx(c->end);
+}
+
+/*
+ * rx_lock held.  Who asks only how many bytes there are must bring on what follows TCP's end, as who reads or polls does:
+ * the agents carry it once they know that somebody has come there, and as far as there is room.
+ */
+void remote_asked_how_many(struct conn *c, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	int queued = 0;
+
+	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || !remote_end_open(c) || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT))
+		return;
+	if (!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)) {
+		if (poll_now(&p, 1) <= 0 || !(p.revents & (POLLRDHUP | POLLHUP)) || (p.revents & POLLERR) ||
+		    REAL(ioctl)(fd, SIOCINQ, &queued) || queued)
+			return;
+		remote_tcp_ended(c);
+	}
+	give_up_known(c);
 }
 
 /* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */

@@ -387,6 +387,7 @@ uint64_t remote_due_ns(const struct conn *c);
 short remote_hide_end(struct conn *c, int fd, short got);
 enum remote_next remote_after_tcp(struct conn *c); /* rx_lock held */
 uint64_t remote_rest(const struct conn *c);
+void remote_asked_how_many(struct conn *c, int fd); /* rx_lock held; TCP has none */
 void remote_sent_by_tcp(struct conn *c, uint64_t was, uint64_t n);
 void remote_ask_back(struct conn *c);
 void remote_is_back(struct conn *c);

@@ -119,7 +119,7 @@ verdict $? "hostile: $(cat "$work/out")"
 grep '^hostile: .* states' "$work/out"
 timeout 120 "$build/hostile" --live 10 --seed ${SEED:-1} > "$work/out" 2>&1; verdict $? "hostile, live: $(cat "$work/out")"
 tail -1 "$work/out"
-wait "$models"
+wait "$models"; verdict $? "the models: $(cat "$work/models")"
 models=
 cat "$work/models"
 passed=$((passed + $(tail -1 "$work/models" | awk '{print $1 + 0}')))

@@ -262,11 +262,11 @@ static bool with_agent(char what)
 	case 'e':
 		return agent_has_ended();
 	case 'p':
-		return kill(agent_pid, SIGSTOP) == 0;
+		return agent_pid > 0 && kill(agent_pid, SIGSTOP) == 0;
 	case 'g':
-		return kill(agent_pid, SIGCONT) == 0;
+		return agent_pid > 0 && kill(agent_pid, SIGCONT) == 0;
 	case 'o':
-		return kill(agent_pid, SIGUSR2) == 0;
+		return agent_pid > 0 && kill(agent_pid, SIGUSR2) == 0;
 	case 'm':
 		return (marked = agent_descriptors()) > 0;
 	default:

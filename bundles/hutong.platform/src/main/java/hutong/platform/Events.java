@@ -2,6 +2,7 @@
 package hutong.platform;
 
 import hutong.api.os.Fd;
+import java.util.function.Supplier;
 
 /** Doorbells and waiting. */
 public interface Events {
@@ -31,10 +32,12 @@ public interface Events {
   void urgent();
 
   /**
-   * The opposite: what the calling thread does now and then can wait until others have what they
-   * want of the processor. Cannot be taken back without the privilege.
+   * Does something that keeps a processor busy for milliseconds, and can wait while others want it.
+   * Without the privilege to take that back it is done like everything else.
+   *
+   * @return what it returns
    */
-  void patient();
+  <T> T patiently(Supplier<T> work);
 
   /** A new poller. */
   Poller openPoller() throws OsException;

@@ -86,8 +86,6 @@ final class HostRole implements Role {
     this.port =
         new PacketPort(env.sockets(), loop, env.config().networkInterface(), null, env.tally());
     this.hub = new MembershipHub(loop::execute, env.tally());
-    // a signature takes milliseconds, each second: a window of data that waits for them is late
-    loop.execute(env.events()::patient);
     loop.execute(this::tick);
   }
 
@@ -233,7 +231,7 @@ final class HostRole implements Role {
     ListPart head = new ListPart(env.config().hostId(), epoch, sequence, 0, 1, validMs, List.of());
     try {
       int most = Math.min(port.mtu(), ListCodec.MAX_BYTES);
-      for (byte[] datagram : ListCodec.encode(head, entries, most, keys::sign)) {
+      for (byte[] datagram : ListCodec.encode(head, entries, most, this::sign)) {
         if (port.broadcast(datagram)) {
           env.tally().count(Tally.SENT);
         }
@@ -241,6 +239,11 @@ final class HostRole implements Role {
     } catch (OsException e) {
       env.tally().warn("no lists on " + env.config().networkInterface() + ": " + e.getMessage());
     }
+  }
+
+  /** Takes milliseconds, each second: a window of somebody's data that waits for that is late. */
+  private byte[] sign(byte[] data) {
+    return env.events().patiently(() -> keys.sign(data));
   }
 
   private void watchDomains(XenStore store) {

@@ -62,9 +62,6 @@ final class VmRole implements Role {
       lists.close();
       throw e;
     }
-    // a signature takes milliseconds, each second: a window of data that waits for them is late
-    lists.execute(env.events()::patient);
-    publisher.execute(env.events()::patient);
     lists.execute(this::tickLists);
     publisher.execute(this::tickPublisher);
   }
@@ -104,7 +101,9 @@ final class VmRole implements Role {
   }
 
   private void received(byte[] data) {
-    if (receiver.receive(data, env.clock().nanoTime())) {
+    // a signature takes milliseconds, each second: a window of data that waits for that is late
+    long now = env.clock().nanoTime();
+    if (env.events().patiently(() -> receiver.receive(data, now))) {
       refresh();
     }
   }

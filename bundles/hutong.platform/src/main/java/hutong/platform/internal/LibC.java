@@ -100,6 +100,8 @@ public interface LibC {
 
   int setpriority(int which, int who, int priority);
 
+  int getpriority(int which, int who);
+
   long readlink(byte[] path, Pointer buffer, long size);
 
   int if_nametoindex(byte[] name);

@@ -5,6 +5,7 @@ import hutong.api.os.Fd;
 import hutong.platform.Events;
 import hutong.platform.OsException;
 import hutong.platform.Poller;
+import java.util.function.Supplier;
 import jnr.ffi.Pointer;
 import org.osgi.service.component.annotations.Component;
 import org.osgi.service.component.annotations.Deactivate;
@@ -17,12 +18,13 @@ public final class LinuxEvents implements Events {
   /** Nice. */
   private static final int URGENT = -10;
 
-  private static final int PATIENT = 10;
+  private static final int PATIENT = 5;
 
   private final LinuxProcesses processes = new LinuxProcesses();
   private final Object bellLock = new Object();
   private KernelBell bell;
   private boolean bellUsable = true;
+  private volatile Boolean mayReturn;
 
   /** Gives the kernel's resources back; rings that come later still work. */
   @Deactivate
@@ -77,12 +79,31 @@ public final class LinuxEvents implements Events {
   }
 
   @Override
-  public void patient() {
+  public <T> T patiently(Supplier<T> work) {
+    int before = LibC.INSTANCE.getpriority(PRIO_PROCESS, 0);
+    if (before >= PATIENT || !mayReturnTo(before)) {
+      return work.get();
+    }
     nice(PATIENT);
+    try {
+      return work.get();
+    } finally {
+      nice(before); // threads that are made later inherit it
+    }
   }
 
-  private static void nice(int value) {
-    LibC.INSTANCE.setpriority(PRIO_PROCESS, 0, value); // 0: this thread alone, in spite of the name
+  /** Whether a thread that has stepped back may come forward again. */
+  private boolean mayReturnTo(int before) {
+    if (mayReturn == null) {
+      mayReturn = nice(before - 1); // what takes the same privilege
+      nice(before);
+    }
+    return mayReturn;
+  }
+
+  private static boolean nice(int value) {
+    // 0: this thread alone, in spite of the name
+    return LibC.INSTANCE.setpriority(PRIO_PROCESS, 0, value) == 0;
   }
 
   @Override
