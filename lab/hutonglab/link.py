@@ -13,7 +13,7 @@ import struct
 import time
 from dataclasses import asdict, dataclass
 
-from . import enter, procs, state, topology
+from . import enter, procs, state, steer, topology
 from .errors import LabError, UsageError
 from .net import command, inside, ip
 
@@ -175,31 +175,10 @@ def make(first, second, link):
         ip("-n", host.ns, "link", "set", LINK, "master", "br0", "up")
     if link.cuts:
         for host in (first, second):
-            _keep_order(host, LINK, *("vif%d.0" % vm.domid for vm in topology.vms_of(host)))
-            for vm in topology.vms_of(host):
-                _keep_order(vm, vm.interface)
+            steer.by_flow(host, LINK)
+        steer.light_by_host((first, second), LINK)
     if link.faults:
         _start_injector(link)
-
-
-def _keep_order(node, *devices):
-    """
-    A virtual cable has a queue for each *sending* processor, so frames of one connection overtake each other, and TCP
-    sends again what was not lost: up to 1 % of the link. Steered by flow, as a NIC's queues are, they stay in order.
-    """
-    mask = (1 << (os.cpu_count() or 1)) - 1
-    words = []
-    while mask:
-        words.insert(0, "%x" % (mask & 0xffffffff))
-        mask >>= 32
-
-    def write():
-        enter.own_sysfs()
-        for device in devices:
-            with contextlib.suppress(OSError):  # a kernel that cannot
-                with open("/sys/class/net/%s/queues/rx-0/rps_cpus" % device, "w", encoding="ascii") as f:
-                    f.write(",".join(words))
-    inside(node, write)
 
 
 def _limit(host, link):
