@@ -7,9 +7,7 @@
  * the ring.  A writer does not end a round by itself but asks its agent, who agrees an offset with the other one and
  * stops it (D5); so no byte comes by TCP before this host knows that it comes that way.
  */
-#include <linux/sockios.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "real.h"
@@ -111,6 +109,14 @@ static void hidden_end_is_known(struct conn *c, int fd)
 		conn_end_named(c, fd);
 }
 
+/* The writer has announced the round that we have armed last, and it is not over. */
+static bool round_goes_on(const struct conn *c)
+{
+	uint32_t round = LOAD(&c->end->rx_round);
+
+	return c->seg && round && LOAD_ACQ(&c->rx.dir->prod_round) == round && LOAD_ACQ(&c->rx.dir->prod_done) != round;
+}
+
 /* Is all that the ring holds of a stopped round, past what was read from it, older than the stream's next byte? */
 static bool only_known(const struct conn *c, uint64_t *n)
 {
@@ -131,8 +137,7 @@ static void give_up_known(struct conn *c)
 	uint64_t n;
 
 	if (LOAD(&e->rx_path) == HUT_PATH_TCP && !(LOAD(&e->flags) & HUT_ENDF_ARMED) &&
-	    LOAD_ACQ(&c->rx.dir->prod_round) == e->rx_round && LOAD_ACQ(&c->rx.dir->prod_done) != e->rx_round &&
-	    only_known(c, &n) && ring_take(&c->rx, e, n))
+	    round_goes_on(c) && only_known(c, &n) && ring_take(&c->rx, e, n))
 		conn_ring_peer(c);
 }
 
@@ -154,13 +159,12 @@ static void make_room(struct conn *c)
 void remote_asked_how_many(struct conn *c, int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
-	int queued = 0;
 
 	if (LOAD(&c->end->rx_path) != HUT_PATH_TCP || !remote_end_open(c) || (LOAD(&c->end->flags) & HUT_ENDF_RDSHUT))
 		return;
 	if (!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)) {
 		if (poll_now(&p, 1) <= 0 || !(p.revents & (POLLRDHUP | POLLHUP)) || (p.revents & POLLERR) ||
-		    REAL(ioctl)(fd, SIOCINQ, &queued) || queued)
+		    conn_queued_by_tcp(c, fd) != 0)
 			return;
 		remote_tcp_ended(c);
 	}
@@ -271,7 +275,7 @@ enum remote_next remote_after_tcp(struct conn *c)
 
 	if (!c->seg || !e->rx_round)
 		return REMOTE_OVER;
-	if (LOAD_ACQ(&c->rx.dir->prod_round) == e->rx_round && LOAD_ACQ(&c->rx.dir->prod_done) != e->rx_round) {
+	if (round_goes_on(c)) {
 		if (e->flags & HUT_ENDF_ARMED)
 			return REMOTE_MORE; /* conn_start_rx() has not been called yet */
 		if (at >= LOAD(&c->rx.dir->start) && conn_rx_rest(c, at, &tail))
@@ -295,10 +299,8 @@ uint64_t remote_rest(const struct conn *c)
 {
 	const struct hut_end *e = c->end;
 	uint64_t at = LOAD(&e->tcp_in) + LOAD(&e->ring_in), tail;
-	uint32_t round = LOAD(&e->rx_round);
 
-	if (!c->seg || !round || LOAD_ACQ(&c->rx.dir->prod_round) != round || LOAD_ACQ(&c->rx.dir->prod_done) == round ||
-	    (!(LOAD(&e->flags) & HUT_ENDF_ARMED) && at < LOAD(&c->rx.dir->start)))
+	if (!round_goes_on(c) || (!(LOAD(&e->flags) & HUT_ENDF_ARMED) && at < LOAD(&c->rx.dir->start)))
 		return 0;
 	tail = LOAD_ACQ(&c->rx.dir->tail);
 	return tail > at ? tail - at : 0; /* a round may have been announced just now, with nothing in it */

@@ -10,7 +10,8 @@
  * Connections whose own address is an ADDRESS are declined, as the real agent does for a policy or a tunnel.
  * Every MEMBER (IPv4 or IPv6 address) is listed as co-resident; with -f as on another host: what the agents tell each
  * other and what they carry comes up to DELAY_US late, or eight times that now and then, and they leave the wire every
- * LEAVE_US by themselves; SIGUSR1 has the lines printed, SIGUSR2 turns acceleration off and on.  Prints "ready" when it listens; ends on SIGTERM.
+ * LEAVE_US by themselves; SIGUSR1 has the lines printed.  SIGUSR2 turns acceleration off and on.  Prints "ready" when it
+ * listens; ends on SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -396,7 +397,7 @@ static struct timespec *wait_for(struct timespec *ts)
 	return ts;
 }
 
-/* The operator's switch: everything back to TCP, and off again. */
+/* The operator's switch: everything back to TCP, and the next time on again. */
 static void on_usr2(int sig)
 {
 	(void)sig;

@@ -244,6 +244,11 @@ static int agent_descriptors(void)
 	return n;
 }
 
+static bool signal_agent(int sig)
+{
+	return agent_pid > 0 && kill(agent_pid, sig) == 0;
+}
+
 static bool with_agent(char what)
 {
 	static int marked;
@@ -262,11 +267,11 @@ static bool with_agent(char what)
 	case 'e':
 		return agent_has_ended();
 	case 'p':
-		return agent_pid > 0 && kill(agent_pid, SIGSTOP) == 0;
+		return signal_agent(SIGSTOP);
 	case 'g':
-		return agent_pid > 0 && kill(agent_pid, SIGCONT) == 0;
+		return signal_agent(SIGCONT);
 	case 'o':
-		return agent_pid > 0 && kill(agent_pid, SIGUSR2) == 0;
+		return signal_agent(SIGUSR2);
 	case 'm':
 		return (marked = agent_descriptors()) > 0;
 	default:
