@@ -5,9 +5,11 @@ import glob
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -63,14 +65,47 @@ def _reports(since):
     return passed, failures
 
 
-def unit():
-    """All Maven modules: unit tests, and the tests inside a real framework."""
-    deps.install(deps.RUN, deps.BUILD, deps.TEST)
-    since = time.time() - 2
-    status, _ = _run("unit", ["mvn", "-B", "-q", "verify"], UNIT_SECONDS)
-    passed, failures = _reports(since)
-    # A build that fails without a failed test (or that ran none) is a failure too.
-    return passed, len(failures) or int(status != 0 or passed == 0), failures
+class Unit:
+    """
+    All Maven modules: unit tests, and the tests inside a real framework. begin() lets them run beside another layer, since
+    neither that of the C code nor this one keeps all processors busy; what they print is kept until they are called.
+    """
+
+    COMMAND = ["mvn", "-B", "-q", "verify"]
+
+    def __init__(self):
+        self._process = self._output = self._since = None
+
+    def begin(self):
+        """Starts them, once."""
+        deps.install(deps.RUN, deps.BUILD, deps.TEST)
+        self._since = time.time() - 2
+        self._output = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(self.COMMAND, cwd=topology.REPO, stdin=subprocess.DEVNULL, stdout=self._output,
+                                         stderr=subprocess.STDOUT, start_new_session=True)
+
+    def end(self):
+        """Ends them, if they still run."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def __call__(self):
+        if self._process is None:
+            self.begin()
+        print("== unit: %s" % " ".join(self.COMMAND), flush=True)
+        try:
+            status = self._process.wait(UNIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            status = 1
+            print("unit: not done after %d s" % UNIT_SECONDS, flush=True)
+        self.end()
+        self._output.seek(0)
+        shutil.copyfileobj(self._output, sys.stdout.buffer)
+        sys.stdout.flush()
+        passed, failures = _reports(self._since)
+        # A build that fails without a failed test (or that ran none) is a failure too.
+        return passed, len(failures) or int(status != 0 or passed == 0), failures
 
 
 def _make(what, folder, arguments, seconds):
@@ -110,7 +145,20 @@ def system():
     return passed, failed or int(status != 0 or passed == 0), SYSTEM_FAILURE.findall(text)
 
 
-LAYERS = (("native", native), ("conformance", conformance), ("unit", unit), ("system", system))
+def _layers(only):
+    """(name, function) of each layer to run. Unit runs beside native, and is done before what compares two stacks begins."""
+    unit = Unit()
+
+    def both():
+        unit.begin()
+        try:
+            return native()
+        except BaseException:
+            unit.end()
+            raise
+
+    layers = (("native", native if only else both), ("unit", unit), ("conformance", conformance), ("system", system))
+    return [(name, layer) for name, layer in layers if only in (None, name)]
 
 
 def main(only):
@@ -119,14 +167,13 @@ def main(only):
     it took; the last line holds the sum.
     """
     results = []
-    for name, layer in LAYERS:
-        if only in (None, name):
-            since = time.monotonic()
-            try:
-                found = layer()
-            except LabError as e:
-                found = 0, 1, ["%s: %s" % (name, e)]
-            results.append((name, *found, time.monotonic() - since))
+    for name, layer in _layers(only):
+        since = time.monotonic()
+        try:
+            found = layer()
+        except LabError as e:
+            found = 0, 1, ["%s: %s" % (name, e)]
+        results.append((name, *found, time.monotonic() - since))
     print()
     for name, _, _, failures, _ in results:
         for line in failures[:MOST_SHOWN]:
