@@ -19,22 +19,29 @@
 /* One a process: contexts of asynchronous I/O do not go through fork. */
 static _Atomic(aio_context_t) context;
 static _Atomic pid_t context_pid; /* whose context it is; negative: there is none to be had */
-static int always_ready = -1;
+static _Atomic int always_ready = -1; /* goes through fork, as descriptors do */
+
+int bell_ready(void)
+{
+	int fd = atomic_load(&always_ready), none = -1;
+
+	if (LIKELY(fd >= 0))
+		return fd;
+	fd = table_hide(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (fd < 0 || atomic_compare_exchange_strong(&always_ready, &none, fd))
+		return fd;
+	table_unhide(fd); /* another thread was quicker */
+	return none;
+}
 
 /* Two threads may come here at the same time: the second one's context is given back. */
 static bool open_context(pid_t me)
 {
 	aio_context_t fresh = 0;
 
-	if (syscall(SYS_io_setup, BELL_QUEUE, &fresh))
+	if (bell_ready() < 0 || syscall(SYS_io_setup, BELL_QUEUE, &fresh))
 		return false;
 	if (atomic_load(&context_pid) != me) {
-		if (always_ready < 0) /* goes through fork, as descriptors do */
-			always_ready = table_hide(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
-		if (always_ready < 0) {
-			syscall(SYS_io_destroy, fresh);
-			return false;
-		}
 		atomic_store(&context, fresh);
 		atomic_store(&context_pid, me);
 		return true;
@@ -61,7 +68,7 @@ static bool submit(int fd)
 {
 	struct iocb request = {
 		.aio_lio_opcode = IOCB_CMD_POLL,
-		.aio_fildes = (uint32_t)always_ready,
+		.aio_fildes = (uint32_t)atomic_load(&always_ready),
 		.aio_buf = POLLIN,
 		.aio_flags = IOCB_FLAG_RESFD,
 		.aio_resfd = (uint32_t)fd,

@@ -102,6 +102,15 @@ bool conn_has_bell(const struct conn *c)
 	return c->bell >= 0;
 }
 
+/*
+ * A forked child has its parent's doorbell, which it must not empty: somebody there may sleep for it (rule 13).  What the
+ * child itself waits for comes by TCP, since it stops the ring before; until that is obeyed it looks again now and then.
+ */
+bool conn_hears_bell(const struct conn *c)
+{
+	return conn_has_bell(c) && conn_is_owner(c);
+}
+
 /* ---- who sleeps with which view of the paths ---- */
 
 #define VIEW(s) ((uint32_t)((s) >> 32))
@@ -309,12 +318,26 @@ void conn_accepted(int listener, int fd, const struct sockaddr *peer, int flags)
 		table_forget(c);
 }
 
+/* See conn_hears_bell(): soon at first, seldom where the peer makes no call and may not for hours. */
+static uint64_t child_looks_ns(const struct conn *c)
+{
+	uint64_t now = now_ns(), pause = (now - c->stop_ns) / 8;
+
+	if (pause < 2 * NS_PER_MS)
+		pause = 2 * NS_PER_MS;
+	return now + (pause < 50 * NS_PER_MS ? pause : 50 * NS_PER_MS);
+}
+
 uint64_t conn_young_ns(const struct conn *c)
 {
 	uint64_t due;
 
-	if (UNLIKELY(conn_state(c) == HUT_END_CHANNEL))
-		return remote_due_ns(c);
+	if (UNLIKELY(conn_state(c) == HUT_END_CHANNEL)) {
+		due = remote_due_ns(c);
+		if (UNLIKELY(!conn_is_owner(c)) && !conn_all_by_tcp(c))
+			due = wait_sooner(due, child_looks_ns(c));
+		return due;
+	}
 	/* Shared with another process it cannot be offered; its next call looks again. */
 	if (conn_state(c) != HUT_END_CANDIDATE || LOAD(&c->end->holders) != 1)
 		return NS_FOREVER;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -224,12 +225,25 @@ void control_let_go(struct hut_end *e)
 		STORE_REL(&e->state, HUT_END_FREE);
 }
 
-/* A forked child's connection gets a slot of the child's own pool; the counts go along. */
+/* Is this the process' only thread?  libc does not say so again to a child of one that had several. */
+static bool alone(void)
+{
+	struct stat st;
+
+	return __libc_single_threaded || (stat("/proc/self/task", &st) == 0 && st.st_nlink == 3);
+}
+
+/*
+ * A forked child's connection gets a slot of the child's own pool; the counts go along.  Not those of who is in a call: no
+ * other thread may be, nor this one below a signal handler.
+ */
 bool control_adopt(struct conn *c)
 {
 	struct hut_end *old = c->end;
 	struct hut_end *fresh;
 
+	if (!alone() || LOAD(&old->raw_waits) || LOAD(&old->inflight))
+		return false;
 	if (!control_slot(c)) {
 		c->end = old;
 		return false;

@@ -248,7 +248,7 @@ int ep_hide(struct epreg *r, int epfd, int op)
 	r->hide_no = atomic_fetch_add(&r->set->hides, 1) + 1;
 	r->oneshot = false;
 	r->fresh = true;
-	ep_make_hot(r);
+	ep_stir(r);
 	return 0;
 }
 
@@ -342,11 +342,8 @@ static int ctl_mod(int epfd, struct epreg *r, struct epoll_event *ev)
 	}
 	r->fresh = true;
 	r->mods++;
-	if (r->hidden) {
-		ep_make_hot(r);
-		if (atomic_load(&r->set->sleepers))
-			ep_nudge(r); /* a sleeper in the kernel looks again */
-	}
+	if (r->hidden)
+		ep_stir(r);
 	return 0;
 }
 
@@ -465,6 +462,12 @@ void epset_drop(int epfd)
 	} else if (s->epfd == epfd) {
 		s->epfd = table_epset_fd(s);
 	}
+	ep_unlock();
+}
+
+/* Nobody has seen to it that no thread of the parent held the lock, and that thread is not here to give it back. */
+void epset_late_child(void)
+{
 	ep_unlock();
 }
 

@@ -26,17 +26,34 @@ void ep_restore(struct epreg *r)
 }
 
 /*
- * Lock held.  Raises an event of the socket's own registration, so that a sleeper of this set comes and looks; the
- * doorbell would wake others too, who would empty it and ring again without end.
+ * Lock held.  Raises an event that means nothing in itself, so that a sleeper of this set comes and looks at what is hot:
+ * of a descriptor that is always readable, and tells so once for each time that its registration is changed.  The doorbell
+ * would wake others too, who would empty it and ring again without end.
  */
 void ep_nudge(struct epreg *r)
 {
-	struct epoll_event ev;
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = ep_tag_base | TAG_INDEX };
+	int epfd = r->set->epfd, ready;
 
-	if (!r->hidden || r->set->epfd < 0)
+	/* A child's count of sleepers is its parent's, which nobody here has to wake. */
+	if (!r->hidden || epfd < 0 || r->set->owner != hut_pid)
 		return;
-	ev = ep_kernels(r);
-	REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_MOD, r->fd, &ev);
+	ready = bell_ready();
+	if (ready >= 0 && REAL(epoll_ctl)(epfd, r->set->nudged ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, ready, &ev) == 0) {
+		r->set->nudged = true;
+		return;
+	}
+	ev = ep_kernels(r); /* without one: as long as the socket has room, or bytes */
+	REAL(epoll_ctl)(epfd, EPOLL_CTL_MOD, r->fd, &ev);
+}
+
+/* Lock held.  What has happened to a connection is for a sleeper to look at, unless somebody is awake who will. */
+void ep_stir(struct epreg *r)
+{
+	ep_make_hot(r);
+	FULL_FENCE(); /* on the list before the look for sleepers; pairs with that in sleep_in_set() */
+	if (atomic_load(&r->set->sleepers))
+		ep_nudge(r);
 }
 
 /* ---- by connections ---- */
@@ -60,7 +77,6 @@ void epset_switched(struct conn *c, int fd)
 		if (r->hidden || r->set->watched || (r->events & EPOLLEXCLUSIVE) || r->set->owner != hut_pid)
 			continue;
 		ep_add_bell(r, r->set->epfd);
-		/* Also raises an edge: whoever sleeps in the set comes and looks. */
 		ep_hide(r, r->set->epfd, EPOLL_CTL_MOD);
 	}
 	ep_unlock();
@@ -170,14 +186,28 @@ void epset_leave(struct conn *c)
 	epset_conn_gone(c, false);
 }
 
+/*
+ * Lock held.  An edge-triggered sleeper had been told of room before it slept, so it has armed nothing that would wake it
+ * when there is some again; since then another thread's send has found too little.
+ */
+static bool short_since(struct epreg *r)
+{
+	uint32_t shorts = atomic_load(&r->conn->tx_short);
+
+	if (!(r->events & EPOLLET) || !(r->events & WRITABLE) || shorts == r->seen_short || shorts == r->nudged_short)
+		return false;
+	r->nudged_short = shorts;
+	return true;
+}
+
 void epset_activity(struct conn *c)
 {
 	struct epreg *r = c->regs;
-	bool wake = false;
+	bool wake = false, refused = false;
 
 	if (LIKELY(!r))
 		return;
-	if (UNLIKELY(r->set && r->set->watched) && !conn_rx_unclaimed(c))
+	if (UNLIKELY(r->set && r->set->watched) && !conn_rx_unclaimed(c) && conn_is_owner(c))
 		bell_drain(c->bell); /* see left_over() */
 	/* The usual case, one set that nobody sleeps in: nothing to do. */
 	if (r->hot && !r->next_in_conn && r->set && !atomic_load(&r->set->sleepers))
@@ -186,14 +216,18 @@ void epset_activity(struct conn *c)
 		return;
 	for (r = c->regs; r; r = r->next_in_conn) {
 		ep_make_hot(r);
-		wake |= r->hidden && atomic_load(&r->set->sleepers) > 0;
+		FULL_FENCE(); /* as in ep_stir() */
+		if (r->hidden && atomic_load(&r->set->sleepers) > 0) {
+			wake = true;
+			refused |= short_since(r);
+		}
 	}
 	ep_unlock();
 	if (wake) {
 		/* Somebody sleeps for this connection and nobody else will arm it. */
 		conn_arm_waits(c, POLLIN | POLLOUT);
-		if (LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) || !conn_is_open(&c->rx, LOAD(&c->end->rx_round)) ||
-		    atomic_exchange(&c->nudge, false))
+		if (refused || LOAD(&c->rx.dir->tail) != LOAD(&c->end->rx_head) ||
+		    !conn_is_open(&c->rx, LOAD(&c->end->rx_round)) || atomic_exchange(&c->nudge, false))
 			epset_nudge(c);
 	}
 }
@@ -203,8 +237,7 @@ void epset_nudge(struct conn *c)
 	if (!c->regs || !ep_lock())
 		return;
 	for (struct epreg *r = c->regs; r; r = r->next_in_conn)
-		if (atomic_load(&r->set->sleepers))
-			ep_nudge(r);
+		ep_stir(r);
 	ep_unlock();
 }
 
@@ -343,6 +376,9 @@ void epset_watch(struct epset *s)
 	settle_all(s);
 	if (!ep_lock())
 		return;
+	if (s->nudged && s->epfd >= 0)
+		REAL(epoll_ctl)(s->epfd, EPOLL_CTL_DEL, bell_ready(), NULL); /* it would be told of from outside */
+	s->nudged = false;
 	for (struct epreg *r = s->regs; r; r = r->next_in_set) {
 		if (conn_state(r->conn) == HUT_END_CHANNEL && conn_rx_unclaimed(r->conn))
 			conn_wake_self(r->conn); /* see left_over() */

@@ -7,6 +7,8 @@
 #include "epset.h"
 #include "wait.h"
 
+#define LOOK_AGAIN (-3) /* in place of a number of events */
+
 struct look {
 	struct epreg *reg;
 	struct conn *conn;
@@ -16,6 +18,8 @@ struct look {
 	uint32_t idle;
 	uint32_t stir, life, mods;
 	bool edge;
+	bool told;    /* by an edge */
+	bool stalled; /* to be looked at again although nobody rings */
 	/* What `got` tells of, for edge-triggered registrations. */
 	uint64_t tail;
 	uint32_t edges, shorts;
@@ -107,6 +111,14 @@ static bool due(struct epreg *r, const struct look *l)
 	return true;
 }
 
+/* When a connection has to be looked at again although nobody rings. */
+static uint64_t due_ns(struct conn *c, short want)
+{
+	uint64_t due = conn_state(c) == HUT_END_CHANNEL ? remote_due_ns(c) : NS_FOREVER;
+
+	return want & WRITABLE ? wait_sooner(due, conn_stall_ns(c)) : due;
+}
+
 /*
  * Lock held.  Looking from memory pays for a few connections; among many, those that have been idle some times leave the
  * list, armed, and their peers ring: what a wait costs does not grow with the connections that rest.
@@ -118,7 +130,7 @@ static void cool(const struct look *l, bool crowded)
 	if (r->idle < IDLE_LOOKS)
 		r->idle++;
 	else if (crowded && l->idle >= IDLE_LOOKS && r->stir == l->stir &&
-		 (!(l->want & WRITABLE) || conn_stall_ns(l->conn) == NS_FOREVER))
+		 due_ns(l->conn, l->want) == NS_FOREVER)
 		ep_unlink_hot(r);
 }
 
@@ -126,6 +138,23 @@ static void cool(const struct look *l, bool crowded)
 static bool newer(const struct epreg *r, const uint32_t *hides)
 {
 	return UNLIKELY(hides) && (int32_t)(r->hide_no - *hides) > 0;
+}
+
+/*
+ * An edge has been told, and its thread may be busy with it for long: what comes next is an edge of its own, for those that
+ * sleep meanwhile.
+ */
+static void hand_on_edges(const struct look *l, int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct conn *c = l[i].conn;
+
+		if (!l[i].told)
+			continue;
+		conn_arm_waits(c, l[i].want & READABLE);
+		if (l[i].tail != LOAD(&c->rx.dir->tail) || l[i].edges != atomic_load(&c->edges))
+			epset_nudge(c);
+	}
 }
 
 static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int batch, const uint32_t *hides)
@@ -158,13 +187,18 @@ static int collect_batch(struct epset *s, struct epoll_event *ev, int max, int b
 				r->disabled = true;
 			} else if (!(r->events & EPOLLET)) {
 				level = &l[i];
+			} else {
+				l[i].told = true;
 			}
 		}
 		ep_unlock();
 	}
-	/* As the kernel does: what is still ready is for other sleepers too. */
-	if (level && atomic_load(&s->sleepers))
-		epset_nudge(level->conn);
+	if (out && atomic_load(&s->sleepers)) {
+		/* As the kernel does: what is still ready is for other sleepers too. */
+		if (level)
+			epset_nudge(level->conn);
+		hand_on_edges(l, n);
+	}
 	for (int i = 0; i < n; i++)
 		conn_put(l[i].conn);
 	return out;
@@ -286,12 +320,10 @@ static bool arm_batch(struct epset *s, int batch, uint64_t *deadline)
 	for (int i = 0; i < n; i++) {
 		conn_arm_waits(l[i].conn, l[i].want);
 		look_at(&l[i]);
-		uint64_t stall = l[i].want & WRITABLE ? conn_stall_ns(l[i].conn) : NS_FOREVER;
+		uint64_t due_at = due_ns(l[i].conn, l[i].want);
 
-		if (stall < *deadline)
-			*deadline = stall;
-		if (stall != NS_FOREVER)
-			s->stalled = true;
+		*deadline = wait_sooner(*deadline, due_at);
+		l[i].stalled = due_at != NS_FOREVER;
 	}
 	if (n && ep_lock()) {
 		for (int i = 0; i < n; i++) {
@@ -301,6 +333,8 @@ static bool arm_batch(struct epset *s, int batch, uint64_t *deadline)
 				ready |= r->mods != l[i].mods;
 				continue;
 			}
+			r->stalled = l[i].stalled;
+			s->stalled |= l[i].stalled;
 			copy = *r; /* due() notes what it tells; here it only asks */
 			/* What came after we looked has to be looked at, whoever noted it. */
 			if (due(&copy, &l[i]) || r->stir != l[i].stir)
@@ -326,15 +360,23 @@ static bool arm_all(struct epset *s, uint64_t *deadline)
 	return ready;
 }
 
-static void reheat_stalled(struct epset *s)
+/* True: some are to be looked at, by whoever sleeps if this thread leaves. */
+static bool reheat_stalled(struct epset *s)
 {
+	bool some = false;
+
 	if (!s->stalled || !ep_lock())
-		return;
+		return false;
 	s->stalled = false;
-	for (struct epreg *r = s->regs; r; r = r->next_in_set)
-		if (r->events & WRITABLE)
-			ep_make_hot(r);
+	for (struct epreg *r = s->regs; r; r = r->next_in_set) {
+		if (!r->stalled)
+			continue;
+		r->stalled = false;
+		ep_make_hot(r);
+		some = true;
+	}
 	ep_unlock();
+	return some;
 }
 
 /* Candidates in the set are offered to the agent when they are old enough, though nobody touches them (rule 6). */
@@ -486,8 +528,43 @@ static int wait_alone(struct epset *s, int epfd, struct epoll_event *ev, int max
 	return n;
 }
 
+/* Also left by cancellation, so that nobody is taken for a sleeper who is none. */
+static void awake(struct epset **s)
+{
+	if (*s)
+		atomic_fetch_sub(&(*s)->sleepers, 1);
+}
+
+/*
+ * Sleeps, unless something is ready after all (LOOK_AGAIN).  *heated: the time had come to look at some connections again
+ * although nobody rang, and this thread alone has slept with that in mind.
+ */
+static int sleep_in_set(struct epset *s, int epfd, struct epoll_event *ev, int max, uint64_t until, struct timespec *fine,
+			const sigset_t *mask, bool *heated)
+{
+	struct epset *asleep __attribute__((cleanup(awake))) = s;
+	uint64_t due_at = NS_FOREVER;
+	int n = -1;
+
+	atomic_fetch_add(&s->sleepers, 1);
+	FULL_FENCE(); /* counted before the look at the hot list; pairs with that in ep_stir() */
+	if (arm_all(s, &due_at)) {
+		*heated |= reheat_stalled(s); /* what has been armed by then leaves its time to nobody */
+		return LOOK_AGAIN;
+	}
+	errno = EINTR;
+	if (signals_sleep(some_bell(s)))
+		n = kernel_wait(epfd, ev, max, until < due_at ? until : due_at, fine, mask);
+	signals_woke();
+	int saved = errno;
+
+	*heated = reheat_stalled(s);
+	errno = saved;
+	return n;
+}
+
 static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int max, const struct timespec *timeout,
-		       const sigset_t *mask)
+		       const sigset_t *mask, bool *heated)
 {
 	uint64_t deadline = NS_FOREVER;
 	bool poll_only = timeout && !timeout->tv_sec && !timeout->tv_nsec;
@@ -509,7 +586,7 @@ static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int ma
 	for (;;) {
 		int n = 0, k;
 		bool kernel_was_first = s->kernel_first;
-		uint64_t due_at = NS_FOREVER, young;
+		uint64_t young;
 		uint32_t hides = atomic_load(&s->hides);
 
 		if (s->kernel_first) {
@@ -540,22 +617,9 @@ static int wait_inside(struct epset *s, int epfd, struct epoll_event *ev, int ma
 			n = kernel_now(s, epfd, ev, n, max, mask, &again);
 			return again ? collect(s, ev, max, NULL) : n;
 		}
-		atomic_fetch_add(&s->sleepers, 1);
-		if (arm_all(s, &due_at)) {
-			atomic_fetch_sub(&s->sleepers, 1);
+		k = sleep_in_set(s, epfd, ev, max, deadline < young ? deadline : young, fine, mask, heated);
+		if (k == LOOK_AGAIN)
 			continue;
-		}
-		if (deadline < due_at)
-			due_at = deadline;
-		if (young < due_at)
-			due_at = young;
-		k = -1;
-		errno = EINTR;
-		if (signals_sleep(some_bell(s)))
-			k = kernel_wait(epfd, ev, max, due_at, fine, mask);
-		signals_woke();
-		atomic_fetch_sub(&s->sleepers, 1);
-		reheat_stalled(s);
 		if (k < 0)
 			return k;
 		bool ours = false;
@@ -590,9 +654,13 @@ int epset_wait(struct epset *s, int epfd, struct epoll_event *ev, int max, const
 		return -1;
 	}
 	struct epset *inside __attribute__((cleanup(leave))) = s;
-	int n = wait_inside(inside, epfd, ev, max, timeout, mask);
+	bool heated = false;
+	int n = wait_inside(inside, epfd, ev, max, timeout, mask, &heated);
 
-	if (n >= 0)
-		errno = saved; /* as after a system call that succeeds */
+	if (n < 0)
+		saved = errno;
+	if (UNLIKELY(heated))
+		pass_on(inside);
+	errno = saved; /* as after a system call that succeeds, unless it did not */
 	return n;
 }

@@ -113,7 +113,10 @@ static void child_begins(bool late)
 	table_after_fork_child(late);
 	control_fork(false);
 	control_after_fork_child();
-	epset_fork(false);
+	if (late)
+		epset_late_child();
+	else
+		epset_fork(false);
 	table_conns(hold_late, &late);
 	if (!late)
 		table_conns(life_unkeep_child, NULL);

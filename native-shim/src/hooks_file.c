@@ -151,6 +151,14 @@ static ssize_t splice_pieces(struct conn *c, int in, int out, size_t len, bool w
 		if (total && io_error_waits(c, in, POLLIN))
 			break;
 		int room = REAL(poll)(&p, 1, total || !wait ? 0 : -1);
+
+		if (room > 0 && (p.revents & POLLERR)) { /* nobody reads from the pipe any more */
+			if (total)
+				break;
+			io_raise_sigpipe();
+			errno = EPIPE;
+			return -1;
+		}
 		ssize_t n = room > 0 ? splice_piece(c, in, out, len - (size_t)total, !total) : -1;
 
 		if (room == 0)

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hooks_life.c - interposed: close, dup, stdio on a socket, exec and its relatives. */
+/* hooks_life.c - interposed: close, dup, stdio on a socket, daemon, exec and its relatives. */
 #include <pthread.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "real.h"
 
@@ -48,7 +51,15 @@ HUT_EXPORT int close_range(unsigned int first, unsigned int last, int flags)
 
 HUT_EXPORT void closefrom(int low)
 {
-	close_range(low < 0 ? 0 : (unsigned int)low, ~0u, 0);
+	struct rlimit lim;
+	int first = low < 0 ? 0 : low;
+
+	if (close_range((unsigned int)first, ~0u, 0) == 0 || getrlimit(RLIMIT_NOFILE, &lim))
+		return;
+	/* A kernel without it, or a filter that forbids it: libc's own has no error to tell either. */
+	for (int fd = first; (rlim_t)fd < lim.rlim_max && fd < 1 << 20; fd++)
+		if (!table_is_hidden(fd))
+			close(fd);
 }
 
 HUT_EXPORT int dup(int fd)
@@ -121,6 +132,41 @@ HUT_EXPORT void _exit(int status)
 }
 
 HUT_EXPORT void _Exit(int status) __attribute__((alias("_exit"), noreturn));
+
+/* libc's own ends the parent past us, which would count as a holder of its connections for ever. */
+HUT_EXPORT int daemon(int nochdir, int noclose)
+{
+	struct stat st;
+	int fd;
+
+	switch (fork()) {
+	case -1:
+		return -1;
+	case 0:
+		break;
+	default:
+		_exit(0);
+	}
+	if (setsid() < 0)
+		return -1;
+	if (!nochdir)
+		(void)!chdir("/");
+	if (noclose)
+		return 0;
+	fd = open("/dev/null", O_RDWR);
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3)) {
+		close(fd);
+		errno = ENODEV;
+		return -1;
+	}
+	for (int to = 0; to <= 2; to++)
+		dup2(fd, to);
+	if (fd > 2)
+		close(fd);
+	return 0;
+}
 
 /* ---- exec ---- */
 

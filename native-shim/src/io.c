@@ -5,6 +5,7 @@
 
 #include "real.h"
 #include "io.h"
+#include "wait.h"
 
 size_t io_total(const struct msghdr *m)
 {
@@ -140,6 +141,24 @@ bool io_error_waits(struct conn *c, int fd, short want)
 	if (poll_now(&p, 1) <= 0 || !(p.revents & POLLERR))
 		return false;
 	return !(want & POLLIN) || REAL(ioctl)(fd, SIOCINQ, &queued) || !queued;
+}
+
+/*
+ * After a try on the plain socket that moved nothing (n): waits for what would let the next one succeed, as long as that call
+ * was to block: until the deadline, 0 for not at all.  False: it comes short.
+ */
+bool io_wait_plainly(int fd, short want, ssize_t n, uint64_t deadline)
+{
+	struct pollfd p = { .fd = fd, .events = want };
+	struct timespec ts;
+	bool more = false;
+
+	if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || !deadline || (REAL(fcntl)(fd, F_GETFL) & O_NONBLOCK))
+		return false;
+	if (signals_sleep(-1))
+		more = REAL(ppoll)(&p, 1, wait_until(deadline, &ts), NULL) > 0;
+	signals_woke();
+	return more;
 }
 
 /* The descriptor number may have been closed, or given away, by another thread: the connection lives on in another. */

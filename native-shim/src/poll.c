@@ -115,7 +115,7 @@ static void prepare_sleep(struct poll_job *j)
 			j->work[i].events = conn_sock_events(c, u->events);
 			j->work[i].fd = conn_sock_fd(c, fd, j->work[i].events);
 		}
-		if (conn_has_bell(c))
+		if (conn_hears_bell(c))
 			k = with_bells(j, k, c);
 	}
 	j->bells = k - j->n;
@@ -177,7 +177,7 @@ static void count_in(struct poll_job *j)
 		if (!j->slept)
 			wait_count(c, j->user[i].events, 1);
 		j->view[i] = conn_sleep(c);
-		counted[i] = !conn_has_bell(c);
+		counted[i] = !conn_hears_bell(c);
 		if (counted[i])
 			__atomic_fetch_add(&c->end->raw_waits, 1, __ATOMIC_SEQ_CST);
 	}

@@ -455,7 +455,8 @@ short conn_ready(struct conn *c, int fd, short want)
 		if (UNLIKELY(LOAD(&e->rx_end) != HUT_NO_SPLIT))
 			p.events |= (short)(want & (POLLRDHUP | POLLPRI));
 	} else if (early) {
-		if ((want & READABLE) && remote_rest(c))
+		/* Where a writer has found the error, the reader may not have got that far. */
+		if ((want & READABLE) && (remote_rest(c) || (UNLIKELY(LOAD(&c->late_err)) && conn_queued_by_tcp(c, fd) > 0)))
 			got |= (short)(want & READABLE);
 	} else {
 		p.events |= (short)(want & (READABLE | POLLPRI | POLLRDHUP));

@@ -211,6 +211,23 @@ static ssize_t peek_on(struct conn *c, int fd, const struct cursor *k, size_t wa
 	return n + (ssize_t)more;
 }
 
+static bool tells_nothing_new(ssize_t n)
+{
+	return n > 0 || n == IO_AGAIN || (n < 0 && (errno == EAGAIN || errno == EINTR || errno == EFAULT));
+}
+
+/* The end of the stream, or an error that the socket has told: not one of the call itself, as of a number that is closed. */
+static bool of_the_socket(int err)
+{
+	return err != EBADF && err != ENOTSOCK && err != EINVAL && err != ENOMEM && err != ENOBUFS;
+}
+
+/* Our writer shall not go on in a ring that nobody reads. */
+static void broken_by(struct hut_end *e)
+{
+	__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);
+}
+
 /* rx_lock held: TCP up to S, then the ring. */
 static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
 {
@@ -218,13 +235,18 @@ static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_
 	uint64_t to_s = e->rx_start - (e->tcp_in + e->ring_in);
 	ssize_t n = tcp_recv(c, fd, k, want < to_s ? want : to_s, want, flags);
 
+	if (n == 0 && (LOAD(&e->flags) & HUT_ENDF_ERR))
+		return ended(c);
 	if (n == 0 && (LOAD(&e->flags) & HUT_ENDF_RDSHUT))
 		return 0; /* by us */
 	if (n == 0) {
 		/* The writer has sent all before S before it went to the ring: an end here is a reset's. */
+		remote_take_late(c);
 		errno = ECONNRESET;
-		return -1;
+		n = -1;
 	}
+	if (!tells_nothing_new(n) && of_the_socket(errno))
+		broken_by(e);
 	if (n < 0 || (uint64_t)n < to_s)
 		return n;
 	if (flags & MSG_PEEK)
@@ -253,17 +275,15 @@ static ssize_t unclaimed_recv(struct conn *c, const struct cursor *k, size_t wan
 	return (ssize_t)n;
 }
 
-static bool tells_nothing_new(ssize_t n)
-{
-	return n > 0 || n == IO_AGAIN || (n < 0 && (errno == EAGAIN || errno == EINTR || errno == EFAULT));
-}
-
 /* rx_lock held.  TCP has told of its end, or of an error, which is in errno: what does that mean for the stream? */
-static ssize_t over_by_tcp(struct conn *c, ssize_t n)
+static ssize_t over_by_tcp(struct conn *c, int fd, ssize_t n)
 {
 	struct hut_end *e = c->end;
 	int err = n < 0 ? errno : 0;
 
+	/* Nobody has ended it but our own SHUT_RD: what a writer owes still comes by TCP, and is read then. */
+	if (n == 0 && !c->err && (LOAD(&e->flags) & HUT_ENDF_RDSHUT) && !conn_peer_shut(c, fd))
+		return 0;
 	if (conn_is_remote(c)) {
 		if (err)
 			c->late_err = err; /* before anybody may note that the end is not early any more */
@@ -281,14 +301,14 @@ static ssize_t over_by_tcp(struct conn *c, ssize_t n)
 	if (n == 0 && (c->err || c->late_err))
 		return ended(c);
 	if (!conn_end_of_tcp(c)) {
-		if (err) /* told now; our writer shall not go on in a ring that nobody reads */
-			__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);
+		if (err) /* told now */
+			broken_by(e);
 		errno = err;
 		return n;
 	}
 	if (err) { /* taken from the socket: told after the ring's bytes */
 		c->err = err;
-		__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);
+		broken_by(e);
 	}
 	return IO_AGAIN;
 }
@@ -307,7 +327,7 @@ static ssize_t plain_recv(struct conn *c, int fd, const struct cursor *k, size_t
 			return n;
 	}
 	n = tcp_recv(c, fd, k, want, want, flags);
-	return tells_nothing_new(n) ? n : over_by_tcp(c, n);
+	return tells_nothing_new(n) ? n : over_by_tcp(c, fd, n);
 }
 
 static ssize_t recv_locked(struct conn *c, int fd, const struct cursor *k, size_t want, int flags, bool *wake)
@@ -391,12 +411,6 @@ static bool direct_begin(struct conn *c)
 	return direct;
 }
 
-/* The end of the stream, or an error that the socket has told: not one of the call itself, as of a number that is closed. */
-static bool of_the_socket(int err)
-{
-	return err != EBADF && err != ENOTSOCK && err != EINVAL && err != ENOMEM && err != ENOBUFS;
-}
-
 /*
  * A blocking call on such a connection, which is the kernel's from its beginning to its end: time-outs, signals, WAITALL.
  * IO_AGAIN: not on such a one, or what it told is not the stream's end.
@@ -426,7 +440,7 @@ static ssize_t direct_recv(struct conn *c, int fd, const struct msghdr *whole, i
 		return n;
 	}
 	errno = saved;
-	n = over_by_tcp(c, n);
+	n = over_by_tcp(c, fd, n);
 	saved = errno;
 	unlock_rx(c->end);
 	errno = saved;
@@ -501,10 +515,10 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 {
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
 	size_t want = io_total(m), done = 0;
-	uint64_t deadline = NS_FOREVER, until = 0;
 	struct waiting w WAITING = { 0 };
 	bool timed = false, last = false;
 	bool blocks = io_blocks(c, flags); /* asked once, as the kernel does: later changes are for later calls */
+	uint64_t deadline = blocks ? NS_FOREVER : 0, until = 0;
 
 	signals_clear();
 	flags &= RECV_FLAGS | KERNELS_FLAGS; /* TCP looks at no others */
@@ -532,7 +546,8 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return recv_plainly(c, fd, &k, m, done, want, flags, kernels);
+			return recv_plainly(c, fd, &k, m, done, want, flags,
+					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, false)), kernels);
 		if (done && io_error_waits(c, fd, POLLIN))
 			return io_finish(c, done, -1);
 		/* Only as the first thing that this call does: a time-out or a signal counts from there. */

@@ -5,23 +5,32 @@
 
 /* The connection has become plain TCP: libc does the rest.  *kernels: all of it. */
 ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
-		     int flags, bool *kernels)
+		     int flags, uint64_t deadline, bool *kernels)
 {
 	struct iovec iov[IOV_STACK];
-	struct msghdr rest = { 0 };
+	struct msghdr rest;
+	struct cursor at = *k;
 	bool all;
 	ssize_t n;
 
 	*kernels = !done;
 	if (!done)
 		return REAL(recvmsg)(fd, whole, flags);
-	if (io_error_waits(c, fd, POLLIN))
-		return (ssize_t)done;
-	if (!(flags & MSG_WAITALL))
-		flags |= MSG_DONTWAIT;
-	io_parts(k, want - done, want - done, iov, &rest, &all);
-	n = REAL(recvmsg)(fd, &rest, flags);
-	return n < 0 ? (ssize_t)done : n + (ssize_t)done;
+	/* An error is the next call's to tell: this one never sleeps in the kernel's. */
+	while (done < want && !io_error_waits(c, fd, POLLIN)) {
+		rest = (struct msghdr){ 0 };
+		io_parts(&at, want - done, want - done, iov, &rest, &all);
+		n = REAL(recvmsg)(fd, &rest, flags | MSG_DONTWAIT);
+		if (n > 0) {
+			done += (size_t)n;
+			io_advance(&at, (size_t)n);
+			if (!(flags & MSG_WAITALL) && all)
+				break;
+		} else if (!(flags & MSG_WAITALL) || !io_wait_plainly(fd, POLLIN, n, deadline)) {
+			break;
+		}
+	}
+	return (ssize_t)done;
 }
 
 /* What the next byte would give, without taking it; an error is taken. */

@@ -50,7 +50,9 @@ void remote_tcp_ended(struct conn *c)
 	remote_ask_end(c);
 	if (!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)) {
 		conn_set_flags(c->end, HUT_ENDF_EARLY);
-		conn_asks_else(c); /* no edge: there is nothing to be told */
+		conn_asks_else(c); /* no edge: there is nothing to be told ... */
+		if (remote_rest(c))
+			atomic_fetch_add(&c->edges, 1); /* ... but for what is in the ring already and comes next */
 	}
 }
 

@@ -212,34 +212,39 @@ static ssize_t send_once(struct conn *c, int fd, const struct cursor *k, size_t 
 	return n;
 }
 
+/*
+ * The connection has become plain TCP.  Where bytes have been moved already, the kernel's call must not find an error that
+ * is the next call's to tell: it never sleeps in there, and raises no signal.
+ */
 static ssize_t send_plainly(struct conn *c, int fd, const struct cursor *k, const struct msghdr *whole, size_t done,
-			    size_t want, int flags)
+			    size_t want, int flags, uint64_t deadline)
 {
 	struct iovec iov[IOV_STACK];
 	struct cursor rest = *k;
 
 	if (!done)
 		return REAL(sendmsg)(fd, whole, flags);
-	for (;;) {
+	while (done < want) {
 		struct msghdr m = { 0 };
 		bool all;
 
 		if (io_error_waits(c, fd, POLLOUT))
-			return (ssize_t)done;
+			break;
 		io_parts(&rest, want - done, want - done, iov, &m, &all);
-		ssize_t n = REAL(sendmsg)(fd, &m, flags);
+		ssize_t n = REAL(sendmsg)(fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 
-		if (n < 0)
-			return (ssize_t)done;
-		done += (size_t)n;
-		io_advance(&rest, (size_t)n);
-		if (done == want || all)
-			return (ssize_t)done;
+		if (n > 0) {
+			done += (size_t)n;
+			io_advance(&rest, (size_t)n);
+		} else if (!io_wait_plainly(fd, POLLOUT, n, deadline)) {
+			break;
+		}
 	}
+	return (ssize_t)done;
 }
 
 /* As the kernel does it: raise() would say that somebody has sent it to this thread. */
-static void raise_sigpipe(void)
+void io_raise_sigpipe(void)
 {
 	siginfo_t info = { .si_signo = SIGPIPE, .si_code = SI_USER };
 	pid_t me = (pid_t)syscall(SYS_getpid);
@@ -260,7 +265,7 @@ static ssize_t broken(struct conn *c, struct waiting *w, size_t done, ssize_t n,
 		return n;
 	wait_end(w);
 	w->c = NULL;
-	raise_sigpipe();
+	io_raise_sigpipe();
 	errno = EPIPE;
 	return n;
 }
@@ -285,10 +290,10 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 {
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
 	size_t want = io_total(m), done = 0;
-	uint64_t deadline = NS_FOREVER;
 	struct waiting w WAITING = { 0 };
 	bool timed = false;
 	bool blocks = io_blocks(c, flags); /* asked once, as the kernel does: later changes are for later calls */
+	uint64_t deadline = blocks ? NS_FOREVER : 0;
 
 	signals_clear();
 	if ((flags & ~SEND_FLAGS) || want > SSIZE_MAX || m->msg_controllen) {
@@ -307,7 +312,8 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return send_plainly(c, fd, &k, m, done, want, flags);
+			return send_plainly(c, fd, &k, m, done, want, flags,
+					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, true)));
 		if (done && io_error_waits(c, fd, POLLOUT))
 			return io_finish(c, done, -1);
 		ssize_t n = send_once(c, fd, &k, want - done, flags);

@@ -109,6 +109,7 @@ bool ring_take(const struct ring *r, struct hut_end *end, size_t len);
 
 void bell_ring(int fd);
 void bell_drain(int fd);
+int bell_ready(void); /* a descriptor that is always readable; -1: there is none */
 
 struct conn;
 
@@ -140,10 +141,12 @@ struct epreg {
 	bool event;        /* and so is the event channel */
 	bool disabled;     /* EPOLLONESHOT has fired */
 	bool hot;          /* on the set's hot list: not armed, so looked at before every sleep */
+	bool stalled;      /* it has gone cold with a time when it has to be looked at again */
 	bool fresh;        /* ADD or MOD since: an edge is due if ready */
 	uint64_t seen_rx;  /* edge-triggered: what the last event told of ... */
 	uint32_t seen_edges;
 	uint32_t seen_short;
+	uint32_t nudged_short; /* a sleeper has been told of so many sends that found too little room */
 	uint32_t idle;     /* looks in a row that found nothing */
 	uint32_t stir;     /* counts what made it hot: a sleeper-to-be must not undo what came meanwhile */
 	uint32_t hide_no;  /* of the set's `hides`, when `hidden` became true */
@@ -167,6 +170,7 @@ struct conn {
 	_Atomic uint32_t note_seen;
 	_Atomic int rx_waiters; /* threads waiting, by direction (rule 13) */
 	_Atomic int tx_waiters;
+	_Atomic uint32_t yields;   /* rings in a row that were left in place for somebody who sleeps with an older view */
 	_Atomic uint64_t sleepers; /* view << 32 | asleep with an older view << 16 | asleep with this view, see conn_changed() */
 	_Atomic int callers;    /* threads in a sleeping recv or send */
 	_Atomic int raw;        /* short calls under way on the socket by its number */
@@ -195,6 +199,7 @@ struct conn {
 	uint64_t idle_ns;    /* on Xen: since when the peer has rung without news ... */
 	uint32_t idle_rings; /* ... and how often, see storms() */
 	uint64_t news;       /* what there was when it rang last */
+	uint64_t stop_ns;    /* when this process has stopped both directions last */
 	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
 	bool end_told;       /* between hosts: TCP's end was shown to the program, no round may follow */
@@ -327,6 +332,7 @@ int conn_sock_fd(const struct conn *c, int fd, short events); /* the number to a
 ssize_t conn_tx_room(struct conn *c, size_t enough); /* tx_lock held */
 uint64_t conn_stall_ns(struct conn *c);             /* when a full ring is due for a second look, NS_FOREVER if not */
 bool conn_has_bell(const struct conn *c);
+bool conn_hears_bell(const struct conn *c);        /* and may wait for it */
 void conn_drain(struct conn *c);                    /* empties whatever rings */
 void conn_heard(struct conn *c);                    /* on Xen: the event channel has rung in an epoll set */
 void conn_asks_else(struct conn *c);                /* sleepers have to ask the kernel something else ... */
@@ -452,6 +458,7 @@ void epset_watch_inner(struct epset *outer);       /* somebody is going to wait 
 void epset_watch(struct epset *s);                  /* something waits on the set itself: its connections go to TCP */
 void epset_foreign(struct epset *s);                /* it gets a descriptor that is none of ours */
 void epset_fork(bool before);                      /* holds the lock over fork() */
+void epset_late_child(void);                        /* frees it in a child that fork() has not made */
 
 /* ---- life.c, real.c ------------------------------------------------------------------------- */
 

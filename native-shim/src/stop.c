@@ -8,6 +8,7 @@
 static void stop(struct conn *c, int fd, uint32_t reason)
 {
 	hut_log("fd %d: STOP, reason %u", fd, reason);
+	c->stop_ns = now_coarse_ns();
 	conn_stop_rx(c, fd, reason);
 	conn_stop_tx(c, fd, false);
 	STORE(&c->end->reason, reason);

@@ -39,7 +39,7 @@ class MpiTest(ClusterTest):
         self.same(4, EXAMPLES + "/c/collective", "300")
 
     def test_across_hosts(self):
-        self.assertIn("serial=equal", self.same(3, EXAMPLES + "/c/heat", "96", "500", vms="VM1,VM2,VM3"))
+        self.assertIn("serial=equal", self.same(3, EXAMPLES + "/c/heat", "96", "3000", vms="VM1,VM2,VM3"))
         self.same(2, EXAMPLES + "/c/pingpong", "100", vms="VM1,VM3", on_ring=False)
 
     def test_netpipe_checks_its_data(self):

@@ -391,6 +391,49 @@ static void b_rest_is_counted(int none)
 	b_rest_of_debt(none);
 }
 
+/*
+ * The reader shuts its side while bytes are owed to it: nothing has ended but what it has so far, and the rest comes once,
+ * when the writer pays.
+ */
+static void a_shut_rd_owed(int fd)
+{
+	size_t got = 0;
+
+	await(TO_A);
+	setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &(int){ 1 }, sizeof(int)); /* takes it back to TCP */
+	go(TO_B);
+	await(TO_A);
+	noted("shut", shutdown(fd, SHUT_RD));
+	for (int idle = 0; got < MUCH && idle < 8000; idle++) {
+		got += take(fd, got, MUCH - got);
+		ms(1);
+	}
+	note(" got=%zu", got);
+	wr(fd, "x");
+	await(TO_A);
+	rd(fd, 1, 0);
+	go(TO_B);
+}
+
+static void b_shut_rd_owed(int fd)
+{
+	int some = 200000;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	note(" put=%zu", put(fd, 0, MUCH));
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &some, sizeof(some));
+	go(TO_A);
+	await(TO_B);
+	look_around(fd);
+	go(TO_A);
+	for (int i = 0; i < 16000 && poll(&p, 1, 0) == 0; i++)
+		ms(1);
+	rd(fd, 1, 0);
+	look_around(fd);
+	go(TO_A);
+	await(TO_B);
+}
+
 static const struct test_case cases[] = {
 	CASE(owes_in_recv, "7,11", WARM),
 	CASE(owes_in_poll, "7,11", WARM),
@@ -404,5 +447,6 @@ static const struct test_case cases[] = {
 	CASE(both_stop, "7,18", WARM),
 	CASE_F(rest_of_debt, "7,17", RAW, OWN_AGENT),
 	CASE_F(rest_is_counted, "7,17", RAW, OWN_AGENT),
+	CASE(shut_rd_owed, "7,17", WARM),
 };
 GROUP(debt);

@@ -191,6 +191,53 @@ static void b_room_edge(int fd)
 	b_room_level(fd);
 }
 
+/* Room is told by edges to one thread, while another one writes; nobody reads before all is sent. */
+static _Atomic int rooms;
+
+static void t_rooms(struct thr *t)
+{
+	struct epoll_event e;
+
+	while (epoll_wait(t->arg, &e, 1, 8000) == 1 && e.data.u64 == 1)
+		rooms += (e.events & EPOLLOUT) != 0;
+}
+
+static void a_room_beside(int fd)
+{
+	int ep = epoll_create1(0), stop[2];
+	size_t n = 0, all = 1500000;
+	struct thr t;
+
+	if (pipe(stop))
+		return;
+	rooms = 0;
+	ep_add(ep, fd, EPOLLIN | EPOLLOUT | EPOLLET, 1);
+	ep_add(ep, stop[0], EPOLLIN, 2);
+	thr_start(&t, t_rooms, fd, ep);
+	thr_asleep(&t);
+	nonblock(fd, true);
+	for (int idle = 0; idle < 4000; ) {
+		int told = rooms;
+
+		n += put(fd, n, all - n);
+		if (n == all)
+			break;
+		for (; rooms == told && idle < 4000; idle++)
+			ms(1);
+	}
+	note(" sent=%zu", n);
+	go(TO_B);
+	noted("stop", write(stop[1], "", 1));
+	thr_join(&t);
+}
+
+static void b_room_beside(int fd)
+{
+	await(TO_B);
+	note(" got=%zu", take(fd, 0, 1500000));
+	rd(fd, 1, 0);
+}
+
 /* A ready connection must not starve the other descriptors of the set. */
 static void fair(int fd, int max)
 {
@@ -442,6 +489,7 @@ static const struct test_case cases[] = {
 	CASE(level, "12,16", WARM),
 	CASE_F(room_level, "9,12,13", WARM, SLOW),
 	CASE_F(room_edge, "5,9,12,13", WARM, SLOW),
+	CASE(room_beside, "9,12,13", WARM),
 	CASE(fair, "12", WARM),
 	CASE(nested_epoll, "12", WARM),
 	CASE(poll_on_epoll, "12,11", WARM),

@@ -85,6 +85,26 @@ static void a_splice_full(int fd)
 	wr(fd, "x");
 }
 
+/* Nothing has come, and nobody reads from the pipe. */
+static void a_splice_unread(int fd)
+{
+	int p[2];
+
+	if (pipe(p))
+		return;
+	close(p[0]);
+	handle(SIGPIPE, 0);
+	noted("splice", splice(fd, NULL, p[1], NULL, 10, 0));
+	note(" signals=%d", signals);
+	wr(fd, "x");
+}
+
+static void b_splice_unread(int fd)
+{
+	rd(fd, 1, 0);
+	rd(fd, 1, 0);
+}
+
 static void b_splice_full(int fd)
 {
 	put(fd, 0, 10000);
@@ -383,6 +403,7 @@ static const struct test_case cases[] = {
 	CASE(nowait_bytes, "5,8", WARM),
 	CASE(splice_nonblock, "5,8", WARM),
 	CASE(splice_full, "5,8", WARM),
+	CASE(splice_unread, "5,8", WARM),
 	CASE(splice_fin, "8,16", WARM),
 	CASE(splice_reset, "8,16", WARM),
 	CASE(splice_waits, "8,11", WARM),
