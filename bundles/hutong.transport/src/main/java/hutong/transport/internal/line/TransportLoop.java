@@ -99,7 +99,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final Events events;
   private final NanoClock clock;
   private final LongConsumer pause;
-  private final Coalescing coalescing = new Coalescing();
   private final RandomGenerator random;
   private final Trouble trouble;
   private final EventLoop loop;
@@ -445,16 +444,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   // ---------------------------------------------------------------- wires
 
   private void onInput(WirePort port) {
-    long pauseNs = coalescing.pauseNs(now());
+    long pauseNs = port.pauseNs(now());
     if (pauseNs != 0) {
       pause.accept(pauseNs);
     }
-    long before = port.bytesIn();
-    takeAll(port);
-    coalescing.taken(port.bytesIn() - before, now());
-  }
-
-  private void takeAll(WirePort port) {
     for (int i = 0; i < TURNS && port.receive(now()); i++) {
       stepTouched();
       flush();

@@ -81,6 +81,7 @@ final class WirePort implements AutoCloseable {
   private final FlowTable table = new FlowTable();
   private final Wire.Taker taker = this::take;
   private final TransportLoop.Trouble trouble;
+  private final Coalescing coalescing = new Coalescing();
   private final Told[] beforeFlows = new Told[BEFORE_FLOWS.length];
   private final Told unsent = new Told(DROPPED + "no_socket");
   private Told refused = new Told(DROPPED + "refused");
@@ -96,7 +97,6 @@ final class WirePort implements AutoCloseable {
   private boolean opensAgain;
   private boolean asksAgain;
   private long lostHere;
-  private long bytesIn;
 
   WirePort(
       EventLoop loop,
@@ -217,13 +217,13 @@ final class WirePort implements AutoCloseable {
     }
   }
 
-  /** Bytes of all datagrams that have come. */
-  long bytesIn() {
-    return bytesIn;
+  /** How long to leave what has come where it is; 0 for not at all. */
+  long pauseNs(long time) {
+    return coalescing.pauseNs(time);
   }
 
   private void take(ByteBuffer datagram, long sender) {
-    bytesIn += datagram.remaining();
+    coalescing.taken(datagram.remaining(), now);
     int index =
         datagram.remaining() < Header.BYTES
             ? -1
