@@ -26,7 +26,7 @@ static struct registration {
 	uint32_t events;
 	uint64_t data;
 	bool changed, disabled;
-} registered[2]; /* the victim's socket and its doorbell */
+} registered[3]; /* the victim's socket, its doorbell, and what is always readable */
 
 struct ksock *sock_of(int fd)
 {
@@ -237,9 +237,9 @@ static int epoll_once(struct epoll_event *ev, int max)
 {
 	int out = 0;
 
-	for (int i = 0; i < 2 && out < max; i++) {
+	for (int i = 0; i < 3 && out < max; i++) {
 		struct registration *r = &registered[i];
-		bool *edge = i ? &bell_changed[0] : &ksock[0].changed;
+		bool never = false, *edge = i == 2 ? &never : i ? &bell_changed[0] : &ksock[0].changed;
 		short got;
 
 		if (!r->used || r->disabled)
@@ -247,7 +247,7 @@ static int epoll_once(struct epoll_event *ev, int max)
 		if (*edge)
 			r->changed = true;
 		*edge = false;
-		got = i ? (short)(bell_count[0] ? POLLIN : 0) :
+		got = i ? (short)(i == 2 || bell_count[0] ? POLLIN : 0) :
 			  k_poll(&ksock[0], (short)(r->events & (POLLIN | POLLOUT | POLLPRI | POLLRDHUP)));
 		if (!got || ((r->events & EPOLLET) && !r->changed))
 			continue;
@@ -274,7 +274,8 @@ int k_epoll_wait(struct epoll_event *ev, int max, int timeout)
 
 int k_epoll_ctl(int op, int fd, const struct epoll_event *ev)
 {
-	struct registration *r = fd == VICTIM_FD ? &registered[0] : fd == BELL_FD ? &registered[1] : NULL;
+	struct registration *r = fd == VICTIM_FD ? &registered[0] : fd == BELL_FD ? &registered[1] :
+				 fd == bell_ready() ? &registered[2] : NULL;
 
 	if (!r)
 		violation("epoll_ctl for descriptor %d", fd);

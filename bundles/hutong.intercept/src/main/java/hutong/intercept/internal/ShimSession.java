@@ -304,13 +304,13 @@ final class ShimSession implements Registration.Owner {
     }
   }
 
-  /** This VM is to share no memory: what is shared goes back to TCP for good, nothing new comes. */
+  /**
+   * This VM is to be saved or moved: what is shared goes back to TCP for good, nothing new comes.
+   * So does what goes to other hosts: their agents know this VM by the domain that it is now.
+   */
   void detach() {
     for (End end : List.copyOf(byRef.values())) {
       Registration registration = end.registration;
-      if (registration.far != null) {
-        continue; // its memory is this VM's own
-      }
       if (registration.in(Channel.State.OPEN)) {
         pool.stop(end.slot, registration.cookie, Reason.OFF);
         intercept.ring(end.doorbell);

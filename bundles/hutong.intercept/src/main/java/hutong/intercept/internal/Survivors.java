@@ -294,12 +294,10 @@ final class Survivors implements AutoCloseable {
     }
   }
 
-  /** This VM is to share no memory: see {@link ShimSession#detach}. */
+  /** This VM is to be saved or moved: see {@link ShimSession#detach}. */
   void detach() {
     for (Found found : byInode.values()) {
-      found.channels.stream()
-          .filter(old -> old.shared)
-          .forEach(old -> stop(found, old, Reason.OFF));
+      found.channels.forEach(old -> stop(found, old, Reason.OFF));
     }
   }
 

@@ -71,6 +71,7 @@ final class MmsgSocket implements BatchSocket {
   private final MessageBatch sending;
   private final MessageBatch receiving;
   private final int[] places;
+  private final Destination[] named; // the kernel is given raw addresses: not to be freed before
   private final KernelDrops drops;
   private int waiting;
   private int received;
@@ -98,6 +99,7 @@ final class MmsgSocket implements BatchSocket {
     this.slotBytes = slotBytes;
     this.in = ByteBuffer.allocateDirect(inSlots * slotBytes);
     this.places = new int[inSlots];
+    this.named = new Destination[slots];
     this.drops = new KernelDrops(socket, family.packets());
     this.sending = new MessageBatch(slots);
     this.receiving = new MessageBatch(inSlots);
@@ -128,6 +130,7 @@ final class MmsgSocket implements BatchSocket {
     }
     int i = waiting++;
     Destination to = (Destination) target;
+    named[i] = to;
     sending.name(i, to.name.address(), to.length);
     sending.data(i, outAddress + offset, length);
     if (segment == 0 || segment >= length) {

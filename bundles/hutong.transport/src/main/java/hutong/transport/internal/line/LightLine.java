@@ -201,6 +201,7 @@ final class LightLine {
       in.leaveAtOnce();
     }
     changed = true;
+    ringProgram(); // it was to be rung perhaps, when the earlier agent was killed
   }
 
   /** Whether the page has to be written before anything else is done. */
@@ -386,8 +387,12 @@ final class LightLine {
     out.close();
   }
 
+  /** The wire that it is on; NONE if it is on TCP. */
+  WireKind wire() {
+    return out.flow() != null ? out.wire() : in.wire();
+  }
+
   LineInfo info() {
-    WireKind wire = out.flow() != null ? out.wire() : in.wire();
     long sent = 0;
     long taken = 0;
     long resent = 0;
@@ -404,7 +409,7 @@ final class LightLine {
     return new LineInfo(
         spec.number(),
         spec.peer(),
-        wire.text(),
+        wire().text(),
         out.phase().name(),
         in.phase().name(),
         reason,

@@ -13,6 +13,12 @@ import java.nio.ByteBuffer;
  * may be off the wire for a while. One thread.
  */
 final class RoundFlow {
+  /**
+   * Each round has epochs of its own: what is left on the wire of a former round, with the same
+   * entries of the channel tables, is of an epoch that is over.
+   */
+  private static final int EPOCH_BITS = 12;
+
   private final LightLine line;
   private final LineWorld world;
   private final boolean outgoing;
@@ -142,7 +148,7 @@ final class RoundFlow {
     flow =
         Flow.open(
             probed ? settings.withoutProbes() : settings,
-            start(0, offset, offset + peerRoom),
+            start(round << EPOCH_BITS, offset, offset + peerRoom),
             from,
             to,
             notes,

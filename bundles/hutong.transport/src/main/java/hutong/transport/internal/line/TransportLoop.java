@@ -245,7 +245,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         entry,
         () -> {
           entry.line.onBell();
-          if (settings.inter() == LightSettings.Inter.TCP) {
+          if (settings.inter() == LightSettings.Inter.TCP || !wires.wants(entry.line.wire())) {
             entry.line.leaveWire(); // a line of before, that is not wanted any more
           }
         });

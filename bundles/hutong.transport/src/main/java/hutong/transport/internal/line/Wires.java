@@ -178,8 +178,16 @@ final class Wires implements AutoCloseable {
 
   /** The wire of that kind, or null if it is not configured. */
   private WirePort port(WireKind kind, byte[] local) {
-    boolean wanted = settings.wire() == WireKind.NONE || settings.wire() == kind;
-    if (!wanted || kind == WireKind.NONE) {
+    return wants(kind) ? any(kind, local) : null;
+  }
+
+  /** Whether it may be chosen. */
+  boolean wants(WireKind kind) {
+    return settings.wire() == WireKind.NONE || settings.wire() == kind;
+  }
+
+  private WirePort any(WireKind kind, byte[] local) {
+    if (kind == WireKind.NONE) {
       return null;
     }
     if (kind == WireKind.ETHERNET) {
@@ -200,9 +208,10 @@ final class Wires implements AutoCloseable {
   /** See {@link LineWorld#attach}. */
   LineWorld.FlowRoute attach(WireKind kind, LightLine line, Flow flow) {
     LineSpec spec = line.spec();
-    WirePort port = port(kind, spec.localAddress());
+    // also one that is configured no more: a round of before the restart ends on it
+    WirePort port = any(kind, spec.localAddress());
     if (port == null) {
-      throw new Hostile("a wire that is not configured: " + kind.text());
+      throw new Hostile("a round without a wire");
     }
     LineWorld.FlowRoute route =
         kind == WireKind.UDP

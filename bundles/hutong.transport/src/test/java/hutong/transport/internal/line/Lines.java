@@ -48,6 +48,10 @@ final class Lines {
     private boolean down;
     private boolean goneMeanwhile;
     int restarts;
+
+    /** How often its agent has rung its program. */
+    int rung;
+
     private final Map<Integer, Flow> flows = new HashMap<>();
     private final DatagramBatch batch = new DatagramBatch(64, MTU);
     private final BitSet channels = new BitSet();
@@ -112,7 +116,7 @@ final class Lines {
     }
 
     private LightLine newLine() {
-      return new LightLine(spec, program.memory, RING, OVER, () -> {}, this);
+      return new LightLine(spec, program.memory, RING, OVER, () -> rung++, this);
     }
 
     @Override

@@ -382,9 +382,10 @@ class LinesTest {
     lines.a.captured = new ArrayList<>();
     lines.b.captured = new ArrayList<>();
     flow(lines, lines.a, 300);
+    final int first = lines.b.flow().epochNumber();
     lines.a.restart(1_000_000);
     flow(lines, lines.a, 300);
-    assertThat(lines.b.flow().epochNumber()).isEqualTo(1); // an announcement is among them
+    assertThat(lines.b.flow().epochNumber()).isEqualTo(first + 1); // an announcement is among them
     List<byte[]> forth = List.copyOf(lines.a.captured);
     List<byte[]> back = List.copyOf(lines.b.captured);
     final int channel = Header.index(lines.b.flow().localChannel());
@@ -392,6 +393,7 @@ class LinesTest {
     flow(lines, lines.a, 100);
     assertThat(writer.rounds).isEqualTo(2);
     assertThat(Header.index(lines.b.flow().localChannel())).isEqualTo(channel);
+    final int later = lines.b.flow().epochNumber();
     for (int i = 0; i < forth.size(); i++) {
       lines.b.arrive(forth.get(i).clone());
     }
@@ -399,11 +401,51 @@ class LinesTest {
       lines.a.arrive(back.get(i).clone());
     }
     flow(lines, lines.a, 300);
-    assertThat(lines.b.flow().epochNumber()).isZero();
+    assertThat(lines.b.flow().epochNumber()).isEqualTo(later);
     assertThat(lines.b.program.taken).isGreaterThan(writer.written - 10_000);
     assertThat(lines.b.flow().counters().drops(DropCause.BAD_MAC)).isEqualTo(forth.size());
     assertThat(lines.a.flow().counters().drops(DropCause.BAD_MAC)).isEqualTo(back.size());
     assertThat(writer.rounds).isEqualTo(2);
+  }
+
+  /** The earlier agent may have been killed between what it has shown and the bell for it. */
+  @Test
+  void shouldRingTheProgramAfterARestart() {
+    Lines lines = new Lines(4, false);
+    readAll(lines, lines.b, new int[1]);
+    flow(lines, lines.a, 300);
+    lines.run(lines.now + 100_000_000, () -> false); // all is told, and nothing is under way
+    int before = lines.b.rung;
+    lines.b.restart(1_000_000);
+    lines.run(lines.now + 2_000_000, () -> false);
+    assertThat(lines.b.restarts).isEqualTo(1);
+    assertThat(lines.b.rung).isEqualTo(before + 1);
+  }
+
+  /** What an agent announced in a former round, of the same entries, comes late. */
+  @Test
+  void shouldNotTakeUpAnEpochOfAFormerRound() {
+    Lines lines = new Lines(6, false);
+    readAll(lines, lines.b, new int[1]);
+    flow(lines, lines.a, 300);
+    lines.a.captured = new ArrayList<>();
+    lines.a.restart(1_000_000);
+    flow(lines, lines.a, 300);
+    List<byte[]> old = List.copyOf(lines.a.captured);
+    final int epoch = lines.b.flow().epochNumber();
+    lines.a.step(lines.a.line::leaveWire);
+    flow(lines, lines.a, 100);
+    assertThat(lines.a.program.rounds).isEqualTo(2);
+    final int fresh = lines.b.flow().epochNumber();
+    assertThat(fresh).isGreaterThan(epoch);
+    for (byte[] datagram : old) {
+      lines.b.arrive(datagram.clone());
+    }
+    assertThat(lines.b.flow().epochNumber()).isEqualTo(fresh);
+    long taken = lines.b.program.taken;
+    flow(lines, lines.a, 300);
+    assertThat(lines.b.program.taken).isGreaterThan(taken);
+    assertThat(lines.a.program.rounds).isEqualTo(2);
   }
 
   @Test
