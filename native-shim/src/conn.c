@@ -382,7 +382,7 @@ static bool over(const struct conn *c)
 	uint32_t flags = LOAD(&e->flags);
 
 	if (!(flags & HUT_ENDF_NEVER) || (flags & (HUT_ENDF_ARMED | HUT_ENDF_POISONED)) || c->shut_due ||
-	    LOAD(&e->rx_path) != HUT_PATH_TCP || LOAD(&e->tx_path) != HUT_PATH_TCP || c->err)
+	    LOAD(&e->rx_path) != HUT_PATH_TCP || LOAD(&e->tx_path) != HUT_PATH_TCP || c->err || conn_rx_told(c))
 		return false;
 	/* Between hosts the ring's end may bring more than TCP's until the round is over. */
 	if (conn_is_remote(c) && LOAD_ACQ(&c->rx.dir->prod_done) != LOAD(&e->rx_round))

@@ -199,8 +199,11 @@ HUT_EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count)
 	int saved = errno, state;
 	ssize_t n;
 
-	if (UNLIKELY(table_peek(in) != NULL) && !offset && splice_from_ring(in, out, count, 0, &n))
+	if (UNLIKELY(table_peek(in) != NULL) && !offset && splice_from_ring(in, out, count, 0, &n)) {
+		if (n >= 0)
+			errno = saved;
 		return n; /* into a pipe this is a splice */
+	}
 	if (UNLIKELY(table_peek(in) != NULL))
 		conn_never(in, HUT_R_OPTION);
 	if (LIKELY(!c)) {

@@ -155,7 +155,7 @@ HUT_EXPORT int shutdown(int fd, int how)
 {
 	struct conn *c = conn_get(fd);
 	struct hut_end *e;
-	int rc, saved;
+	int rc, before = errno, saved;
 
 	stir();
 	if (LIKELY(!c))
@@ -166,7 +166,7 @@ HUT_EXPORT int shutdown(int fd, int how)
 	} else {
 		rc = REAL(shutdown)(fd, how);
 	}
-	saved = errno;
+	saved = rc ? errno : before;
 	if (e && conn_state(c) == HUT_END_CHANNEL) {
 		atomic_fetch_add(&c->edges, 1);
 		epset_activity(c);

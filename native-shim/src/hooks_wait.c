@@ -156,40 +156,64 @@ static int select_answer(const struct pollfd *p, nfds_t k, int n, fd_set *r, fd_
 	return count;
 }
 
-/* Does what poll told of answer select() as well?  A hang-up is nothing to who waits for urgent bytes alone. */
-static bool answers(struct pollfd *p, nfds_t k)
+/* Does what poll told of answer select() as well?  A hang-up is nothing to who waits for room, or for urgent bytes, alone. */
+static bool answers(const struct pollfd *p, nfds_t k)
 {
-	for (nfds_t i = 0; i < k; i++)
-		if (p[i].revents && (p[i].events != POLLPRI || (p[i].revents & (POLLPRI | POLLNVAL))))
+	for (nfds_t i = 0; i < k; i++) {
+		short bits = POLLNVAL;
+
+		bits |= p[i].events & POLLIN ? SELECT_IN : 0;
+		bits |= p[i].events & POLLOUT ? SELECT_OUT : 0;
+		bits |= p[i].events & POLLPRI ? POLLPRI : 0;
+		if (p[i].revents & bits)
 			return true;
+	}
 	return false;
 }
 
-/* Those that will never answer are left out of the next wait, and are in their places again after it. */
-static void leave_out(struct pollfd *p, nfds_t k, bool out)
+/* Those that tell of nothing that was asked for are left out of the next wait.  True: some may answer later all the same. */
+static bool leave_out(struct pollfd *p, nfds_t k)
+{
+	bool later = false;
+
+	for (nfds_t i = 0; i < k; i++) {
+		if (p[i].revents && p[i].fd >= 0)
+			p[i].fd = ~p[i].fd;
+		later |= p[i].fd < 0 && (p[i].events & POLLOUT);
+	}
+	return later;
+}
+
+static void put_back(struct pollfd *p, nfds_t k, short events)
 {
 	for (nfds_t i = 0; i < k; i++)
-		if (out ? p[i].revents != 0 : p[i].fd < 0)
+		if (p[i].fd < 0 && (p[i].events & events))
 			p[i].fd = ~p[i].fd;
 }
+
+#define LOOK_AGAIN_NS (20 * NS_PER_MS)
 
 static int wait_select(struct pollfd *p, nfds_t k, const struct timespec *timeout, const sigset_t *mask,
 		       uint64_t *began)
 {
 	int rc = wait_poll(p, k, timeout, mask, began);
+	uint64_t end = NS_FOREVER, ignored;
 	struct timespec left;
 
 	if (LIKELY(rc <= 0 || answers(p, k)))
 		return rc;
 	if (!*began)
 		*began = now_ns();
+	if (timeout && wait_span(timeout) != NS_FOREVER)
+		end = *began + wait_span(timeout);
 	do {
-		uint64_t all = timeout ? wait_span(timeout) : NS_FOREVER, ignored;
+		uint64_t until = leave_out(p, k) ? wait_sooner(end, now_ns() + LOOK_AGAIN_NS) : end;
 
-		leave_out(p, k, true);
-		rc = wait_poll(p, k, wait_until(all == NS_FOREVER ? all : *began + all, &left), mask, &ignored);
-	} while (rc > 0 && !answers(p, k));
-	leave_out(p, k, false);
+		rc = wait_poll(p, k, wait_until(until, &left), mask, &ignored);
+		if (rc == 0)
+			put_back(p, k, POLLOUT);
+	} while ((rc > 0 && !answers(p, k)) || (rc == 0 && (end == NS_FOREVER || now_ns() < end)));
+	put_back(p, k, ~0);
 	return rc;
 }
 

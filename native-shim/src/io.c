@@ -144,21 +144,32 @@ bool io_error_waits(struct conn *c, int fd, short want)
 }
 
 /*
- * After a try on the plain socket that moved nothing (n): waits for what would let the next one succeed, as long as that call
- * was to block: until the deadline, 0 for not at all.  False: it comes short.
+ * After a try on the plain socket that gave n: waits for what would let the next one succeed, as long as that call was to
+ * block: until the deadline, 0 for not at all.  `restarts`: handlers with SA_RESTART do not end it (rule 14).  False: the call
+ * ends, with n or, where it has waited, with EAGAIN or EINTR.
  */
-bool io_wait_plainly(int fd, short want, ssize_t n, uint64_t deadline)
+bool io_wait_plainly(int fd, short want, ssize_t n, uint64_t deadline, bool restarts)
 {
 	struct pollfd p = { .fd = fd, .events = want };
 	struct timespec ts;
-	bool more = false;
+	int ready;
 
-	if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || !deadline || (REAL(fcntl)(fd, F_GETFL) & O_NONBLOCK))
+	if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || !deadline)
 		return false;
-	if (signals_sleep(-1))
-		more = REAL(ppoll)(&p, 1, wait_until(deadline, &ts), NULL) > 0;
-	signals_woke();
-	return more;
+	if (REAL(fcntl)(fd, F_GETFL) & O_NONBLOCK) {
+		errno = EAGAIN;
+		return false;
+	}
+	do {
+		ready = -1;
+		errno = EINTR;
+		if (signals_sleep(-1))
+			ready = REAL(ppoll)(&p, 1, wait_until(deadline, &ts), NULL);
+		signals_woke();
+	} while (ready < 0 && errno == EINTR && restarts && deadline == NS_FOREVER && !signals_interrupted());
+	if (ready == 0)
+		errno = EAGAIN;
+	return ready > 0;
 }
 
 /* The descriptor number may have been closed, or given away, by another thread: the connection lives on in another. */

@@ -36,7 +36,7 @@ bool io_send_file(struct conn *c, int fd, int in, off_t *offset, size_t count, s
 #define BIN_SIZE (256u << 10) /* so that all are more than can wait on both paths: a peek cannot go on where it ended */
 size_t io_bins(struct iovec *iov, size_t len);
 ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
-		     int flags, uint64_t deadline, bool *kernels);
+		     int flags, bool slept, uint64_t deadline, bool *kernels);
 ssize_t recv_look(struct conn *c, int fd, int flags);
 ssize_t recv_nothing(struct conn *c, int fd, bool blocks);
 ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags);
@@ -44,7 +44,7 @@ ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags);
 ssize_t io_finish(struct conn *c, size_t done, ssize_t n);
 void io_put_back(struct conn *c, int error); /* errno of a call that came short; told by the next one */
 bool io_error_waits(struct conn *c, int fd, short want);
-bool io_wait_plainly(int fd, short want, ssize_t n, uint64_t deadline);
+bool io_wait_plainly(int fd, short want, ssize_t n, uint64_t deadline, bool restarts);
 void io_raise_sigpipe(void);
 bool io_resolve(struct conn *c, int *fd);
 

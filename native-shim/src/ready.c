@@ -521,7 +521,7 @@ short conn_sock_events(struct conn *c, short want)
 		if (!(LOAD(&e->flags) & HUT_ENDF_FIN) && e->rx_end == HUT_NO_SPLIT)
 			ev |= POLLIN | POLLRDHUP;
 		else if (e->rx_end != HUT_NO_SPLIT)
-			ev |= (short)(want & (READABLE | POLLPRI)); /* drained by another thread just now, TCP is next */
+			ev |= (short)(want & (READABLE | POLLPRI | POLLRDHUP)); /* drained by another thread just now: TCP is next */
 	} else {
 		ev |= (short)(want & (READABLE | POLLPRI | POLLRDHUP));
 		if (conn_is_remote(c) && (LOAD(&c->rx.dir->cons_mark) & HUT_MARK_FIN) && remote_end_open(c))

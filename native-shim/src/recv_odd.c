@@ -3,21 +3,25 @@
 #include "real.h"
 #include "io.h"
 
-/* The connection has become plain TCP: libc does the rest.  *kernels: all of it. */
+/*
+ * The connection has become plain TCP: libc does the rest.  *kernels: all of it.  Not where the call has slept already, whose
+ * time-out goes on, or has moved bytes, so that an error is the next call's to tell: then it never sleeps in the kernel's.
+ */
 ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
-		     int flags, uint64_t deadline, bool *kernels)
+		     int flags, bool slept, uint64_t deadline, bool *kernels)
 {
 	struct iovec iov[IOV_STACK];
 	struct msghdr rest;
 	struct cursor at = *k;
+	ssize_t n = -1;
 	bool all;
-	ssize_t n;
 
-	*kernels = !done;
-	if (!done)
+	*kernels = !done && (!slept || (flags & MSG_PEEK));
+	if (*kernels)
 		return REAL(recvmsg)(fd, whole, flags);
-	/* An error is the next call's to tell: this one never sleeps in the kernel's. */
-	while (done < want && !io_error_waits(c, fd, POLLIN)) {
+	while (done < want && !(done && io_error_waits(c, fd, POLLIN))) {
+		bool more = !done || (flags & MSG_WAITALL);
+
 		rest = (struct msghdr){ 0 };
 		io_parts(&at, want - done, want - done, iov, &rest, &all);
 		n = REAL(recvmsg)(fd, &rest, flags | MSG_DONTWAIT);
@@ -26,11 +30,11 @@ ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msgh
 			io_advance(&at, (size_t)n);
 			if (!(flags & MSG_WAITALL) && all)
 				break;
-		} else if (!(flags & MSG_WAITALL) || !io_wait_plainly(fd, POLLIN, n, deadline)) {
+		} else if (!more || !io_wait_plainly(fd, POLLIN, n, deadline, !done)) {
 			break;
 		}
 	}
-	return (ssize_t)done;
+	return done ? (ssize_t)done : n;
 }
 
 /* What the next byte would give, without taking it; an error is taken. */

@@ -29,6 +29,7 @@ static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t w
 	/* SIGPIPE is raised by the caller, when no lock is held: its handler may never come back. */
 	n = syscall(SYS_sendmsg, fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 	raw_end(c);
+	STORE(&c->more, flags & MSG_MORE);
 	if (n > 0) {
 		uint64_t was = __atomic_fetch_add(&c->end->tcp_out, (uint64_t)n, __ATOMIC_RELAXED);
 
@@ -213,34 +214,35 @@ static ssize_t send_once(struct conn *c, int fd, const struct cursor *k, size_t 
 }
 
 /*
- * The connection has become plain TCP.  Where bytes have been moved already, the kernel's call must not find an error that
- * is the next call's to tell: it never sleeps in there, and raises no signal.
+ * The connection has become plain TCP.  Where the call has slept its time-out goes on, and a signal that came meanwhile
+ * counts; where bytes have been moved the kernel must not find an error that is the next call's to tell.  So then it never
+ * sleeps in there, nor raises a signal.
  */
 static ssize_t send_plainly(struct conn *c, int fd, const struct cursor *k, const struct msghdr *whole, size_t done,
-			    size_t want, int flags, uint64_t deadline)
+			    size_t want, int flags, bool slept, uint64_t deadline)
 {
 	struct iovec iov[IOV_STACK];
 	struct cursor rest = *k;
+	ssize_t n = -1;
 
-	if (!done)
+	if (!done && !slept)
 		return REAL(sendmsg)(fd, whole, flags);
 	while (done < want) {
 		struct msghdr m = { 0 };
 		bool all;
 
-		if (io_error_waits(c, fd, POLLOUT))
+		if (done && io_error_waits(c, fd, POLLOUT))
 			break;
 		io_parts(&rest, want - done, want - done, iov, &m, &all);
-		ssize_t n = REAL(sendmsg)(fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
-
+		n = REAL(sendmsg)(fd, &m, flags | MSG_DONTWAIT | (done ? MSG_NOSIGNAL : 0));
 		if (n > 0) {
 			done += (size_t)n;
 			io_advance(&rest, (size_t)n);
-		} else if (!io_wait_plainly(fd, POLLOUT, n, deadline)) {
+		} else if (!io_wait_plainly(fd, POLLOUT, n, deadline, !done)) {
 			break;
 		}
 	}
-	return (ssize_t)done;
+	return done ? (ssize_t)done : n;
 }
 
 /* As the kernel does it: raise() would say that somebody has sent it to this thread. */
@@ -312,7 +314,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return send_plainly(c, fd, &k, m, done, want, flags,
+			return send_plainly(c, fd, &k, m, done, want, flags, timed,
 					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, true)));
 		if (done && io_error_waits(c, fd, POLLOUT))
 			return io_finish(c, done, -1);

@@ -199,6 +199,7 @@ struct conn {
 	uint64_t idle_ns;    /* on Xen: since when the peer has rung without news ... */
 	uint32_t idle_rings; /* ... and how often, see storms() */
 	uint64_t news;       /* what there was when it rang last */
+	int more;            /* the last bytes that went by TCP wait there for others (MSG_MORE) */
 	uint64_t stop_ns;    /* when this process has stopped both directions last */
 	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */

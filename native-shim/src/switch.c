@@ -172,7 +172,7 @@ void conn_start_tx(struct conn *c, int fd)
 		if (conn_is_remote(c))
 			conn_ring_peer(c);
 	} else if (conn_turn_is(&c->tx, round, HUT_TURN_OPEN) && conn_willing(c) && LOAD(&e->holders) == 1 &&
-		   !(LOAD(&e->flags) & (HUT_ENDF_WRSHUT | HUT_ENDF_PEERGONE)) && !LOAD(&e->inflight) &&
+		   !(LOAD(&e->flags) & (HUT_ENDF_WRSHUT | HUT_ENDF_PEERGONE)) && !LOAD(&e->inflight) && !LOAD(&c->more) &&
 		   !(conn_is_remote(c) && LOAD(&e->raw_waits))) { /* whom no doorbell could tell what becomes of the round */
 		switch (count_tx(c, fd)) {
 		case COUNT_EQUAL:

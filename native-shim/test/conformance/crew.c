@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* crew.c - cases about threads and processes that share a connection: what wakes one of them must not be lost on another. */
+/*
+ * crew.c - cases about threads and processes that share a connection: what wakes one of them must not be lost on another, nor
+ * what one does change another's call.
+ */
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
+#include <time.h>
 
 #include "harness.h"
 
@@ -181,11 +186,109 @@ static void b_daemon(int fd)
 	rd(fd, 1, 0);
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* Another thread takes the connection back to TCP for good while one sleeps in recv, whose time-out counts from its start. */
+static void t_timed(struct thr *t)
+{
+	uint64_t began = now_ms();
+
+	rd(t->fd, 1, 0);
+	note(" in_time=%d", now_ms() - began < 1600);
+}
+
+static void a_timeo_goes_on(int fd)
+{
+	struct thr t;
+
+	rcvtimeo(fd, 1000);
+	thr_start(&t, t_timed, fd, 0);
+	thr_asleep(&t);
+	ms(800);
+	dup2(fd, 0);
+	thr_join(&t);
+	wr(fd, "x");
+}
+
+static void b_timeo_goes_on(int fd)
+{
+	rd(fd, 1, 0);
+}
+
+/* A pipe that hangs up is nothing to select() for room, beside a connection that is quiet. */
+static void a_select_hangup(int fd)
+{
+	struct timeval tv = { 0, 200000 };
+	fd_set r, w;
+	int p[2];
+	uint64_t began = now_ms();
+
+	if (pipe(p))
+		return;
+	close(p[1]);
+	FD_ZERO(&r);
+	FD_ZERO(&w);
+	FD_SET(fd, &r);
+	FD_SET(p[0], &w);
+	noted("select", select((fd > p[0] ? fd : p[0]) + 1, &r, &w, NULL, &tv));
+	note(" waited=%d", now_ms() - began >= 190);
+	wr(fd, "x");
+	tv = (struct timeval){ 8, 0 };
+	FD_SET(fd, &r);
+	FD_SET(p[0], &w);
+	noted("select", select((fd > p[0] ? fd : p[0]) + 1, &r, &w, NULL, &tv));
+	note(" %d %d", FD_ISSET(fd, &r) != 0, FD_ISSET(p[0], &w) != 0);
+	rd(fd, 1, 0);
+}
+
+static void b_select_hangup(int fd)
+{
+	rd(fd, 1, 0);
+	wr(fd, "y");
+}
+
+/* The ring has ended, and is not read; who waits for the end alone is told of it. */
+static void a_end_unread(int fd)
+{
+	until_queued(fd, 3);
+	go(TO_B);
+	await(TO_A);
+	for (int i = 0; i < 60; i++) {
+		struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+		poll(&p, 1, 0);
+		ms(1);
+	}
+	go(TO_B);
+	pl(fd, POLLRDHUP, 4000);
+	rd(fd, 4, MSG_WAITALL);
+}
+
+static void b_end_unread(int fd)
+{
+	wr(fd, "abc");
+	await(TO_B);
+	setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &(int){ 1 }, sizeof(int));
+	go(TO_A);
+	await(TO_B);
+	ms(200);
+	close(fd);
+}
+
 static const struct test_case cases[] = {
 	CASE(woken_for_others, "13,12,9", WARM),
 	CASE(edge_beside, "12,13", WARM),
 	CASE(kid_waits, "13,18,7", WARM),
 	CASE(reset_in_tail, "16,8", WARM),
 	CASE(daemon, "18,10", WARM),
+	CASE(timeo_goes_on, "8,14", WARM),
+	CASE(select_hangup, "11,12", WARM),
+	CASE(end_unread, "12,16", WARM),
 };
 GROUP(crew);

@@ -52,6 +52,7 @@ final class Incoming {
   private LineMessage.Sending peer;
   private LineMessage.Receiving far;
   private long doneBytes;
+  private long openAt = Long.MAX_VALUE;
 
   Incoming(LightLine line, LineWorld world, InRing ring) {
     this.line = line;
@@ -69,11 +70,8 @@ final class Incoming {
     if (round != 0 && said.agreed() == round && phase == Phase.LEFT) {
       ring.accept(round);
     }
-    boolean current = round != 0 && said.started() == round && said.done() != round;
-    // A round that the program has stopped is opened only if the far program has closed over it.
-    if (current
-        && flow.flow() == null
-        && (phase == Phase.ARMED || phase == Phase.LEFT && said.ended())) {
+    boolean current = isCurrent();
+    if (mayOpen()) {
       open();
     }
     if (said.leave() == round && phase == Phase.LIGHT) {
@@ -92,6 +90,17 @@ final class Incoming {
     tellEnd();
   }
 
+  private boolean isCurrent() {
+    return round != 0 && peer.started() == round && peer.done() != round;
+  }
+
+  /** A round that the program has stopped only if the far program has closed over it. */
+  private boolean mayOpen() {
+    return isCurrent()
+        && flow.flow() == null
+        && (phase == Phase.ARMED || phase == Phase.LEFT && peer.ended());
+  }
+
   private void open() {
     if (peer.start() < 0 || peer.start() > Long.MAX_VALUE >>> 2) {
       throw new Hostile("a far round that starts at " + peer.start());
@@ -100,6 +109,10 @@ final class Incoming {
     WireKind wire = WireKind.of(peer.wire());
     int most = world.datagramBytes(wire, line.spec().localAddress());
     boolean barred = line.barred() && phase == Phase.ARMED && !peer.ended();
+    if (most < FlowSettings.LEAST_DATAGRAM && peer.ended()) {
+      openAt = world.now() + Outgoing.OPEN_AGAIN_NS; // it cannot come by TCP any more
+      return;
+    }
     if (most < FlowSettings.LEAST_DATAGRAM || barred) {
       refuse();
       return;
@@ -303,6 +316,12 @@ final class Incoming {
 
   /** Shows what came, and answers. */
   void produce(long now) {
+    if (openAt != Long.MAX_VALUE && now - openAt >= 0) {
+      openAt = Long.MAX_VALUE;
+      if (mayOpen()) {
+        open();
+      }
+    }
     if (!flow.routed()) {
       return;
     }
@@ -330,7 +349,7 @@ final class Incoming {
 
   /** When there is something to do again. */
   long deadline(long now) {
-    long deadline = flow.deadline(now);
+    long deadline = Math.min(flow.deadline(now), openAt);
     return ask && !told ? Math.min(deadline, askedAt + world.endPatienceNs()) : deadline;
   }
 

@@ -45,6 +45,11 @@ final class Outgoing {
   private static final long LONGEST_PAY_NS = 160_000_000;
 
   /**
+   * Until a wire that is away is looked for again, for a round that the program has closed over.
+   */
+  static final long OPEN_AGAIN_NS = 100_000_000;
+
+  /**
    * After so many datagrams with a MAC a round ends, long before H-seq comes round: the one before
    * that has the same number, and with equal lengths the same H-idx, would be taken again (D6).
    */
@@ -75,6 +80,7 @@ final class Outgoing {
   private boolean leaves;
   private long payAt = Long.MAX_VALUE;
   private long payNs;
+  private long openAt = Long.MAX_VALUE;
 
   Outgoing(LightLine line, LineWorld world, OutRing ring) {
     this.line = line;
@@ -91,7 +97,7 @@ final class Outgoing {
     peer = said;
     ring.readerIs(said.marks() & (Abi.MARK_GONE | Abi.MARK_LEFT));
     arm();
-    if (said.opened() == round && flow.flow() == null && started == round && isStarted()) {
+    if (mayOpen()) {
       open();
     }
     if (round != 0 && said.stopped() == round && phase != Phase.TCP) {
@@ -117,6 +123,10 @@ final class Outgoing {
   /** The far program is gone: nobody reads any more. */
   void peerOver() {
     ring.readerIs(Abi.MARK_GONE);
+  }
+
+  private boolean mayOpen() {
+    return peer.opened() == round && flow.flow() == null && started == round && isStarted();
   }
 
   private boolean isStarted() {
@@ -169,6 +179,10 @@ final class Outgoing {
 
   private void open() {
     flow.wire(flow.wire(), mostNow(flow.wire()));
+    if (!flow.wide() && ended) {
+      openAt = world.now() + OPEN_AGAIN_NS; // TCP takes nothing any more: it must go there
+      return;
+    }
     if (!flow.wide() || line.barred() && !ended) {
       leave = round; // the wire went away meanwhile, or is not to be used
       line.changed();
@@ -412,6 +426,12 @@ final class Outgoing {
   /** Sends what there is, and notes what the flow has told. */
   void produce(long now) {
     pay(now);
+    if (openAt != Long.MAX_VALUE && now - openAt >= 0) {
+      openAt = Long.MAX_VALUE;
+      if (mayOpen()) {
+        open();
+      }
+    }
     if (!flow.routed()) {
       return;
     }
@@ -458,7 +478,7 @@ final class Outgoing {
   /** When there is something to do again. */
   long deadline(long now) {
     if (!flow.routed()) {
-      return phase == Phase.STOPPED && !ended ? payAt : Long.MAX_VALUE;
+      return phase == Phase.STOPPED && !ended ? payAt : openAt;
     }
     long deadline = flow.deadline(now);
     return choice == null ? deadline : Math.min(deadline, choice.due(stream));

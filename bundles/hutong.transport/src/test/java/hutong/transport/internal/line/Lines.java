@@ -59,6 +59,10 @@ final class Lines {
     boolean wanted = true;
     boolean removed;
     boolean wireDown;
+
+    /** Its interface is not there. */
+    boolean away;
+
     boolean hostile;
 
     /** What kept its line on TCP, one after the other. */
@@ -305,7 +309,7 @@ final class Lines {
 
     @Override
     public int datagramBytes(WireKind kind, byte[] localAddress) {
-      return known;
+      return away ? 0 : known;
     }
 
     @Override

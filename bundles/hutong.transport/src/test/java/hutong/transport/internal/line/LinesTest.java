@@ -408,6 +408,34 @@ class LinesTest {
     assertThat(writer.rounds).isEqualTo(2);
   }
 
+  /**
+   * A program has gone to the ring and closed; then an interface is away when the flow is to begin.
+   */
+  @Test
+  void shouldOpenTheFlowOfAClosedProgramWhenTheInterfaceIsBack() {
+    for (boolean sender : new boolean[] {true, false}) {
+      Lines lines = new Lines(5, false);
+      lines.a.wireDown = true; // so that nothing is probed, or sent, before
+      Program writer = lines.a.program;
+      int[] outcome = {Program.AGAIN};
+      readAll(lines, lines.b, outcome);
+      for (; writer.rounds == 0 && lines.now < 100_000_000; lines.now += 100_000) {
+        writer.progressTx();
+        lines.run(lines.now, () -> false);
+      }
+      assertThat(writer.write(3000, false)).isEqualTo(3000);
+      Lines.End gone = sender ? lines.a : lines.b;
+      gone.away = true;
+      writer.shutWrite(true);
+      lines.after(100_000, lines.a.tcpOut()::deliver);
+      lines.after(300_000_000, () -> gone.away = false);
+      lines.after(300_000_000, () -> lines.a.wireDown = false);
+      lines.run(lines.now + 9 * SECOND, () -> outcome[0] < 0 && outcome[0] != Program.AGAIN);
+      assertThat(lines.b.program.taken).isEqualTo(3000);
+      assertThat(outcome[0]).isEqualTo(Program.EOF);
+    }
+  }
+
   /** The earlier agent may have been killed between what it has shown and the bell for it. */
   @Test
   void shouldRingTheProgramAfterARestart() {
