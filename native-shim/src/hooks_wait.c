@@ -212,6 +212,10 @@ static int wait_select(struct pollfd *p, nfds_t k, const struct timespec *timeou
 		rc = wait_poll(p, k, wait_until(until, &left), mask, &ignored);
 		if (rc == 0)
 			put_back(p, k, POLLOUT);
+		if (rc == 0 && signals_interrupted()) { /* between two of these waits */
+			errno = EINTR;
+			rc = -1;
+		}
 	} while ((rc > 0 && !answers(p, k)) || (rc == 0 && (end == NS_FOREVER || now_ns() < end)));
 	put_back(p, k, ~0);
 	return rc;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* io.c - places in iovecs, and the beginning and the end of a call that moves bytes; see recv.c and send.c. */
 #include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <sys/ioctl.h>
 
 #include "real.h"
+#include "conn.h"
 #include "io.h"
 #include "wait.h"
 
@@ -134,13 +136,32 @@ void io_put_back(struct conn *c, int error)
 bool io_error_waits(struct conn *c, int fd, short want)
 {
 	struct pollfd p = { .fd = fd, .events = want };
+	struct tcp_info ti;
 	int queued = 0;
 
 	if (conn_state(c) == HUT_END_CHANNEL && conn_progress(c, fd)) /* after which it may be plain */
 		return false;
-	if (poll_now(&p, 1) <= 0 || !(p.revents & POLLERR))
-		return false;
+	if (poll_now(&p, 1) <= 0 || !(p.revents & POLLERR) || conn_established(fd, &ti))
+		return false; /* an established one has only something in its error queue */
 	return !(want & POLLIN) || REAL(ioctl)(fd, SIOCINQ, &queued) || !queued;
+}
+
+/* By a number of our own the socket stays the one that the call began with, whatever other threads do to the program's. */
+static int number_of(struct plain *p)
+{
+	if (p->own < 0)
+		p->own = table_hide(REAL(fcntl)(p->fd, F_DUPFD_CLOEXEC, 3));
+	if (p->own >= 0)
+		p->fd = p->own;
+	return p->fd;
+}
+
+void io_plain_end(struct plain *p)
+{
+	int saved = errno;
+
+	table_unhide(p->own);
+	errno = saved;
 }
 
 /*
@@ -148,15 +169,16 @@ bool io_error_waits(struct conn *c, int fd, short want)
  * block: until the deadline, 0 for not at all.  `restarts`: handlers with SA_RESTART do not end it (rule 14).  False: the call
  * ends, with n or, where it has waited, with EAGAIN or EINTR.
  */
-bool io_wait_plainly(int fd, short want, ssize_t n, uint64_t deadline, bool restarts)
+bool io_wait_plainly(struct plain *s, short want, ssize_t n, uint64_t deadline, bool restarts)
 {
-	struct pollfd p = { .fd = fd, .events = want };
+	struct pollfd p = { .events = want };
 	struct timespec ts;
 	int ready;
 
 	if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || !deadline)
 		return false;
-	if (REAL(fcntl)(fd, F_GETFL) & O_NONBLOCK) {
+	p.fd = number_of(s);
+	if (REAL(fcntl)(p.fd, F_GETFL) & O_NONBLOCK) {
 		errno = EAGAIN;
 		return false;
 	}
@@ -169,6 +191,9 @@ bool io_wait_plainly(int fd, short want, ssize_t n, uint64_t deadline, bool rest
 	} while (ready < 0 && errno == EINTR && restarts && deadline == NS_FOREVER && !signals_interrupted());
 	if (ready == 0)
 		errno = EAGAIN;
+	/* The error queue (MSG_ZEROCOPY) has something: that ends no call, but every poll. */
+	if (ready > 0 && !(p.revents & (want | POLLHUP)))
+		REAL(ppoll)(NULL, 0, &(struct timespec){ 0, (long)NS_PER_MS }, NULL);
 	return ready > 0;
 }
 

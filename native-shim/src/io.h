@@ -44,7 +44,14 @@ ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags);
 ssize_t io_finish(struct conn *c, size_t done, ssize_t n);
 void io_put_back(struct conn *c, int error); /* errno of a call that came short; told by the next one */
 bool io_error_waits(struct conn *c, int fd, short want);
-bool io_wait_plainly(int fd, short want, ssize_t n, uint64_t deadline, bool restarts);
+
+/* A plain socket in a call that has begun before it was one. */
+struct plain {
+	int fd;
+	int own; /* a number of ours for it, once the call sleeps; -1: none */
+};
+void io_plain_end(struct plain *p);
+bool io_wait_plainly(struct plain *s, short want, ssize_t n, uint64_t deadline, bool restarts);
 void io_raise_sigpipe(void);
 bool io_resolve(struct conn *c, int *fd);
 

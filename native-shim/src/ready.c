@@ -506,6 +506,12 @@ bool conn_stays_on_tcp(const struct conn *c)
 	       !(LOAD(&c->rx.dir->prod_mark) & (HUT_MARK_WISH | HUT_MARK_CUT | HUT_MARK_END)) && !conn_chaos;
 }
 
+/* Between hosts the end of TCP has been seen, and is of no meaning yet. */
+static bool early_fin(const struct conn *c)
+{
+	return conn_is_remote(c) && (LOAD(&c->rx.dir->cons_mark) & HUT_MARK_FIN) && remote_end_open(c);
+}
+
 /* What the kernel is to be asked about the socket by a sleeper that wants `want`. */
 short conn_sock_events(struct conn *c, short want)
 {
@@ -520,12 +526,12 @@ short conn_sock_events(struct conn *c, short want)
 		/* Rule 12: only what tells of the end; and not even that once it is known, or TCP has bytes for later. */
 		if (!(LOAD(&e->flags) & HUT_ENDF_FIN) && e->rx_end == HUT_NO_SPLIT)
 			ev |= POLLIN | POLLRDHUP;
-		else if (e->rx_end != HUT_NO_SPLIT)
-			ev |= (short)(want & (READABLE | POLLPRI | POLLRDHUP)); /* drained by another thread just now: TCP is next */
+		else if (e->rx_end != HUT_NO_SPLIT) /* drained by another thread just now: TCP is next */
+			ev |= (short)(want & (READABLE | POLLPRI | (early_fin(c) ? 0 : POLLRDHUP)));
 	} else {
 		ev |= (short)(want & (READABLE | POLLPRI | POLLRDHUP));
-		if (conn_is_remote(c) && (LOAD(&c->rx.dir->cons_mark) & HUT_MARK_FIN) && remote_end_open(c))
-			ev &= (short)~POLLRDHUP; /* seen, and of no meaning yet */
+		if (early_fin(c))
+			ev &= (short)~POLLRDHUP;
 	}
 	/* The end of TCP's bytes is news for a writer on the ring; not if our own SHUT_RD makes it look so. */
 	if ((LOAD(&e->rx_path) != HUT_PATH_RING || e->rx_end != HUT_NO_SPLIT) && LOAD(&e->tx_path) == HUT_PATH_RING &&

@@ -10,27 +10,28 @@
 ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
 		     int flags, bool slept, uint64_t deadline, bool *kernels)
 {
+	struct plain s __attribute__((cleanup(io_plain_end))) = { fd, -1 };
 	struct iovec iov[IOV_STACK];
 	struct msghdr rest;
 	struct cursor at = *k;
 	ssize_t n = -1;
 	bool all;
 
-	*kernels = !done && (!slept || (flags & MSG_PEEK));
+	*kernels = !done && (!slept || (flags & MSG_PEEK) || (deadline == NS_FOREVER && !signals_interrupted()));
 	if (*kernels)
 		return REAL(recvmsg)(fd, whole, flags);
-	while (done < want && !(done && io_error_waits(c, fd, POLLIN))) {
+	while (done < want && !(done && io_error_waits(c, s.fd, POLLIN))) {
 		bool more = !done || (flags & MSG_WAITALL);
 
 		rest = (struct msghdr){ 0 };
 		io_parts(&at, want - done, want - done, iov, &rest, &all);
-		n = REAL(recvmsg)(fd, &rest, flags | MSG_DONTWAIT);
+		n = REAL(recvmsg)(s.fd, &rest, flags | MSG_DONTWAIT);
 		if (n > 0) {
 			done += (size_t)n;
 			io_advance(&at, (size_t)n);
 			if (!(flags & MSG_WAITALL) && all)
 				break;
-		} else if (!more || !io_wait_plainly(fd, POLLIN, n, deadline, !done)) {
+		} else if (!more || !io_wait_plainly(&s, POLLIN, n, deadline, !done)) {
 			break;
 		}
 	}

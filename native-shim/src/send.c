@@ -221,24 +221,25 @@ static ssize_t send_once(struct conn *c, int fd, const struct cursor *k, size_t 
 static ssize_t send_plainly(struct conn *c, int fd, const struct cursor *k, const struct msghdr *whole, size_t done,
 			    size_t want, int flags, bool slept, uint64_t deadline)
 {
+	struct plain s __attribute__((cleanup(io_plain_end))) = { fd, -1 };
 	struct iovec iov[IOV_STACK];
 	struct cursor rest = *k;
 	ssize_t n = -1;
 
-	if (!done && !slept)
+	if (!done && (!slept || (deadline == NS_FOREVER && !signals_interrupted())))
 		return REAL(sendmsg)(fd, whole, flags);
 	while (done < want) {
 		struct msghdr m = { 0 };
 		bool all;
 
-		if (done && io_error_waits(c, fd, POLLOUT))
+		if (done && io_error_waits(c, s.fd, POLLOUT))
 			break;
 		io_parts(&rest, want - done, want - done, iov, &m, &all);
-		n = REAL(sendmsg)(fd, &m, flags | MSG_DONTWAIT | (done ? MSG_NOSIGNAL : 0));
+		n = REAL(sendmsg)(s.fd, &m, flags | MSG_DONTWAIT | (done ? MSG_NOSIGNAL : 0));
 		if (n > 0) {
 			done += (size_t)n;
 			io_advance(&rest, (size_t)n);
-		} else if (!io_wait_plainly(fd, POLLOUT, n, deadline, !done)) {
+		} else if (!io_wait_plainly(&s, POLLOUT, n, deadline, !done)) {
 			break;
 		}
 	}

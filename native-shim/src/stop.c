@@ -91,6 +91,7 @@ void conn_leave(struct conn *c, int fd, uint32_t reason)
 		conn_poison(c, fd);
 	/* What others read from now on is not counted: nothing may be fetched from the ring any more. */
 	__atomic_fetch_and(&e->flags, ~(uint32_t)HUT_ENDF_STOPPED, __ATOMIC_ACQ_REL);
+	STORE(&c->told, 0); /* what they know of is what TCP has */
 }
 
 /* Before a call that hands the descriptor to something that the shim cannot follow. */

@@ -221,6 +221,56 @@ static void b_timeo_goes_on(int fd)
 	rd(fd, 1, 0);
 }
 
+/* An option that is only TCP's to keep, over bytes that are in the ring. */
+static void a_lowat_unread(int fd)
+{
+	int low = 10;
+
+	until_queued(fd, 3);
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	go(TO_B);
+	await(TO_A);
+	until_queued(fd, 5);
+	pl(fd, POLLIN, 100);
+	go(TO_B);
+	pl(fd, POLLIN, 8000);
+	rd(fd, 12, 0);
+}
+
+static void b_lowat_unread(int fd)
+{
+	wr(fd, "abc");
+	await(TO_B);
+	wr(fd, "de");
+	go(TO_A);
+	await(TO_B);
+	wr(fd, "fghijkl");
+	rd(fd, 1, 0);
+}
+
+/* The socket is closed, and its number another's, while a thread sleeps in recv on what has become plain TCP. */
+static void a_closed_in_tail(int fd)
+{
+	struct thr t;
+	int p[2];
+
+	rcvtimeo(fd, 4000);
+	thr_start(&t, t_timed, fd, 0);
+	thr_asleep(&t);
+	dup2(fd, 0);
+	ms(100);
+	shutdown(fd, SHUT_RDWR);
+	if (pipe(p) || dup2(p[0], fd) != fd || write(p[1], "z", 1) != 1)
+		note(" no pipe");
+	thr_join(&t);
+	close(0);
+}
+
+static void b_closed_in_tail(int fd)
+{
+	rd(fd, 1, 0);
+}
+
 /* A pipe that hangs up is nothing to select() for room, beside a connection that is quiet. */
 static void a_select_hangup(int fd)
 {
@@ -288,6 +338,8 @@ static const struct test_case cases[] = {
 	CASE(reset_in_tail, "16,8", WARM),
 	CASE(daemon, "18,10", WARM),
 	CASE(timeo_goes_on, "8,14", WARM),
+	CASE(lowat_unread, "8", WARM),
+	CASE(closed_in_tail, "8,16", WARM),
 	CASE(select_hangup, "11,12", WARM),
 	CASE(end_unread, "12,16", WARM),
 };

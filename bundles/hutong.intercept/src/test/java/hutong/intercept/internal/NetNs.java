@@ -3,6 +3,9 @@ package hutong.intercept.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.net.InetSocketAddress;
+import java.net.SocketException;
+import java.nio.channels.DatagramChannel;
 import java.util.List;
 import jnr.ffi.LibraryLoader;
 import jnr.ffi.Runtime;
@@ -43,6 +46,9 @@ final class NetNs {
                 for (String address : addresses) {
                   ip("addr", "add", address, "dev", "lo", "nodad");
                 }
+                for (String address : addresses) {
+                  untilRouted(address.replaceFirst("/.*", ""));
+                }
                 body.run();
               } catch (Throwable e) {
                 thrown[0] = e;
@@ -56,6 +62,24 @@ final class NetNs {
     }
     if (thrown[0] instanceof Error e) {
       throw e;
+    }
+  }
+
+  /**
+   * A busy kernel makes the route of an IPv6 address some time after the address
+   * (addrconf_dad_work).
+   */
+  private static void untilRouted(String address) throws Exception {
+    for (int i = 0; ; i++) {
+      try (DatagramChannel probe = DatagramChannel.open()) {
+        probe.connect(new InetSocketAddress(address, 9));
+        return;
+      } catch (SocketException e) {
+        if (i == 2000) {
+          throw e;
+        }
+        Thread.sleep(5);
+      }
     }
   }
 
