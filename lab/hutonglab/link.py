@@ -174,8 +174,7 @@ def make(first, second, link):
             _limit(host, link)
         ip("-n", host.ns, "link", "set", LINK, "master", "br0", "up")
     if link.cuts:
-        for host in (first, second):
-            steer.by_flow(host, LINK)
+        steer.by_flow((first, second), LINK)
         steer.light_by_host((first, second), LINK)
     if link.faults:
         _start_injector(link)

@@ -20,13 +20,14 @@ _SET_HASH = 48
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def by_flow(host, link):
+def by_flow(hosts, link):
     """
     A virtual cable has a queue for each *sending* processor, so frames of one connection overtake each other, and TCP
     sends again what was not lost: up to 1 % of the link. Steered by flow, as a card's queues are, they stay in order.
     """
-    for node, devices in _ports(host, link):
-        inside(node, lambda names=devices: _all_processors(names))
+    for host in hosts:
+        for node, devices in _ports(host, link):
+            inside(node, lambda names=devices: _all_processors(names))
 
 
 def light_by_host(hosts, link):

@@ -31,7 +31,7 @@ struct epset {
 	int visible;        /* ... and so many registrations that are the program's own still */
 	bool has_inner;     /* sets were put into this one, and nobody has waited for it since */
 	bool kernel_first;  /* the last answer was full of ours: the kernel's turn */
-	bool nudged;        /* holds a descriptor that is always readable, see ep_nudge() */
+	bool nudged;        /* holds a descriptor that is always readable, see nudge() */
 	bool stalled;       /* somebody waits for room in a ring whose reader may be away (rule 9) */
 	_Atomic uint32_t hides; /* counts registrations that became ours */
 	int hot_count;
@@ -64,7 +64,6 @@ void ep_del_bell(const struct conn *c, int epfd);
 void ep_add_bell(struct epreg *r, int epfd);          /* lock held */
 int ep_hide(struct epreg *r, int epfd, int op);       /* lock held; 0, or -1 and errno */
 void ep_restore(struct epreg *r);       /* lock held */
-void ep_nudge(struct epreg *r);         /* lock held */
 void ep_stir(struct epreg *r);          /* lock held: hot, and a sleeper looks */
 void ep_stop_foreign(struct epset *s);  /* the set is used by a second process (rule 8) */
 

@@ -30,7 +30,7 @@ void ep_restore(struct epreg *r)
  * of a descriptor that is always readable, and tells so once for each time that its registration is changed.  The doorbell
  * would wake others too, who would empty it and ring again without end.
  */
-void ep_nudge(struct epreg *r)
+static void nudge(struct epreg *r)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = ep_tag_base | TAG_INDEX };
 	int epfd = r->set->epfd, ready;
@@ -53,7 +53,7 @@ void ep_stir(struct epreg *r)
 	ep_make_hot(r);
 	FULL_FENCE(); /* on the list before the look for sleepers; pairs with that in sleep_in_set() */
 	if (atomic_load(&r->set->sleepers))
-		ep_nudge(r);
+		nudge(r);
 }
 
 /* ---- by connections ---- */

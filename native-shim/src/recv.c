@@ -225,7 +225,7 @@ static bool of_the_socket(int err)
 /* Our writer shall not go on in a ring that nobody reads. */
 static void broken_by(struct hut_end *e)
 {
-	__atomic_fetch_or(&e->flags, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE, __ATOMIC_ACQ_REL);
+	conn_set_flags(e, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 }
 
 /* rx_lock held: TCP up to S, then the ring. */

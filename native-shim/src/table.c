@@ -26,7 +26,7 @@ static struct conn *free_list;                /* guarded by the lock ... */
 static _Atomic(struct conn *) returned; /* ... and what was given back since, without it */
 static _Atomic pid_t lock_holder;
 static _Atomic unsigned int used_high; /* no descriptor at or above it was ever tracked */
-#define INDEX_MAX 65535u /* the last that fits means none, see ep_nudge() */
+#define INDEX_MAX 65535u /* the last that fits means none, see nudge() */
 static struct conn **by_index;
 static uint32_t index_count;
 

@@ -52,7 +52,6 @@ final class Incoming {
   private LineMessage.Sending peer;
   private LineMessage.Receiving far;
   private long doneBytes;
-  private long openAt = Long.MAX_VALUE;
 
   Incoming(LightLine line, LineWorld world, InRing ring) {
     this.line = line;
@@ -110,7 +109,7 @@ final class Incoming {
     int most = world.datagramBytes(wire, line.spec().localAddress());
     boolean barred = line.barred() && phase == Phase.ARMED && !peer.ended();
     if (most < FlowSettings.LEAST_DATAGRAM && peer.ended()) {
-      openAt = world.now() + Outgoing.OPEN_AGAIN_NS; // it cannot come by TCP any more
+      flow.openLater(); // it cannot come by TCP any more
       return;
     }
     if (most < FlowSettings.LEAST_DATAGRAM || barred) {
@@ -316,11 +315,8 @@ final class Incoming {
 
   /** Shows what came, and answers. */
   void produce(long now) {
-    if (openAt != Long.MAX_VALUE && now - openAt >= 0) {
-      openAt = Long.MAX_VALUE;
-      if (mayOpen()) {
-        open();
-      }
+    if (flow.takeOpenDue(now) && mayOpen()) {
+      open();
     }
     if (!flow.routed()) {
       return;
@@ -349,7 +345,7 @@ final class Incoming {
 
   /** When there is something to do again. */
   long deadline(long now) {
-    long deadline = Math.min(flow.deadline(now), openAt);
+    long deadline = flow.deadline(now);
     return ask && !told ? Math.min(deadline, askedAt + world.endPatienceNs()) : deadline;
   }
 

@@ -45,11 +45,6 @@ final class Outgoing {
   private static final long LONGEST_PAY_NS = 160_000_000;
 
   /**
-   * Until a wire that is away is looked for again, for a round that the program has closed over.
-   */
-  static final long OPEN_AGAIN_NS = 100_000_000;
-
-  /**
    * After so many datagrams with a MAC a round ends, long before H-seq comes round: the one before
    * that has the same number, and with equal lengths the same H-idx, would be taken again (D6).
    */
@@ -80,7 +75,6 @@ final class Outgoing {
   private boolean leaves;
   private long payAt = Long.MAX_VALUE;
   private long payNs;
-  private long openAt = Long.MAX_VALUE;
 
   Outgoing(LightLine line, LineWorld world, OutRing ring) {
     this.line = line;
@@ -180,7 +174,7 @@ final class Outgoing {
   private void open() {
     flow.wire(flow.wire(), mostNow(flow.wire()));
     if (!flow.wide() && ended) {
-      openAt = world.now() + OPEN_AGAIN_NS; // TCP takes nothing any more: it must go there
+      flow.openLater(); // TCP takes nothing any more: it must go there
       return;
     }
     if (!flow.wide() || line.barred() && !ended) {
@@ -426,11 +420,8 @@ final class Outgoing {
   /** Sends what there is, and notes what the flow has told. */
   void produce(long now) {
     pay(now);
-    if (openAt != Long.MAX_VALUE && now - openAt >= 0) {
-      openAt = Long.MAX_VALUE;
-      if (mayOpen()) {
-        open();
-      }
+    if (flow.takeOpenDue(now) && mayOpen()) {
+      open();
     }
     if (!flow.routed()) {
       return;
@@ -478,7 +469,7 @@ final class Outgoing {
   /** When there is something to do again. */
   long deadline(long now) {
     if (!flow.routed()) {
-      return phase == Phase.STOPPED && !ended ? payAt : openAt;
+      return phase == Phase.STOPPED && !ended ? payAt : flow.deadline(now);
     }
     long deadline = flow.deadline(now);
     return choice == null ? deadline : Math.min(deadline, choice.due(stream));

@@ -19,6 +19,9 @@ final class RoundFlow {
    */
   private static final int EPOCH_BITS = 12;
 
+  /** Until a wire that is away is looked for again. */
+  private static final long OPEN_AGAIN_NS = 100_000_000;
+
   private final LightLine line;
   private final LineWorld world;
   private final boolean outgoing;
@@ -36,6 +39,7 @@ final class RoundFlow {
   private FlowNotes notes = new FlowNotes();
   private Flow flow;
   private LineWorld.FlowRoute route;
+  private long openAt = Long.MAX_VALUE;
 
   private RoundFlow(
       LightLine line, LineWorld world, boolean outgoing, SendBuffer from, ReceiveBuffer to) {
@@ -237,9 +241,23 @@ final class RoundFlow {
     route.produce(flow, now);
   }
 
-  /** When there is something to do again; never while it is off the wire. */
+  /** When there is something to do again; while it is off the wire, only to begin it later. */
   long deadline(long now) {
-    return route == null ? Long.MAX_VALUE : flow.nextDeadline(now);
+    return route == null ? openAt : flow.nextDeadline(now);
+  }
+
+  /** The wire is away, and nothing else can bring the round's bytes: it is to begin when it can. */
+  void openLater() {
+    openAt = world.now() + OPEN_AGAIN_NS;
+  }
+
+  /** Whether it is to be tried again to begin it; says so once. */
+  boolean takeOpenDue(long now) {
+    boolean due = openAt != Long.MAX_VALUE && now - openAt >= 0;
+    if (due) {
+      openAt = Long.MAX_VALUE;
+    }
+    return due;
   }
 
   /** Takes it off the wire; it may be wanted again. */

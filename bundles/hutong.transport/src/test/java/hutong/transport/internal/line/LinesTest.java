@@ -305,6 +305,14 @@ class LinesTest {
     }
   }
 
+  /** Until the writer has gone to the ring. */
+  private static void begin(Lines lines, Program writer) {
+    for (; writer.rounds == 0 && lines.now < 100_000_000; lines.now += 100_000) {
+      writer.progressTx();
+      lines.run(lines.now, () -> false);
+    }
+  }
+
   @Test
   void shouldStayOnTcpWithAPeerOfAnotherVersion() {
     Lines lines = new Lines(7, false);
@@ -419,10 +427,7 @@ class LinesTest {
       Program writer = lines.a.program;
       int[] outcome = {Program.AGAIN};
       readAll(lines, lines.b, outcome);
-      for (; writer.rounds == 0 && lines.now < 100_000_000; lines.now += 100_000) {
-        writer.progressTx();
-        lines.run(lines.now, () -> false);
-      }
+      begin(lines, writer);
       assertThat(writer.write(3000, false)).isEqualTo(3000);
       Lines.End gone = sender ? lines.a : lines.b;
       gone.away = true;
@@ -504,10 +509,7 @@ class LinesTest {
     Program writer = lines.a.program;
     int[] outcome = {Program.AGAIN};
     readAll(lines, lines.b, outcome);
-    for (; writer.rounds == 0 && lines.now < 100_000_000; lines.now += 100_000) {
-      writer.progressTx();
-      lines.run(lines.now, () -> false);
-    }
+    begin(lines, writer);
     assertThat(writer.rounds).isEqualTo(1);
     assertThat(writer.write(3000, false)).isEqualTo(3000);
     writer.shutWrite(true);
