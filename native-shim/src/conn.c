@@ -361,7 +361,7 @@ bool conn_forget(struct conn *c)
 		control_gone(c, conn_gone_reason(c, c->end->reason));
 	}
 	epset_conn_gone(c, true);
-	table_forget(c);
+	life_forget(c);
 	return false;
 }
 

@@ -156,6 +156,14 @@ static int number_of(struct plain *p)
 	return p->fd;
 }
 
+/* Who has slept does not know what has become of the program's number meanwhile, see life_forget(). */
+int io_plain_fd(const struct conn *c, int fd, const struct waiting *w)
+{
+	int kept = w->c ? __atomic_load_n(&c->keep_fd, __ATOMIC_ACQUIRE) : -1;
+
+	return kept >= 0 ? kept : fd;
+}
+
 void io_plain_end(struct plain *p)
 {
 	int saved = errno;

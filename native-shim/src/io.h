@@ -50,6 +50,7 @@ struct plain {
 	int fd;
 	int own; /* a number of ours for it, once the call sleeps; -1: none */
 };
+int io_plain_fd(const struct conn *c, int fd, const struct waiting *w);
 void io_plain_end(struct plain *p);
 bool io_wait_plainly(struct plain *s, short want, ssize_t n, uint64_t deadline, bool restarts);
 void io_raise_sigpipe(void);

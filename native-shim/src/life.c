@@ -94,14 +94,38 @@ static void keep(struct conn *c)
 void life_unkeep(struct conn *c)
 {
 	int fd = __atomic_exchange_n(&c->keep_fd, -1, __ATOMIC_ACQ_REL);
+	struct conn *known;
 
-	if (fd < 0 || table_remove(fd) != c)
+	if (fd < 0)
 		return;
-	raw_settle(c);
-	if (atomic_load(&c->nfds) == 0)
-		life_last_close(c, fd);
+	known = table_remove(fd); /* none where it has turned plain */
+	if (known) {
+		raw_settle(c);
+		if (atomic_load(&c->nfds) == 0)
+			life_last_close(c, fd);
+	}
 	table_unhide(fd);
-	conn_put(c);
+	if (known)
+		conn_put(c);
+}
+
+/*
+ * Everything of it is plain TCP from now on, and its numbers are the program's, which may make something else of them
+ * before a thread that sleeps in recv or send has woken up.  Such a thread goes on by a number of ours.
+ */
+void life_forget(struct conn *c)
+{
+	int fd = table_fd_of(c), kept = -1, none = -1;
+
+	if (UNLIKELY(atomic_load(&c->callers)) && fd >= 0 && c->keep_fd < 0 && raw_begin(c, fd)) {
+		kept = table_hide(REAL(fcntl)(fd, F_DUPFD_CLOEXEC, 3));
+		raw_end(c);
+	}
+	if (kept >= 0 && !__atomic_compare_exchange_n(&c->keep_fd, &none, kept, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		table_unhide(kept);
+	table_forget(c);
+	if (kept >= 0 && !atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters))
+		life_unkeep(c);
 }
 
 /* A child has the socket still: the kernel goes on telling this process's epoll sets of it. */
@@ -125,11 +149,11 @@ void life_unkeep_child(struct conn *c, void *arg)
 	int fd = c->keep_fd;
 
 	(void)arg;
-	if (fd < 0 || table_peek(fd) != c) /* also of one that was never used */
+	if (fd < 0 || (table_peek(fd) != c && !atomic_load(&c->plain))) /* also of one that was never used */
 		return;
 	c->keep_fd = -1;
-	table_remove(fd);
-	conn_put(c);
+	if (table_remove(fd))
+		conn_put(c);
 	table_unhide(fd);
 }
 

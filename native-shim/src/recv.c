@@ -546,7 +546,7 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return recv_plainly(c, fd, &k, m, done, want, flags, timed,
+			return recv_plainly(c, io_plain_fd(c, fd, &w), &k, m, done, want, flags, timed,
 					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, false)), kernels);
 		if (done && io_error_waits(c, fd, POLLIN))
 			return io_finish(c, done, -1);

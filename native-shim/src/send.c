@@ -315,7 +315,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return send_plainly(c, fd, &k, m, done, want, flags, timed,
+			return send_plainly(c, io_plain_fd(c, fd, &w), &k, m, done, want, flags, timed,
 					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, true)));
 		if (done && io_error_waits(c, fd, POLLOUT))
 			return io_finish(c, done, -1);

@@ -188,7 +188,7 @@ struct conn {
 	bool timeo_known[2];               /* of rcvtimeo_ns, sndtimeo_ns */
 	bool shut_due;       /* shutdown(SHUT_WR) is to follow the bytes that are owed to TCP */
 	int closing;         /* the number that is being closed, or -1 */
-	int keep_fd;         /* a hidden descriptor that outlives close() while other threads wait, or -1 */
+	int keep_fd;         /* a hidden descriptor that outlives close(), or turning plain, while threads wait, or -1 */
 	uint64_t stall_ns;   /* since when the ring has been short of room without the reader moving */
 	uint64_t stall_head;
 	uint64_t full_ns;    /* since when the ring has been short of room */
@@ -478,6 +478,7 @@ void life_before_spawn(void);
 void life_before_unshare(void);                     /* a thread takes its own copy of the table of descriptors */
 void life_last_close(struct conn *c, int fd);
 void life_unkeep(struct conn *c);                   /* the last waiter is gone: the close that was put off */
+void life_forget(struct conn *c);                   /* table_forget(), but for who sleeps */
 void life_unkeep_child(struct conn *c, void *arg);
 bool life_in_vfork_child(void);
 void fork_late_child(void);                         /* a child made by _Fork() or clone(): notices itself here */
