@@ -114,7 +114,7 @@ done
 "$build/policy_test" "$(dirname "$0")/policy_cases.txt" $seed > "$work/out" 2>&1; verdict $? "policy: $(cat "$work/out")"
 passed=$((passed + $(awk '/^policy_test: [0-9]/ {n = $2 - 1} END {print n + 0}' "$work/out")))
 # A peer that writes what it likes; `make hostile-long` is the long run.
-timeout 300 "$build/hostile" --states 5000000 --seed ${SEED:-1} --scribble 8 --case "$build/hostile-case" > "$work/out" 2>&1
+timeout 300 "$build/hostile" --states 3000000 --seed ${SEED:-1} --scribble 8 --case "$build/hostile-case" > "$work/out" 2>&1
 verdict $? "hostile: $(cat "$work/out")"
 grep '^hostile: .* states' "$work/out"
 timeout 120 "$build/hostile" --live 10 --seed ${SEED:-1} > "$work/out" 2>&1; verdict $? "hostile, live: $(cat "$work/out")"

@@ -22,6 +22,11 @@ def allowed_congestion():
         return f.read()
 
 
+def hosts_file():
+    with open("/etc/hosts", encoding="utf-8") as f:
+        return f.read()
+
+
 class LifecycleTest(unittest.TestCase):
     def setUp(self):
         cluster_down()
@@ -50,13 +55,6 @@ class LifecycleTest(unittest.TestCase):
         self.assertEqual(mounts(), before)
         self.assertEqual(allowed_congestion(), allowed)
         hutong("down")
-
-    def test_a_second_up_is_an_error_with_a_hint(self):
-        cluster_up()
-        again = hutong("up", "--no-build", check=False)
-        self.assertEqual(again.returncode, 1)
-        self.assertIn("./hutong down", again.stderr)
-        self.assertEqual(json.loads(hutong("status", "--json").stdout)["state"], "up")
 
     def interrupted(self, condition, what):
         """Kills `up` as soon as the condition holds; then down must find and remove everything."""
@@ -127,24 +125,35 @@ class LifecycleTest(unittest.TestCase):
         self.assertIn("launcher", done.stderr)
         self.assertEqual(leftovers(), [])
 
-    def test_machine_files_are_untouched(self):
-        with open("/etc/hosts", encoding="utf-8") as f:
-            before = f.read()
+
+class UpTest(unittest.TestCase):
+    """One that is up: nothing of this changes it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cluster_down()
+        cls.before = hosts_file()
+        cls.addClassCleanup(cluster_down)
         cluster_up()
+
+    def test_a_second_up_is_an_error_with_a_hint(self):
+        again = hutong("up", "--no-build", check=False)
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("./hutong down", again.stderr)
+        self.assertEqual(json.loads(hutong("status", "--json").stdout)["state"], "up")
+
+    def test_machine_files_are_untouched(self):
         self.assertIn("10.77.0.2 VM2", hutong("exec", "VM1", "--", "cat", "/etc/hosts").stdout)
         self.assertEqual(hutong("exec", "VM2", "--", "hostname").stdout.strip(), "VM2")
-        with open("/etc/hosts", encoding="utf-8") as f:
-            self.assertEqual(f.read(), before)
+        self.assertEqual(hosts_file(), self.before)
 
     def test_exit_status_and_user_of_programs(self):
-        cluster_up()
         self.assertEqual(hutong("exec", "VM1", "--", "sh", "-c", "exit 7", check=False).returncode, 7)
         self.assertEqual(hutong("exec", "VM1", "--", "no-such-program", check=False).returncode, 127)
         self.assertEqual(hutong("exec", "--user", "nobody", "VM1", "--", "id", "-un").stdout.strip(), "nobody")
         self.assertEqual(hutong("exec", "--user", "no-such-user", "VM1", "--", "id", check=False).returncode, 2)
 
     def test_vms_use_cubic_and_reach_each_other(self):
-        cluster_up()
         for vm in (VM1, VM2):
             found = hutong("exec", vm.name, "--", "cat", "/proc/sys/net/ipv4/tcp_congestion_control").stdout.strip()
             self.assertEqual(found, "cubic")
