@@ -56,6 +56,7 @@ static void room_end(struct room *r)
 static ssize_t send_from(struct conn *c, int out, int in, off_t *at, size_t count)
 {
 	struct room r __attribute__((cleanup(room_end)));
+	struct waiting w WAITING = { .more = true };
 	ssize_t total = 0;
 
 	room_get(&r, count);
@@ -66,7 +67,7 @@ static ssize_t send_from(struct conn *c, int out, int in, off_t *at, size_t coun
 			return total ? total : n;
 		struct msghdr m = { .msg_iov = &(struct iovec){ r.buf, (size_t)n }, .msg_iovlen = 1 };
 
-		ssize_t sent = io_send(c, out, &m, flags);
+		ssize_t sent = io_send(c, out, &m, flags, &w);
 
 		if (sent < 0) /* the kernel forgets this error too, if something was sent before */
 			return total ? total : sent;

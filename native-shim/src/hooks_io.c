@@ -25,8 +25,10 @@ static ssize_t send_ours(struct conn *c, int fd, const struct msghdr *m, int fla
 {
 	int saved = errno;
 
+	struct waiting w WAITING = { 0 };
+
 	pthread_testcancel();
-	ssize_t r = io_send(c, fd, m, flags);
+	ssize_t r = io_send(c, fd, m, flags, &w);
 
 	if (r >= 0)
 		errno = saved;

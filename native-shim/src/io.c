@@ -146,16 +146,6 @@ bool io_error_waits(struct conn *c, int fd, short want)
 	return !(want & POLLIN) || REAL(ioctl)(fd, SIOCINQ, &queued) || !queued;
 }
 
-/* By a number of our own the socket stays the one that the call began with, whatever other threads do to the program's. */
-static int number_of(struct plain *p)
-{
-	if (p->own < 0)
-		p->own = table_hide(REAL(fcntl)(p->fd, F_DUPFD_CLOEXEC, 3));
-	if (p->own >= 0)
-		p->fd = p->own;
-	return p->fd;
-}
-
 /* Who has slept does not know what has become of the program's number meanwhile, see life_forget(). */
 int io_plain_fd(const struct conn *c, int fd, const struct waiting *w)
 {
@@ -164,12 +154,13 @@ int io_plain_fd(const struct conn *c, int fd, const struct waiting *w)
 	return kept >= 0 ? kept : fd;
 }
 
-void io_plain_end(struct plain *p)
+/* By a number of ours the socket stays the one that the call began with, whatever others do to the program's. */
+int io_plain_own(struct plain *s, short want)
 {
-	int saved = errno;
-
-	table_unhide(p->own);
-	errno = saved;
+	wait_begin(s->w, s->c, want);
+	life_keep_plain(s->c, s->fd);
+	s->fd = io_plain_fd(s->c, s->fd, s->w);
+	return s->fd;
 }
 
 /*
@@ -185,7 +176,7 @@ bool io_wait_plainly(struct plain *s, short want, ssize_t n, uint64_t deadline, 
 
 	if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || !deadline)
 		return false;
-	p.fd = number_of(s);
+	p.fd = io_plain_own(s, want);
 	if (REAL(fcntl)(p.fd, F_GETFL) & O_NONBLOCK) {
 		errno = EAGAIN;
 		return false;

@@ -36,7 +36,7 @@ bool io_send_file(struct conn *c, int fd, int in, off_t *offset, size_t count, s
 #define BIN_SIZE (256u << 10) /* so that all are more than can wait on both paths: a peek cannot go on where it ended */
 size_t io_bins(struct iovec *iov, size_t len);
 ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
-		     int flags, bool slept, uint64_t deadline, bool *kernels);
+		     int flags, bool slept, uint64_t deadline, struct waiting *w, bool *kernels);
 ssize_t recv_look(struct conn *c, int fd, int flags);
 ssize_t recv_nothing(struct conn *c, int fd, bool blocks);
 ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags);
@@ -47,11 +47,12 @@ bool io_error_waits(struct conn *c, int fd, short want);
 
 /* A plain socket in a call that has begun before it was one. */
 struct plain {
-	int fd;
-	int own; /* a number of ours for it, once the call sleeps; -1: none */
+	struct conn *c;
+	struct waiting *w; /* of the call */
+	int fd;            /* a number of ours, once the call sleeps */
 };
 int io_plain_fd(const struct conn *c, int fd, const struct waiting *w);
-void io_plain_end(struct plain *p);
+int io_plain_own(struct plain *s, short want);
 bool io_wait_plainly(struct plain *s, short want, ssize_t n, uint64_t deadline, bool restarts);
 void io_raise_sigpipe(void);
 bool io_resolve(struct conn *c, int *fd);

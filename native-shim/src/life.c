@@ -109,22 +109,34 @@ void life_unkeep(struct conn *c)
 		conn_put(c);
 }
 
+/* A number of ours for a socket that turns, or has turned, plain; until nobody sleeps in a call on it any more. */
+void life_keep_plain(struct conn *c, int fd)
+{
+	int kept, none = -1;
+
+	if (__atomic_load_n(&c->keep_fd, __ATOMIC_ACQUIRE) >= 0)
+		return;
+	kept = table_hide(REAL(fcntl)(fd, F_DUPFD_CLOEXEC, 3));
+	if (kept >= 0 && !__atomic_compare_exchange_n(&c->keep_fd, &none, kept, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE))
+		table_unhide(kept);
+}
+
 /*
  * Everything of it is plain TCP from now on, and its numbers are the program's, which may make something else of them
- * before a thread that sleeps in recv or send has woken up.  Such a thread goes on by a number of ours.
+ * before another thread that sleeps in recv or send has woken up.  Such a thread goes on by a number of ours.  Not this
+ * one, whose number was right just now, and may be closed by a handler or after a jump.
  */
 void life_forget(struct conn *c)
 {
-	int fd = table_fd_of(c), kept = -1, none = -1;
+	bool others = atomic_load(&c->callers) && wait_by_others(c) && !life_in_vfork_child();
+	int fd = others ? table_fd_of(c) : -1;
 
-	if (UNLIKELY(atomic_load(&c->callers)) && fd >= 0 && c->keep_fd < 0 && raw_begin(c, fd)) {
-		kept = table_hide(REAL(fcntl)(fd, F_DUPFD_CLOEXEC, 3));
+	if (fd >= 0 && raw_begin(c, fd)) {
+		life_keep_plain(c, fd);
 		raw_end(c);
 	}
-	if (kept >= 0 && !__atomic_compare_exchange_n(&c->keep_fd, &none, kept, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-		table_unhide(kept);
 	table_forget(c);
-	if (kept >= 0 && !atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters))
+	if (UNLIKELY(others) && !atomic_load(&c->rx_waiters) && !atomic_load(&c->tx_waiters))
 		life_unkeep(c);
 }
 

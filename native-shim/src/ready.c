@@ -472,7 +472,9 @@ short conn_ready(struct conn *c, int fd, short want)
 		p.events |= (short)(want & WRITABLE);
 	}
 	/* Errors and a hang-up are told whatever is asked for. */
-	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING || LOAD(&e->rx_end) != HUT_NO_SPLIT) && raw_begin(c, fd)) {
+	if ((p.events || LOAD(&e->rx_path) != HUT_PATH_RING || LOAD(&e->rx_end) != HUT_NO_SPLIT ||
+	     UNLIKELY(LOAD(&e->flags) & HUT_ENDF_FIN)) &&
+	    raw_begin(c, fd)) {
 		short told = poll_now(&p, 1) > 0 ? p.revents : 0;
 
 		raw_end(c);

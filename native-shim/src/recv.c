@@ -546,8 +546,9 @@ static ssize_t recv_stream(struct conn *c, int fd, struct msghdr *m, int flags, 
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return recv_plainly(c, io_plain_fd(c, fd, &w), &k, m, done, want, flags, timed,
-					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, false)), kernels);
+			return recv_plainly(c, fd, &k, m, done, want, flags, timed,
+					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, false)), &w,
+					    kernels);
 		if (done && io_error_waits(c, fd, POLLIN))
 			return io_finish(c, done, -1);
 		/* Only as the first thing that this call does: a time-out or a signal counts from there. */

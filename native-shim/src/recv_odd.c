@@ -8,9 +8,9 @@
  * time-out goes on, or has moved bytes, so that an error is the next call's to tell: then it never sleeps in the kernel's.
  */
 ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msghdr *whole, size_t done, size_t want,
-		     int flags, bool slept, uint64_t deadline, bool *kernels)
+		     int flags, bool slept, uint64_t deadline, struct waiting *w, bool *kernels)
 {
-	struct plain s __attribute__((cleanup(io_plain_end))) = { fd, -1 };
+	struct plain s = { c, w, io_plain_fd(c, fd, w) };
 	struct iovec iov[IOV_STACK];
 	struct msghdr rest;
 	struct cursor at = *k;
@@ -19,7 +19,7 @@ ssize_t recv_plainly(struct conn *c, int fd, const struct cursor *k, struct msgh
 
 	*kernels = !done && (!slept || (flags & MSG_PEEK) || (deadline == NS_FOREVER && !signals_interrupted()));
 	if (*kernels)
-		return REAL(recvmsg)(fd, whole, flags);
+		return REAL(recvmsg)(s.fd, whole, flags);
 	while (done < want && !(done && io_error_waits(c, s.fd, POLLIN))) {
 		bool more = !done || (flags & MSG_WAITALL);
 

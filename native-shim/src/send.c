@@ -219,15 +219,17 @@ static ssize_t send_once(struct conn *c, int fd, const struct cursor *k, size_t 
  * sleeps in there, nor raises a signal.
  */
 static ssize_t send_plainly(struct conn *c, int fd, const struct cursor *k, const struct msghdr *whole, size_t done,
-			    size_t want, int flags, bool slept, uint64_t deadline)
+			    size_t want, int flags, bool slept, uint64_t deadline, struct waiting *w)
 {
-	struct plain s __attribute__((cleanup(io_plain_end))) = { fd, -1 };
+	struct plain s = { c, w, io_plain_fd(c, fd, w) };
 	struct iovec iov[IOV_STACK];
 	struct cursor rest = *k;
 	ssize_t n = -1;
 
+	if (w->more)
+		io_plain_own(&s, POLLOUT);
 	if (!done && (!slept || (deadline == NS_FOREVER && !signals_interrupted())))
-		return REAL(sendmsg)(fd, whole, flags);
+		return REAL(sendmsg)(s.fd, whole, flags);
 	while (done < want) {
 		struct msghdr m = { 0 };
 		bool all;
@@ -289,11 +291,10 @@ static ssize_t send_nothing(struct conn *c, int fd, const struct msghdr *m, int 
 	return bad ? broken(c, &none, 0, -1, flags) : REAL(sendmsg)(fd, m, flags);
 }
 
-ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
+ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags, struct waiting *w)
 {
 	struct cursor k = { m->msg_iov, m->msg_iovlen, 0 };
 	size_t want = io_total(m), done = 0;
-	struct waiting w WAITING = { 0 };
 	bool timed = false;
 	bool blocks = io_blocks(c, flags); /* asked once, as the kernel does: later changes are for later calls */
 	uint64_t deadline = blocks ? NS_FOREVER : 0;
@@ -315,8 +316,8 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 		if (!io_resolve(c, &fd))
 			return io_finish(c, done, -1);
 		if (!conn_progress(c, fd))
-			return send_plainly(c, io_plain_fd(c, fd, &w), &k, m, done, want, flags, timed,
-					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, true)));
+			return send_plainly(c, fd, &k, m, done, want, flags, timed,
+					    timed || !blocks ? deadline : io_deadline(conn_timeo(c, fd, true)), w);
 		if (done && io_error_waits(c, fd, POLLOUT))
 			return io_finish(c, done, -1);
 		ssize_t n = send_once(c, fd, &k, want - done, flags);
@@ -331,7 +332,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 			continue;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
-			return broken(c, &w, done, n, flags);
+			return broken(c, w, done, n, flags);
 		atomic_fetch_add(&c->tx_short, 1);
 		if (!blocks)
 			return io_finish(c, done, -1);
@@ -339,7 +340,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags)
 			deadline = io_deadline(conn_timeo(c, fd, true));
 			timed = true;
 		}
-		wait_begin(&w, c, POLLOUT);
+		wait_begin(w, c, POLLOUT);
 		int r = wait_conn(c, fd, POLLOUT, deadline, done > 0);
 
 		if (r == 0)

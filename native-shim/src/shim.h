@@ -416,7 +416,6 @@ static inline bool conn_is_remote(const struct conn *c)
 /* ---- recv.c, send.c, wait.c, epset.c ------------------------------------------------------------------- */
 
 ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags);
-ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags);
 /*
  * A call that sleeps on a connection, counted from its first sleep to its end: a close() by another thread meanwhile
  * leaves the connection to it, as the kernel would.  wait_end() also runs when the thread is cancelled.
@@ -424,11 +423,13 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags);
 struct waiting {
 	struct conn *c; /* NULL: has not slept yet */
 	short want;
+	bool more;      /* this is a part of the program's call, and others follow */
 };
 #define WAITING __attribute__((cleanup(wait_end)))
 void wait_begin(struct waiting *w, struct conn *c, short want);
 void wait_end(struct waiting *w);
 /* `some`: bytes were moved already, of which an interrupted call tells. */
+ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags, struct waiting *w); /* w: of all of a call in parts */
 int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns, bool some);
 bool wait_by_others(const struct conn *c);
 /* *began, unless NULL: when it began to wait, 0 if there was nothing to wait for. */
@@ -478,6 +479,7 @@ void life_before_spawn(void);
 void life_before_unshare(void);                     /* a thread takes its own copy of the table of descriptors */
 void life_last_close(struct conn *c, int fd);
 void life_unkeep(struct conn *c);                   /* the last waiter is gone: the close that was put off */
+void life_keep_plain(struct conn *c, int fd);       /* for who is counted by wait_begin() */
 void life_forget(struct conn *c);                   /* table_forget(), but for who sleeps */
 void life_unkeep_child(struct conn *c, void *arg);
 bool life_in_vfork_child(void);
