@@ -130,6 +130,11 @@ void conn_awake(struct conn *c, uint32_t view)
 		;
 }
 
+bool conn_sleeps(struct conn *c)
+{
+	return (uint32_t)atomic_load(&c->sleepers);
+}
+
 bool conn_oversleeps(struct conn *c)
 {
 	return atomic_load(&c->sleepers) >> 16 & COUNTS;

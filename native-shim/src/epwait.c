@@ -70,6 +70,7 @@ static void look_once(struct look *l)
 static void look_at(struct look *l)
 {
 	struct conn *c = l->conn;
+	bool answered = false; /* what went by TCP to a peer that is gone, perhaps by a reset */
 
 	l->got = 0;
 	if (l->fd < 0 || !conn_progress(c, l->fd) || conn_state(c) != HUT_END_CHANNEL)
@@ -80,8 +81,12 @@ static void look_at(struct look *l)
 		/* Bytes that still travel by TCP: each arrival is an edge. */
 		if (LOAD(&c->end->rx_path) != HUT_PATH_RING || LOAD(&c->end->tx_path) != HUT_PATH_RING)
 			atomic_fetch_add(&c->edges, 1);
+		else
+			answered = conn_tx_unread(c);
 	}
 	look_once(l);
+	if (UNLIKELY(answered) && (l->got & (POLLERR | POLLHUP)))
+		l->edges = atomic_fetch_add(&c->edges, 1) + 1;
 	/* Something has come just now, and may have been seen: else it would be told of twice. */
 	for (int more = 3; l->edge && more && (l->tail != LOAD(&c->rx.dir->tail) || l->edges != atomic_load(&c->edges)); more--)
 		look_once(l);

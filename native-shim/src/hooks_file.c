@@ -60,6 +60,7 @@ static ssize_t send_from(struct conn *c, int out, int in, off_t *at, size_t coun
 	ssize_t total = 0;
 
 	room_get(&r, count);
+	wait_begin(&w, c, POLLOUT); /* also while it reads: a close() meanwhile leaves the connection to it */
 	for (int flags = 0; count;) {
 		ssize_t n = pread(in, r.buf, count < r.size ? count : r.size, *at);
 

@@ -3,6 +3,7 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/single_threaded.h>
 
 #include "real.h"
 #include "conn.h"
@@ -157,6 +158,8 @@ int io_plain_fd(const struct conn *c, int fd, const struct waiting *w)
 /* By a number of ours the socket stays the one that the call began with, whatever others do to the program's. */
 int io_plain_own(struct plain *s, short want)
 {
+	if (__libc_single_threaded) /* nobody else can, and it may be closed by a handler, or after a jump out of one */
+		return s->fd;
 	wait_begin(s->w, s->c, want);
 	life_keep_plain(s->c, s->fd);
 	s->fd = io_plain_fd(s->c, s->fd, s->w);

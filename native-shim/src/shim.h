@@ -340,6 +340,7 @@ void conn_asks_else(struct conn *c);                /* sleepers have to ask the 
 void conn_changed(struct conn *c);                  /* ... and it is an edge */
 uint32_t conn_sleep(struct conn *c);                /* before the sleeper finds out what to ask ... */
 void conn_awake(struct conn *c, uint32_t view);
+bool conn_sleeps(struct conn *c);                   /* somebody sleeps in recv, send, poll or select */
 bool conn_oversleeps(struct conn *c);               /* somebody sleeps since before the last change */
 #define TIMEO_AT_ONCE 1                             /* nanosecond: none that the kernel knows is as short */
 uint64_t conn_timeo(struct conn *c, int fd, bool send); /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */

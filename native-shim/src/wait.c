@@ -235,7 +235,8 @@ void wait_drain(struct conn *c, int fd, short mine)
 		others |= POLLIN;
 	if (atomic_load(&c->tx_waiters) > ((mine & WRITABLE) ? 1 : 0))
 		others |= POLLOUT;
-	if (!others)
+	/* Who is awake looks before he sleeps. */
+	if (!others || !conn_sleeps(c))
 		return;
 	conn_arm_waits(c, others);
 	if (conn_ready(c, fd, others) & others) {

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
+#include <sys/time.h>
 
 #include "harness.h"
 
@@ -23,41 +24,23 @@ static void jumps(int sig)
 	siglongjmp(away, 1);
 }
 
-struct later {
-	pthread_t target;
-	pid_t tid;
-};
-
-/* Long after the agent has declined the connection. */
-static void *poke_later(void *arg)
-{
-	struct later *l = arg;
-	sigset_t all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, NULL);
-	until_asleep(l->tid);
-	ms(300);
-	pthread_kill(l->target, SIGUSR1);
-	return NULL;
-}
-
-/* A handler that closes the socket, or jumps: the number is the program's, and nothing of ours holds the socket. */
-static void declined_and(int listener, void (*handler)(int))
+/*
+ * A handler closes the socket, or jumps out of the call, long after the agent has declined the connection: the number is
+ * the program's, and nothing of ours holds the socket.
+ */
+static void declined_and(void (*handler)(int), int timeo)
 {
 	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART };
-	struct later l = { pthread_self(), gettid() };
-	pthread_t t;
+	struct itimerval soon = { .it_value = { 0, 500000 } };
 	int own = listen_at(2);
 
-	(void)listener;
 	go(TO_B);
 	the_socket = pick(own);
-	sigaction(SIGUSR1, &sa, NULL);
-	pthread_create(&t, NULL, poke_later, &l);
+	rcvtimeo(the_socket, timeo);
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &soon, NULL);
 	if (sigsetjmp(away, 1) == 0)
 		rd(the_socket, 1, 0);
-	pthread_join(t, NULL);
 	noted("close", close(the_socket));
 	await(TO_A);
 }
@@ -71,7 +54,8 @@ static void sees_end(int fd)
 
 static void a_declined_closes(int listener)
 {
-	declined_and(listener, closes);
+	(void)listener;
+	declined_and(closes, 0);
 }
 
 static void b_declined_closes(int none)
@@ -83,10 +67,19 @@ static void b_declined_closes(int none)
 
 static void a_declined_jumps(int listener)
 {
-	declined_and(listener, jumps);
+	(void)listener;
+	declined_and(jumps, 0);
 }
 
 #define b_declined_jumps b_declined_closes
+
+static void a_declined_jumps_timed(int listener)
+{
+	(void)listener;
+	declined_and(jumps, 20000);
+}
+
+#define b_declined_jumps_timed b_declined_closes
 
 static void t_recv(struct thr *t)
 {
@@ -197,11 +190,36 @@ static void b_reset_after_kill(int fd)
 	raise(SIGKILL);
 }
 
+static void a_reset_is_edge(int fd)
+{
+	int ep = epoll_create1(0);
+
+	ep_add(ep, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, 1);
+	go(TO_B);
+	until_ended(fd);
+	ms(20);
+	ew(ep, 2000);
+	rd(fd, 1, 0);
+	ew(ep, 0);
+	wr(fd, "1");
+	until_state(fd, CLOSED);
+	ew(ep, 2000);
+	ew(ep, 0);
+}
+
+static void b_reset_is_edge(int fd)
+{
+	await(TO_B);
+	b_reset_after_kill(fd);
+}
+
 static const struct test_case cases[] = {
 	CASE(declined_closes, "14,20", NEVER),
 	CASE(declined_jumps, "14,20", NEVER),
+	CASE(declined_jumps_timed, "14,20", NEVER),
 	CASE(kid_without, "18", WARM),
 	CASE(sendfile_on, "8,20", NEVER),
 	CASE(reset_after_kill, "12,16", WARM),
+	CASE(reset_is_edge, "12,16", WARM),
 };
 GROUP(turned);
