@@ -70,7 +70,8 @@ class StreamTest(InterTest):
 class FaultTest(InterTest):
     """A long stream, and an MPI job."""
 
-    MIB = 64
+    #: So many rounds of the job that it lasts for a second: a message of the set-up may have to be repeated.
+    MIB, ROUNDS = 64, 100
 
     def test_long_stream(self):
         before = link.fault_counts()[0]
@@ -81,7 +82,7 @@ class FaultTest(InterTest):
                    "every fault has struck", 5)
 
     def test_mpi(self):
-        line = ("-H", "VM1,VM3", "-np", 2, "--wdir", "/tmp", "--", EXAMPLES + "/c/mixed", 20)
+        line = ("-H", "VM1,VM3", "-np", 2, "--wdir", "/tmp", "--", EXAMPLES + "/c/mixed", self.ROUNDS)
         tcp = results(hutong("mpirun", "--tcp", *line).stdout)
         self.assertEqual(results(hutong("mpirun", *line, env=self.stats_env()).stdout), tcp)
         self.assertIn("mixed ranks=2 ", tcp)
