@@ -115,7 +115,7 @@ static bool keep_number(struct epreg *r)
 	if (!r->hidden && (r->events & EPOLLET) && !r->disabled)
 		return false;
 	ev = ep_kernels(r);
-	kept = table_hide(REAL(fcntl)(r->fd, F_DUPFD_CLOEXEC, 3));
+	kept = table_hide_copy(r->fd);
 	if (kept < 0)
 		return false;
 	if (REAL(epoll_ctl)(r->set->epfd, EPOLL_CTL_ADD, kept, &ev)) {

@@ -23,9 +23,8 @@ static ssize_t recv_ours(struct conn *c, int fd, struct msghdr *m, int flags)
 
 static ssize_t send_ours(struct conn *c, int fd, const struct msghdr *m, int flags)
 {
-	int saved = errno;
-
 	struct waiting w WAITING = { 0 };
+	int saved = errno;
 
 	pthread_testcancel();
 	ssize_t r = io_send(c, fd, m, flags, &w);

@@ -83,7 +83,7 @@ static void keep(struct conn *c)
 	if (!c->end || fd < 0 || atomic_load(&c->nfds) != 1 || atomic_load(&c->plain) || c->keep_fd >= 0 ||
 	    !wait_by_others(c))
 		return;
-	kept = table_hide(REAL(fcntl)(fd, F_DUPFD_CLOEXEC, 3));
+	kept = table_hide_copy(fd);
 	if (kept < 0)
 		return;
 	table_alias(kept, c);
@@ -116,7 +116,7 @@ void life_keep_plain(struct conn *c, int fd)
 
 	if (__atomic_load_n(&c->keep_fd, __ATOMIC_ACQUIRE) >= 0)
 		return;
-	kept = table_hide(REAL(fcntl)(fd, F_DUPFD_CLOEXEC, 3));
+	kept = table_hide_copy(fd);
 	if (kept >= 0 && !__atomic_compare_exchange_n(&c->keep_fd, &none, kept, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE))
 		table_unhide(kept);
 }

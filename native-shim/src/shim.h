@@ -255,6 +255,7 @@ int table_last_used(void);                  /* no descriptor above it was ever t
 unsigned int table_high(void);              /* as many descriptors as the process may have */
 bool table_is_hidden(int fd);
 int table_hide(int fd);                     /* moves fd out of the program's way, and returns the new number; -1, and fd closed, when few are free */
+int table_hide_copy(int fd);                /* the same of a copy: fd stays as it is */
 void table_unhide(int fd);                  /* closes a hidden descriptor */
 bool table_lock(void);                      /* false: this very thread holds it (a signal handler's call) */
 void table_unlock(void);
@@ -418,19 +419,21 @@ static inline bool conn_is_remote(const struct conn *c)
 
 ssize_t io_recv(struct conn *c, int fd, struct msghdr *m, int flags);
 /*
- * A call that sleeps on a connection, counted from its first sleep to its end: a close() by another thread meanwhile
- * leaves the connection to it, as the kernel would.  wait_end() also runs when the thread is cancelled.
+ * A call that sleeps on a connection, counted from its first sleep to its end (one in parts: from its beginning): a
+ * close() by another thread meanwhile leaves the connection to it, as the kernel would.  wait_end() also runs when the
+ * thread is cancelled.
  */
 struct waiting {
-	struct conn *c; /* NULL: has not slept yet */
+	struct conn *c; /* NULL: is not counted yet */
 	short want;
-	bool more;      /* this is a part of the program's call, and others follow */
+	bool more;      /* a call in parts, each of which is to go to the same socket */
 };
 #define WAITING __attribute__((cleanup(wait_end)))
 void wait_begin(struct waiting *w, struct conn *c, short want);
 void wait_end(struct waiting *w);
+/* `w` is the program's call's, of which this may be a part. */
+ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags, struct waiting *w);
 /* `some`: bytes were moved already, of which an interrupted call tells. */
-ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags, struct waiting *w); /* w: of all of a call in parts */
 int wait_conn(struct conn *c, int fd, short want, uint64_t deadline_ns, bool some);
 bool wait_by_others(const struct conn *c);
 /* *began, unless NULL: when it began to wait, 0 if there was nothing to wait for. */

@@ -423,6 +423,11 @@ int table_hide(int fd)
 	return got;
 }
 
+int table_hide_copy(int fd)
+{
+	return table_hide(REAL(fcntl)(fd, F_DUPFD_CLOEXEC, 3));
+}
+
 void table_unhide(int fd)
 {
 	if (fd < 0 || (unsigned int)fd >= TABLE_SIZE)

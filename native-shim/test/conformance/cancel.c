@@ -6,7 +6,8 @@
 
 #include "harness.h"
 
-static void t_recv(struct thr *t)
+/* `arg` is the set, for all of these. */
+static void t_recv_byte(struct thr *t)
 {
 	rd(t->fd, 1, 0);
 }
@@ -39,7 +40,7 @@ static void t_send(struct thr *t)
 /* A thread is cancelled where it sleeps; the connection works on for the others. */
 static void a_cancel(int fd)
 {
-	void (*const where[])(struct thr *) = { t_recv, t_poll, t_epoll, t_select };
+	void (*const where[])(struct thr *) = { t_recv_byte, t_poll, t_epoll, t_select };
 	int ep = epoll_create1(0);
 
 	ep_add(ep, fd, EPOLLIN, 1);

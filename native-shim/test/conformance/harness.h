@@ -134,6 +134,7 @@ struct thr {
 void thr_start(struct thr *t, void (*fn)(struct thr *), int fd, int arg);
 void thr_asleep(struct thr *t);
 void thr_join(struct thr *t);           /* its trace goes to the end of this thread's */
+void t_recv(struct thr *t);             /* recv of `arg` bytes */
 
 /* ---- signals ---- */
 
@@ -173,6 +174,7 @@ size_t fill(int fd, size_t from);       /* until nothing more is taken for some 
 /* Bytes that tell their place: [from, from + n) of a stream. put() and take() end early only at an error or the end. */
 size_t put(int fd, size_t from, size_t n);
 size_t take(int fd, size_t from, size_t n);
+void read_out(int fd);                  /* to the end of the stream, or an error; notes how much it was, and which */
 void pattern(char *buf, size_t from, size_t n);
 bool same(const char *buf, size_t from, size_t n);
 

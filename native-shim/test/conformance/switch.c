@@ -6,11 +6,6 @@
 
 /* ---- a thread sits in a call while the other direction, and then its own, goes to the ring ---- */
 
-static void t_recv(struct thr *t)
-{
-	rd(t->fd, (size_t)t->arg, 0);
-}
-
 static void t_waitall(struct thr *t)
 {
 	rd(t->fd, (size_t)t->arg, MSG_WAITALL);

@@ -4,11 +4,6 @@
 
 #include "harness.h"
 
-static void t_recv(struct thr *t)
-{
-	rd(t->fd, (size_t)t->arg, 0);
-}
-
 static void t_poll(struct thr *t)
 {
 	pl(t->fd, (short)t->arg, 3000);

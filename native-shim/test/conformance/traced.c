@@ -366,6 +366,22 @@ size_t take(int fd, size_t from, size_t n)
 	return done;
 }
 
+void t_recv(struct thr *t)
+{
+	rd(t->fd, (size_t)t->arg, 0);
+}
+
+void read_out(int fd)
+{
+	static __thread char buf[65536];
+	size_t n = 0;
+	ssize_t r;
+
+	while ((r = recv(fd, buf, sizeof(buf), 0)) > 0)
+		n += (size_t)r;
+	note(" got=%zu end=%s", n, err(r));
+}
+
 size_t fill(int fd, size_t from)
 {
 	size_t n = 0;

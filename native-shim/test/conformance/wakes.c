@@ -4,11 +4,6 @@
 
 #include "harness.h"
 
-static void t_recv(struct thr *t)
-{
-	rd(t->fd, 5, 0);
-}
-
 static void t_poll(struct thr *t)
 {
 	pl(t->fd, (short)t->arg, 5000);
@@ -110,7 +105,7 @@ static void read_to_end(int fd)
 {
 	struct thr t;
 
-	thr_start(&t, t_recv, fd, 0);
+	thr_start(&t, t_recv, fd, 5);
 	thr_asleep(&t);
 	go(TO_B);
 	thr_join(&t);
@@ -280,7 +275,7 @@ static void a_shut_rd_wakes(int fd)
 {
 	struct thr t;
 
-	thr_start(&t, t_recv, fd, 0);
+	thr_start(&t, t_recv, fd, 5);
 	thr_asleep(&t);
 	shutdown(fd, SHUT_RD);
 	thr_join(&t);
