@@ -16,9 +16,10 @@ from . import stats
 from .cases import BIN, EXAMPLES, HEAT, RR_MS, RR_WARM_UP_MS, VM1, VM2, VM3, Case, Run, _number, results
 from .program import ProgramError
 
-STREAM_SECONDS = 6
+STREAM_SECONDS = 10
 #: Of bulk before anything is measured: the agents' code is compiled while it runs, on the processors that the programs want.
-WARM_UP_SECONDS = 12
+#: That takes a minute (`--warm-up`). A first look, which must not last, does with less.
+SHORT_WARM_UP_SECONDS = 12
 SMALL_MESSAGES = 40000
 BASELINE_RUNS = 3
 #: A TCP baseline further from the arithmetic than this says that the link or the machine is not what it should be.
@@ -195,14 +196,19 @@ INTER = (
 )
 
 
-def meet(progress):
+def meet(progress, seconds):
     """
     Lets the agents meet and try their wire, and come to their full speed: the first connection of a cluster waits for the
-    one on TCP, a young JVM works for the other, and no figure shall be of that.
+    one on TCP, a young JVM works for the other, and no figure shall be of that. The second takes so many `seconds`.
     """
     if link.current().inter != "tcp":
-        for case in (MEETING, WARMING):
-            progress(case, 0, True)
+        both_ways = min(seconds, SHORT_WARM_UP_SECONDS)
+        runs = [round_trip(8), stream("--bidir", seconds=both_ways)]
+        if seconds > both_ways:
+            runs.append(stream(seconds=seconds - both_ways))
+        for number, run in enumerate(runs):
+            case = _case("warm-up", "", run, "not measured", "")
+            progress(case, number, True)
             with contextlib.suppress(ProgramError, LabError, ValueError):  # a case will say what is wrong
                 case.run(True)
 
@@ -232,10 +238,6 @@ def fill(row, case, samples):
     row.update(light_bytes=light, tcp_bytes=on_tcp, path="LIGHT" if light > on_tcp else "MIXED" if light else "TCP")
     if row["ratio"] is not None:
         row["tcp_wins"] = row["ratio"] < 1 if case.more_is_better else row["ratio"] > 1
-
-
-MEETING = _case("meet", "us", round_trip(8), "not measured", "8 B", False)
-WARMING = _case("warm-up", "Gbit/s", stream("--bidir", seconds=WARM_UP_SECONDS), "not measured", "128 KiB")
 
 
 def lines(row):

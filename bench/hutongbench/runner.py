@@ -92,8 +92,6 @@ def fill(row, case, samples):
 def measure(chosen, pairs, progress):
     """All chosen cases, one after the other; rows in order."""
     rows = []
-    if any(case.between_hosts for case in chosen):
-        inter.meet(progress)
     for case in chosen:
         rows += measure_pairs(case, pairs, progress)
     return rows
@@ -167,7 +165,7 @@ def choose(name):
     return chosen
 
 
-def main(name, pairs, json_file, wanted=None):
+def main(name, pairs, json_file, wanted=None, warm_up=inter.SHORT_WARM_UP_SECONDS):
     """Runs the command; exit status 1 when a row failed."""
     if name == "list":
         for case in cases.INTRA + cases.CONNS + inter.INTER:
@@ -176,13 +174,18 @@ def main(name, pairs, json_file, wanted=None):
     chosen = choose(name)
     if pairs < 1:
         raise UsageError("--pairs wants a positive number")
+    if warm_up < 1:
+        raise UsageError("--warm-up wants a positive number")
     if json_file:
         try:
             open(json_file, "a", encoding="ascii").close()
         except OSError as e:
             raise UsageError("cannot write '%s': %s" % (json_file, e.strerror)) from e
     with cluster.for_now(wanted):
-        baseline = inter.baseline(show_progress) if any(c.between_hosts for c in chosen) else None
+        baseline = None
+        if any(c.between_hosts for c in chosen):
+            inter.meet(show_progress, warm_up)
+            baseline = inter.baseline(show_progress)
         if baseline is not None:
             print(inter.baseline_text(baseline), flush=True)
         rows = measure(chosen, pairs, show_progress)

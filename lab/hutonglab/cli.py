@@ -169,7 +169,7 @@ def _bench(arguments):
     from hutongbench import runner  # here, so that the other commands do not pay for it
     given = (arguments.link, arguments.offloads, arguments.mtu, arguments.wire, arguments.inter)
     wanted = _link(arguments) if any(value is not None for value in given) else None
-    return runner.main(arguments.case, arguments.pairs, arguments.json, wanted)
+    return runner.main(arguments.case, arguments.pairs, arguments.json, wanted, arguments.warm_up)
 
 
 def _demo(_arguments):
@@ -203,7 +203,7 @@ def _link_arguments(parser):
     parser.add_argument("--link", metavar="RATE",
                         help="limit the link between the hosts as Ethernet of that rate would, such as 1gbit (default none)")
     parser.add_argument("--offloads", choices=("on", "off"),
-                        help="off: each packet on the link is one frame (always so with a rate; default on)")
+                        help="off: each packet is one frame from VM to VM (on a link with a rate always so; default on)")
     parser.add_argument("--mtu", metavar="BYTES", type=_natural,
                         help="of the link, the bridges and the VMs, %d to %d (default 1500)" % (link.LEAST_MTU, link.MOST_MTU))
     parser.add_argument("--wire", choices=link.WIRES, help="what the light protocol runs on (default auto)")
@@ -270,6 +270,8 @@ def build_parser():
     bench.add_argument("case", metavar="CASE", nargs="?", default="intra",
                        help="intra (VM1-VM2, default), inter (VM1-VM3) or one case; 'list' names them")
     bench.add_argument("--pairs", metavar="N", type=int, default=5, help="pairs of runs for each case (default 5)")
+    bench.add_argument("--warm-up", metavar="SECONDS", type=int, default=75,
+                       help="of streams between hosts before anything between them is measured (default 75)")
     _link_arguments(bench)
     bench.add_argument("--json", metavar="FILE", help="write the results there")
     lab = _add(commands, "lab", _lab, "run the reference experiment in a lab of emulated machines",

@@ -2,7 +2,11 @@
 """Namespaces, bridges and cables of the virtual cluster; the link between the hosts is link.py's."""
 
 import contextlib
+import ctypes
+import fcntl
 import os
+import socket
+import struct
 import subprocess
 import sys
 
@@ -12,6 +16,9 @@ from .errors import LabError
 CONGESTION = "cubic"
 ALLOWED = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
 ALLOWED_SAVED = topology.LAB + "/allowed-congestion-control"
+SIOCETHTOOL = 0x8946
+#: ethtool's command for receive merging.
+GRO = 0x2C
 NETNS_MARK = topology.LAB + "/made-netns-dir"
 
 
@@ -47,6 +54,14 @@ def inside(node, action):
         text = f.read().decode()
     if os.waitpid(pid, 0)[1] != 0:
         raise LabError("%s: %s" % (node.name, text))
+
+
+def ethtool(device, commands, value):
+    """Sets features of a device of this namespace, by ethtool's classic commands."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        for number in commands:
+            setting = ctypes.create_string_buffer(struct.pack("II", number, value))
+            fcntl.ioctl(s, SIOCETHTOOL, struct.pack("16sP16x", device.encode(), ctypes.addressof(setting)))
 
 
 def _sysctls(node):

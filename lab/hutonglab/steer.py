@@ -9,7 +9,7 @@ import socket
 import struct
 
 from . import enter, topology
-from .net import inside
+from .net import GRO, ethtool, inside
 
 #: Frames without IP, which the light protocol's are on the Ethernet wire.
 LIGHT = 0x88B5
@@ -28,6 +28,15 @@ def by_flow(hosts, link):
     for host in hosts:
         for node, devices in _ports(host, link):
             inside(node, lambda names=devices: _all_processors(names))
+
+
+def in_polls(hosts):
+    """
+    Has hosts take what their VMs send in polls (NAPI), as a driver domain does, not each frame by itself in the sender's
+    system call.
+    """
+    for host in hosts:
+        inside(host, lambda h=host: _poll("vif%d.0" % vm.domid for vm in topology.vms_of(h)))
 
 
 def light_by_host(hosts, link):
@@ -60,6 +69,12 @@ def _all_processors(devices):
         with contextlib.suppress(OSError):  # a kernel that cannot
             with open("/sys/class/net/%s/queues/rx-0/rps_cpus" % device, "w", encoding="ascii") as f:
                 f.write(",".join(words))
+
+
+def _poll(devices):
+    for device in devices:
+        with contextlib.suppress(OSError):  # a kernel whose virtual cables cannot
+            ethtool(device, (GRO,), 1)  # which is what turns polling on
 
 
 def _bpf(command, attributes):

@@ -26,7 +26,7 @@ class BenchTest(ClusterTest):
         self.assertIn("cubic", text)
 
     def test_between_hosts_the_path_is_named(self):
-        rows, text = self.rows("inter-rr-64", "--pairs", "1")
+        rows, text = self.rows("inter-rr-64", "--pairs", "1", "--warm-up", "6")
         self.assertIn(rows[0]["path"], ("TCP", "MIXED", "LIGHT"))
         self.assertEqual(rows[0]["path"] == "TCP", rows[0]["light_bytes"] == 0)
         self.assertIn("path " + rows[0]["path"], text)

@@ -77,7 +77,7 @@ class Programs:
         except (ValueError, KeyError) as e:
             raise LabError("iperf3 from %s to %s: %s" % (sender, receiver, answer.text[-400:])) from e
 
-    def round_trip(self, client, server, size, hutong, warm_ms=4000, run_ms=4000):
+    def round_trip(self, client, server, size, hutong, warm_ms=2500, run_ms=2500):
         """Microseconds of a round trip, median."""
         port = self.port()
         end = self.serve(server, "/product/bench/rr server %d %d" % (port, size), hutong, port)
