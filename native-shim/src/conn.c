@@ -361,12 +361,16 @@ void conn_give_up(struct conn *c, uint32_t reason)
 /* Everything of this connection is plain TCP from now on. */
 bool conn_forget(struct conn *c)
 {
-	if (c->gone_due) {
-		c->gone_due = false;
-		control_gone(c, conn_gone_reason(c, c->end->reason));
-	}
+	bool gone = c->gone_due;
+
+	c->gone_due = false;
 	epset_conn_gone(c, true);
 	life_forget(c);
+	if (gone) {
+		/* Before the agent hears of it: a domain may be saved then.  Threads that sleep in a call hold `c` for long. */
+		xen_let_go(c);
+		control_gone(c, conn_gone_reason(c, c->end->reason));
+	}
 	return false;
 }
 
@@ -443,7 +447,7 @@ static void obey(struct conn *c, int fd)
 
 	if (flags & HUT_ENDF_NEVER) {
 		/* all of it has been done, unless its writer has not answered and never will */
-		if (asked == HUT_R_POISONED && c->port && !(flags & HUT_ENDF_POISONED) && !needs_no_ring(c))
+		if (asked == HUT_R_POISONED && c->port && !c->rest_kept && !(flags & HUT_ENDF_POISONED) && !needs_no_ring(c))
 			conn_poison(c, fd);
 	} else if (!conn_is_owner(c)) {
 		conn_stop(c, fd, HUT_R_SHARED);
@@ -529,6 +533,16 @@ void conn_progress_rx(struct conn *c, int fd)
 		conn_rx_ended(c, fd);
 }
 
+/*
+ * What came before a cut is read first, as before a reset of TCP.  But not where our writer is on the ring: nobody carries
+ * on what it writes, and it must hear of that.
+ */
+static bool cut_can_wait(struct conn *c, int fd)
+{
+	return LOAD(&c->end->tx_path) == HUT_PATH_TCP && !(LOAD(&c->end->flags) & HUT_ENDF_RDSHUT) &&
+	       (remote_rest(c) != 0 || conn_queued_by_tcp(c, fd) > 0);
+}
+
 static bool progress_channel(struct conn *c, int fd)
 {
 	if (UNLIKELY(c->sets_due)) {
@@ -540,7 +554,7 @@ static bool progress_channel(struct conn *c, int fd)
 	}
 	if (UNLIKELY(!at_ease(c)))
 		obey(c, fd);
-	if (conn_is_remote(c) && remote_is_cut(c))
+	if (conn_is_remote(c) && remote_is_cut(c) && !cut_can_wait(c, fd))
 		conn_poison(c, fd); /* bytes are lost: neither side shall take it for an end, or wait for more */
 	progress_tx(c, fd);
 	conn_progress_rx(c, fd);

@@ -274,6 +274,7 @@ enum remote_next remote_after_tcp(struct conn *c)
 {
 	struct hut_end *e = c->end;
 	uint64_t at = e->tcp_in + e->ring_in, tail;
+	bool open = remote_end_open(c); /* acquire, before the look at the ring: the end is named after the last bytes */
 
 	if (!c->seg || !e->rx_round)
 		return REMOTE_OVER;
@@ -285,7 +286,7 @@ enum remote_next remote_after_tcp(struct conn *c)
 		give_up_known(c);
 	}
 	/* Our own SHUT_RD is no FIN: nothing is to be asked for, or waited for. */
-	if (remote_end_open(c) && !(e->flags & HUT_ENDF_RDSHUT)) {
+	if (open && !(e->flags & HUT_ENDF_RDSHUT)) {
 		remote_tcp_ended(c);
 		return REMOTE_WAIT;
 	}

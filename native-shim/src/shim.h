@@ -213,6 +213,7 @@ struct conn {
 	_Atomic bool plain;  /* forgotten: its descriptors are plain TCP now, not closed */
 	bool offered;        /* this session's agent knows of it; guarded by the control lock */
 	bool gone_due;       /* the agent is still to be told that the channel was refused */
+	bool rest_kept;      /* on Xen, after a fork: the segment is a copy of the granted pages, see xen.c */
 	bool sets_due;       /* epoll sets are still to be told of the channel */
 	bool sets_told;      /* ... and have been: from now on the kernel tells the program nothing of the socket */
 	uint32_t spin_budget;

@@ -137,7 +137,7 @@ static bool pay(struct conn *c, int fd)
 	}
 	/* Release: the next round may be armed, and nobody needs the ring's bytes any more. */
 	STORE_REL(&c->tx.dir->prod_done, e->tx_round);
-	if (conn_is_remote(c))
+	if (conn_is_remote(c) || c->port) /* an agent; or a program that may make no call, and is to let go of the pages */
 		conn_ring_peer(c);
 	return true;
 }

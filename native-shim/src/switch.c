@@ -169,7 +169,7 @@ void conn_start_tx(struct conn *c, int fd)
 	} else if (conn_turn_is(&c->tx, round, HUT_TURN_STOPPED)) {
 		e->tx_round = round; /* stopped before it began */
 		STORE_REL(&d->prod_done, round);
-		if (conn_is_remote(c))
+		if (conn_is_remote(c) || c->port)
 			conn_ring_peer(c);
 	} else if (conn_turn_is(&c->tx, round, HUT_TURN_OPEN) && conn_willing(c) && LOAD(&e->holders) == 1 &&
 		   !(LOAD(&e->flags) & (HUT_ENDF_WRSHUT | HUT_ENDF_PEERGONE)) && !LOAD(&e->inflight) && !LOAD(&c->more) &&

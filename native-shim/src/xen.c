@@ -7,10 +7,11 @@
  * and not even that when it does so for nothing, see storms() (decision 8).
  *
  * Granted pages are mapped in the process that has asked for them and do not go through fork: there the connections go
- * to TCP for good, before the child has them.
+ * to TCP for good, before the child has them.  What a writer that has closed has left in the ring is copied for both.
  */
 #include <linux/ioctl.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -46,12 +47,95 @@ void event_allow(int fd, uint32_t port)
 	errno = saved;
 }
 
+/* Whatever still looks at the segment finds an empty one. */
+static void empty(struct conn *c)
+{
+	if (mmap(c->seg, c->seg_len, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		hut_log("no memory in the place of granted pages");
+}
+
+/* The number stays, since sleepers wait for it; from now on it is another one of our own bell. */
+static void close_event(struct conn *c)
+{
+	if (c->bell >= 0)
+		(void)!syscall(SYS_dup3, c->bell, c->peer_bell, O_CLOEXEC);
+}
+
+void xen_let_go(struct conn *c)
+{
+	int saved = errno;
+
+	if (c->port && c->seg) {
+		/* Whoever copies from the pages, or into them, comes to the end of it first. */
+		bool rx = lock_rx(c->end), tx = lock_tx(c->end);
+
+		empty(c);
+		if (tx)
+			unlock_tx(c->end);
+		if (rx)
+			unlock_rx(c->end);
+		close_event(c);
+	}
+	errno = saved;
+}
+
+/* rx_lock held.  Has the writer gone, and left what nobody will send by TCP any more? */
+static bool rest_is_left(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+
+	return e->rx_path == HUT_PATH_RING && conn_turn_is(&c->rx, e->rx_round, HUT_TURN_ENDED) &&
+	       LOAD_ACQ(&c->rx.dir->prod_done) == e->rx_round && ring_avail(&c->rx, e) != 0;
+}
+
+/* Both locks held.  Memory that goes through fork, in the place of the peer's. */
+static bool copy_rest(struct conn *c)
+{
+	void *copy = mmap(NULL, c->seg_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (copy == MAP_FAILED)
+		return false;
+	memcpy(copy, c->seg, c->seg_len);
+	if (mremap(copy, c->seg_len, c->seg_len, MREMAP_MAYMOVE | MREMAP_FIXED, c->seg) == MAP_FAILED) {
+		munmap(copy, c->seg_len);
+		return false;
+	}
+	return true;
+}
+
+static bool keep_rest(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	bool left = false;
+
+	if (conn_state(c) != HUT_END_CHANNEL || !conn_progress(c, fd) || !lock_rx(e))
+		return false;
+	left = rest_is_left(c);
+	unlock_rx(e);
+	if (!left)
+		return false;
+	conn_stop(c, fd, HUT_R_SHARED); /* our own direction goes back to TCP */
+	conn_settle_debt(c, fd);
+	if (!lock_rx(e))
+		return false;
+	if (lock_tx(e)) {
+		c->rest_kept = rest_is_left(c) && e->tx_path == HUT_PATH_TCP && copy_rest(c);
+		unlock_tx(e);
+	}
+	unlock_rx(e);
+	if (c->rest_kept)
+		close_event(c);
+	return c->rest_kept;
+}
+
 static void leave_one(int fd, struct conn *c, void *arg)
 {
 	(void)arg;
-	if (!c->port || !c->end || c->inherited)
+	if (!c->port || !c->end || c->inherited || c->rest_kept || keep_rest(c, fd))
 		return;
 	conn_leave(c, fd, HUT_R_SHARED);
+	conn_progress(c, fd); /* plain at once, where that can be: the child cannot go on with what is hidden from it */
 	__atomic_fetch_or(&c->end->flags, HUT_ENDF_HANDED, __ATOMIC_ACQ_REL);
 }
 
@@ -63,30 +147,14 @@ void xen_before_fork(void)
 	errno = saved;
 }
 
-/* Whatever still looks at the segment finds an empty one. */
-static void empty(struct conn *c)
-{
-	if (mmap(c->seg, c->seg_len, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		hut_log("no memory in the place of granted pages");
-}
-
-void xen_let_go(struct conn *c)
-{
-	int saved = errno;
-
-	if (c->port && c->seg)
-		empty(c);
-	errno = saved;
-}
-
 /* The pages are not there. */
 static void forget_one(struct conn *c, void *arg)
 {
 	(void)arg;
-	if (!c->port || !c->end || !c->seg)
+	if (!c->port || !c->end || !c->seg || c->rest_kept)
 		return;
 	empty(c);
+	epset_conn_gone(c, true); /* sets that the child goes on with hear of the socket itself */
 	table_forget(c);
 }
 

@@ -135,7 +135,7 @@ static void in_on_time(struct far_half *h)
 
 	if (!i->ask || i->told || far_now - i->asked_at < END_PATIENCE_NS)
 		return;
-	if (i->tail == i->asked_tail && !(i->announced && in_consumed(h) < i->tail)) {
+	if (i->phase != IN_TCP && i->tail == i->asked_tail && !(i->announced && in_consumed(h) < i->tail)) {
 		in_cut(h);
 	} else {
 		i->asked_tail = i->tail;
@@ -152,7 +152,7 @@ static void on_bye(struct far_half *h)
 	/* Also when its last word is lost: a writer that nobody reads any more must not wait for room. */
 	add_marks(h, &tx(h)->cons_mark, HUT_MARK_GONE);
 	look(h);
-	if (!i->told && i->round && (i->phase != IN_TCP || i->ask))
+	if (!i->told && i->phase != IN_TCP && (i->phase != IN_ARMED || i->ask))
 		in_cut(h);
 }
 

@@ -123,6 +123,8 @@ void in_look(struct far_half *h)
 		i->ask = h->changed = true;
 		i->asked_at = far_now;
 		i->asked_tail = i->tail;
+		if (h->peer_gone && !i->told && i->phase != IN_TCP)
+			in_cut(h);
 	}
 }
 

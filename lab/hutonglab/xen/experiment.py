@@ -5,6 +5,7 @@ whatever the machine's processors have left: only the ratio of neighbouring runs
 """
 
 import datetime
+import fcntl
 import os
 import statistics
 import time
@@ -114,10 +115,17 @@ def compare(run, report, pairs):
                % (statistics.median(bare), " ".join("%.4g" % b for b in bare)))
     report.say("  %-34s %-7s %10s %10s %7s  of each pair" % ("measured under emulation", "unit", "TCP", "Hutong", "ratio"))
     for name, unit, most, action in CASES:
-        tcp, own, ratios = [], [], []
+        tcp, own, ratios, by_tcp_mostly = [], [], [], []
         for i in range(min(pairs, most)):
             # The one that comes first changes from pair to pair.
-            values = {on: action(run, on) for on in ((False, True) if i % 2 == 0 else (True, False))}
+            values = {}
+            for on in ((False, True) if i % 2 == 0 else (True, False)):
+                run.stats("VM1")
+                values[on] = action(run, on)
+                if on:
+                    ring, by_tcp = run.moved("VM1")
+                    if ring <= by_tcp:
+                        by_tcp_mostly.append("%s: %d bytes by rings, %d by TCP" % (name, ring, by_tcp))
             tcp.append(values[False])
             own.append(values[True])
             ratios.append(values[True] / values[False] if values[False] else float("nan"))
@@ -125,6 +133,11 @@ def compare(run, report, pairs):
         report.say("  %-34s %-7s %10.4g %10.4g %7.3f  %s (%.0f s)"
                    % (name, unit, statistics.median(tcp), statistics.median(own), ratio, " ".join("%.2f" % r for r in ratios),
                       time.monotonic() - report.began))
+        # Where the light protocol is slower than TCP most of a short run may be over before a path is there.
+        if by_tcp_mostly and name.startswith("VM1-VM2"):
+            report.check("runs on Hutong left TCP", False, "; ".join(by_tcp_mostly))
+        elif by_tcp_mostly:
+            report.say("    mostly by TCP: " + "; ".join(by_tcp_mostly))
         if name.startswith("VM1-VM2 stream"):
             report.say("    aim: at least %.2f, as the patent; %s" % (STREAM_AIM, "reached" if ratio >= STREAM_AIM else "NOT REACHED"))
 
@@ -140,8 +153,17 @@ def _build():
 
 def main(everything, pairs=PAIRS):
     """Runs the experiment; 0 if all was as it must be."""
-    _build()
     os.makedirs(RUN, exist_ok=True)
+    with open(os.path.join(RUN, "lock"), "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise LabError("another lab runs in %s" % RUN) from e
+        return _experiment(everything, pairs)
+
+
+def _experiment(everything, pairs):
+    _build()
     report = Report(os.path.join(RUN, "table.txt"))
     lab, agent_nodes = nodes.make(RUN)
     try:
@@ -155,10 +177,10 @@ def main(everything, pairs=PAIRS):
         run = programs.Programs(lab, agent_nodes)
         seen = clauses.Clauses(lab, agent_nodes, run, report)
         facade = lab.sh("VM1", "/product/xen_test loop $(xenstore-read domid)", check=False)
-        report.check("the facade's tests in VM1", facade.status == 0, facade.text.strip().splitlines()[-1])
+        report.check("the facade's tests in VM1", facade.status == 0, (facade.text.strip().splitlines() or ["no word"])[-1])
         for peer in ("VM2", "VM3"):
             report.check("a stream from VM1 to %s leaves TCP" % peer, run.warm("VM1", peer))
-        if not agent_nodes.running:
+        if not agent_nodes.running and not report.bad:
             agent_nodes.keep()
         report.title("clauses, as observed")
         seen.start_up()
@@ -175,8 +197,10 @@ def main(everything, pairs=PAIRS):
     except LabError as e:
         report.check("the experiment went through", False, str(e))
     finally:
-        _keep_logs(lab, agent_nodes)
-        lab.end()
+        try:
+            _keep_logs(lab, agent_nodes)
+        finally:
+            lab.end()
     report.say("\n%d as it must be, %d not%s; %.0f s; table and logs are in %s"
                % (report.good, len(report.bad), ": " + "; ".join(report.bad) if report.bad else "",
                   time.monotonic() - report.began, RUN))

@@ -8,6 +8,7 @@ import threading
 import time
 
 from .. import deps, topology
+from ..errors import LabError
 from . import image, machine
 
 # The VMs' home; addresses are those of the namespace lab.
@@ -89,15 +90,22 @@ class Hosts:
         if not os.path.exists(folder + "/complete"):
             return False
         began = time.monotonic()
-        self.each(lambda host: self.machines[host].start("%s/%s" % (folder, host)), list(self.machines))
-        self.each(lambda host: self.machines[host].go_on(), list(self.machines))
-        self.each(lambda vm: self.machine_of(vm).wait_up(vm), list(VMS))
+        try:
+            self.each(lambda host: self.machines[host].start("%s/%s" % (folder, host)), list(self.machines))
+            self.each(lambda host: self.machines[host].go_on(), list(self.machines))
+            self.each(lambda vm: self.machine_of(vm).wait_up(vm), list(VMS))
+        except LabError as e:
+            deps.say("%s is of no use: %s" % (os.path.basename(folder), e))
+            self.end()
+            shutil.rmtree(folder)
+            return False
         deps.say("both hosts go on from %s (%.0f s)" % (os.path.basename(folder), time.monotonic() - began))
         return True
 
     def shape(self):
         """What of a machine decides whether a saved state fits it."""
-        text = json.dumps([machine.XEN, machine.CPU, machine.LINUX, machine.DISKS, MEMORY_MIB, VM_MEMORY_MIB, DOMAIN, WARM])
+        qemu = deps.output(["qemu-system-x86_64", "--version"])
+        text = json.dumps([qemu, machine.XEN, machine.CPU, machine.LINUX, machine.DISKS, MEMORY_MIB, VM_MEMORY_MIB, DOMAIN, WARM])
         return image.digest(text)[:8]
 
     def _boot(self):

@@ -146,6 +146,10 @@ def ensure():
     system = digest(SUITE, PACKAGES, MODULES, BASE_MIB, SOURCE + "/guest/initrd-init")
     if not _fresh("base.ext4", system):
         deps.say("building the Xen lab's images in %s (once)" % CACHE)
+        # What was made from the one before: its kernel, and states whose kernels have parts of it in memory.
+        for old in glob.glob(path("lab.ext4.stamp")) + glob.glob(path("state-*")) + glob.glob(path("agents-*")):
+            (shutil.rmtree if os.path.isdir(old) else os.unlink)(old)
+        _run(["apt-get", "update", "-qq"])
         tree = path("build")
         shutil.rmtree(tree, ignore_errors=True)
         os.makedirs(tree)

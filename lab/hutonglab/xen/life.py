@@ -8,6 +8,42 @@ from ..errors import LabError
 from . import programs
 
 
+#: Writes so many bytes, not too fast, the last ones at once, and closes.
+WRITER = """\
+import socket, sys, time
+c = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+size, piece = int(sys.argv[3]), bytes(range(256)) * 256
+for at in range(0, size, len(piece)):
+    c.sendall(piece)
+    time.sleep(0.02)
+"""
+#: Reads all but the last 128 KiB, awaits the end behind them, forks, and reads the rest.
+READER = """\
+import os, select, socket, sys
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("", int(sys.argv[1])))
+s.listen(1)
+c, size, got, right = s.accept()[0], int(sys.argv[2]), 0, True
+def take(most):
+    global got, right
+    data = c.recv(most)
+    right = right and all(data[i] == (got + i) % 256 for i in range(0, len(data), 61))
+    got += len(data)
+    return len(data)
+while got < size - 131072 and take(min(65536, size - 131072 - got)): pass
+p = select.poll()
+p.register(c, select.POLLRDHUP)
+p.poll(60000)
+left = size - got
+if os.fork() == 0: os._exit(0)
+os.wait()
+while take(65536): pass
+print("read %d of %d bytes, %d left at the fork" % (got, size, left), "right" if right else "WRONG")
+sys.exit(0 if right and got == size else 1)
+"""
+
+
 class Life:
     """The cases; each leaves the lab with all VMs and agents up again."""
 
@@ -16,7 +52,7 @@ class Life:
 
     def all(self):
         """All cases, the one that takes most away last."""
-        for case in (self.paused, self.storm, self.agents_killed, self.detached_by_a_new_agent, self.saved, self.destroyed):
+        for case in (self.paused, self.forked, self.storm, self.agents_killed, self.detached_by_a_new_agent, self.saved, self.destroyed):
             try:
                 case()
             except LabError as e:
@@ -58,6 +94,18 @@ class Life:
         self.report.check("VM2 paused for 5 s and unpaused under load", stood and [a.status for a in out] == [0, 0],
                           "; ".join(a.text.strip() for a in out) or "no end")
 
+    def forked(self):
+        """A reader forks when its writer has closed and left the last bytes in granted pages: none of them is lost."""
+        port, mib = self.run.port(), 24
+        self.run.stats("VM1")
+        end = self.run.serve("VM2", "python3 -I -c '%s' %d %d" % (READER, port, mib << 20), True, port, 200)
+        sent = self.lab.sh("VM1", self.run.line("python3 -I -c '%s' %s %d %d" % (
+            WRITER, programs.ADDRESS["VM2"], port, mib << 20), True), 200, False)
+        got, (ring, by_tcp) = end(), self.run.moved("VM1")
+        self.report.check("a reader forks with bytes of a closed writer left in granted pages",
+                          sent.status == 0 and got.status == 0 and "131072 left" in got.text and ring > by_tcp,
+                          "%s; %d bytes by the channel, %d by TCP" % (got.text.strip()[-200:], ring, by_tcp))
+
     def storm(self):
         """A peer that rings without end is not heard any more; its connection goes to TCP, and is counted."""
         def counted():
@@ -90,12 +138,15 @@ class Life:
 
     def agents_killed(self):
         """The data path has no agent in it; new agents take over what stands."""
+        self.run.stats("VM1")
         wait = self._under_load("VM1", "VM2", 128, 2)
         for vm in ("VM1", "VM2"):
             self.nodes.stop(vm, "KILL")
         out = wait(200)
-        self.report.check("both VMs' agents killed under load", [a.status for a in out] == [0, 0],
-                          "; ".join(a.text.strip() for a in out) or "no end")
+        ring, by_tcp = self.run.moved("VM1")
+        self.report.check("both VMs' agents killed under load: the stream goes on by the channel",
+                          [a.status for a in out] == [0, 0] and ring > by_tcp, "%d bytes by the channel, %d by TCP; %s"
+                          % (ring, by_tcp, "; ".join(a.text.strip() for a in out) or "no end"))
         self.nodes.start(["VM1", "VM2"])
         self.nodes.wait_members(240)
         self.report.check("new agents, new channels", self.run.warm("VM1", "VM2"))
@@ -114,10 +165,11 @@ class Life:
         wait = self._under_load(peer, vm, 192, 2)
         before = self.clauses.mapped(maps)
         answer = self.nodes.ask("PC1", "hutong:detach " + vm, check=False).strip()
-        left = self.clauses.mapped(vm)
+        left, events = self.clauses.mapped(vm, "gntdev|gntalloc"), self.clauses.events("PC1")
         self.report.check("%s lets go of shared memory before it is saved" % vm,
-                          "no memory" in answer and before > 0 and not left,
-                          "%s; pages mapped by %s before %d; by %s now %d" % (answer, maps, before, vm, left))
+                          "no memory" in answer and before > 0 and not left and not events,
+                          "%s; pages mapped by %s before %d; granted or mapped ones in %s now %d, event channels %d"
+                          % (answer, maps, before, vm, left, events))
         self.lab.sh("PC1", "mkdir -p /scratch && mount /dev/vdd /scratch && xl save %s /scratch/vm && xl restore /scratch/vm"
                     " && rm /scratch/vm && umount /scratch" % vm, 400)
         self.lab.machine_of(vm).wait_up(vm, 120)
@@ -158,7 +210,7 @@ class Life:
         """No zombie, no grant and no event channel of a VM that is gone, once its peer has let go."""
         text, deadline = "", time.monotonic() + 60
         while time.monotonic() < deadline:
-            zombies = [l for l in self.lab.sh("PC1", "xl list").text.splitlines() if "(null)" in l or " d" in l.split()[-2]]
+            zombies = [l for l in self.lab.sh("PC1", "xl list").text.splitlines() if "(null)" in l or "d" in l.split()[-2]]
             grants, events = self.clauses.grants("PC1"), self.clauses.events("PC1")
             text = "zombies %s, active grants to VMs by domain %s (under load %s), event channels between VMs %d" \
                 % (zombies, grants, granted, events)

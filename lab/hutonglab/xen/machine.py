@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 
+from .. import procs
 from ..errors import LabError
 from . import image
 
@@ -80,10 +81,14 @@ class Machine:
         with open(self._file("scratch"), "wb") as f:
             f.truncate(SCRATCH_MIB << 20)
         image.make_filesystem(self._file("scratch"))
+        left = procs.read_record(self._file("pid"))
+        if procs.alive(left):  # of a run that was killed: it would be a second machine with the same addresses
+            os.killpg(left.pid, signal.SIGKILL)
         extra = ["-incoming", "exec:cat " + state] if state else []
         with open(self._file("qemu"), "wb") as out:
             self.process = subprocess.Popen([*self._arguments(), *extra], stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=out, start_new_session=True)
+        procs.write_record(self._file("pid"), procs.record_of(self.process.pid))
         self._control = self._connect("control", 30)
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -124,7 +129,10 @@ class Machine:
             request = {"id": number, "sh": text, "seconds": seconds}
             if node is not None:
                 request["node"] = node
-            self._control.sendall((json.dumps(request) + "\n").encode())
+            try:
+                self._control.sendall((json.dumps(request) + "\n").encode())
+            except OSError as e:
+                raise LabError("%s: no way to its domains: %s" % (self.name, e)) from e
         deadline, out = time.monotonic() + seconds + 30, ""
         try:
             while True:

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import shutil
+import sys
 import time
 
 from .. import agents, deps, topology
@@ -174,7 +175,8 @@ def make(run, settings=()):
     digest, product = image.ensure(), os.path.join(run, "product.ext4")
     lab = hosts.Hosts(run, product)
     folder = image.path("agents-%s-%s" % (
-        image.digest(digest, *_files(parts()), sorted(dict(settings).items()), inspect.getsource(Nodes)), lab.shape()))
+        image.digest(digest, *_files(parts()), sorted(dict(settings).items()), inspect.getsource(sys.modules[__name__])),
+        lab.shape()))
     nodes = Nodes(lab, settings, folder)
     try:
         if os.path.exists(folder + "/complete"):

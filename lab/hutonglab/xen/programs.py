@@ -120,6 +120,11 @@ class Programs:
             out.append({"program": words[1], **{name: int(n) for name, n in found.items()}})
         return out
 
+    def moved(self, vm):
+        """Bytes out of a VM since the last time: (by rings, by TCP)."""
+        said = self.stats(vm)
+        return sum(m["ring_out"] for m in said), sum(m["tcp_out"] for m in said)
+
     def conns_during(self, vm, action, seconds=40, then=None):
         """
         Does something in the background, and `then` something beside it once one of the VM's connections has left TCP.

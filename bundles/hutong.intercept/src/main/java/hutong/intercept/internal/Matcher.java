@@ -45,6 +45,12 @@ final class Matcher {
   /** Milliseconds a peer's agent may be away before what was shared with it is given up. */
   static final long FORGET_MS = 10_000;
 
+  /**
+   * After so many no more is offered for that connection: each costs work, and on Xen memory that a
+   * peer may keep.
+   */
+  private static final int MOST_TURNED_DOWN = 8;
+
   /** Milliseconds a peer's agent that is there may take to answer a set-up. */
   static final long SETUP_MS = 30_000;
 
@@ -453,6 +459,8 @@ final class Matcher {
       }
       if (entry.localGone) {
         release(entry);
+      } else if (entry.in(Channel.State.SETUP) && ++entry.turnedDown == MOST_TURNED_DOWN) {
+        decline(entry, Reason.SEGMENT);
       } else if (entry.in(Channel.State.SETUP)) {
         backToPending(entry);
         courier.offerLater(peer, entry);

@@ -71,6 +71,10 @@ final class Registration {
   int ringSize;
   int overSize;
   boolean opened;
+
+  /** How often the peer's agent has turned its memory down, as one that knows nothing of it. */
+  int turnedDown;
+
   boolean localGone;
   boolean remoteGone;
 

@@ -68,7 +68,9 @@ final class Epoch {
       return Meaning.STALE;
     }
     if (order > 0) {
-      return Meaning.NEWER;
+      // What this end has announced it has written down before: an answer to more than that is to
+      // another line of before, whose entries of the two tables were the same.
+      return control.resumeAnswer() ? Meaning.STALE : Meaning.NEWER;
     }
     if (announcing) {
       return Meaning.AGREED;

@@ -241,6 +241,7 @@ final class Outgoing {
     started = in.getInt();
     start = in.getLong();
     boolean flowed = flow.restore(in);
+    flow.reserveAgain();
     leave = in.getInt();
     agreed = in.getInt();
     done = in.getInt();

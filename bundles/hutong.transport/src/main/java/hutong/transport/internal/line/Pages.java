@@ -10,7 +10,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
@@ -93,14 +95,28 @@ final class Pages {
             directory,
             PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
       }
-      try (var channel =
-          Files.newByteChannel(
-              file(spec.number()), StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+      try (var channel = Files.newByteChannel(file(spec.number()), StandardOpenOption.WRITE)) {
         channel.write(buffer);
+      } catch (NoSuchFileException e) {
+        first(file(spec.number()));
       }
     } catch (IOException e) {
       complaint.failed("the page of a line cannot be written: " + e);
     }
+  }
+
+  /** Nobody must find a page that is there and empty. */
+  private void first(Path file) throws IOException {
+    Path whole = directory.resolve("new"); // no name of a page
+    try (var channel =
+        Files.newByteChannel(
+            whole,
+            StandardOpenOption.CREATE,
+            StandardOpenOption.TRUNCATE_EXISTING,
+            StandardOpenOption.WRITE)) {
+      channel.write(buffer);
+    }
+    Files.move(whole, file, StandardCopyOption.ATOMIC_MOVE);
   }
 
   private void put(byte[] bytes) {

@@ -310,9 +310,18 @@ final class RoundFlow {
     most = in.getInt();
     final boolean flowed = in.getInt() != 0;
     epoch = in.getInt();
+    return flowed;
+  }
+
+  /** What was read holds: its entry of the channel table is taken. */
+  void reserveAgain() {
     if (channel != 0) {
       world.reserve(channel);
     }
-    return flowed;
+  }
+
+  /** What was read is of a round that was over already, and its entry given back. */
+  void forget() {
+    channel = 0;
   }
 }

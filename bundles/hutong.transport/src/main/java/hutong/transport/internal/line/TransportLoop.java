@@ -107,6 +107,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final List<Entry> touched = new ArrayList<>();
   private boolean reconsiders;
   private final BitSet channels = new BitSet();
+  private int lastChannel;
   private final PathChoice pathChoice = new PathChoice();
   private final Wires wires;
   private final Pages pages;
@@ -500,10 +501,15 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     if (!unclaimed.ownersKnown()) {
       return 0; // pages that are still to be read have their own
     }
-    int index = channels.nextClearBit(1);
+    // In turn: what is on its way to an entry is not to find another line there.
+    int index = channels.nextClearBit(lastChannel + 1);
+    if (index >= MOST_CHANNELS) {
+      index = channels.nextClearBit(1);
+    }
     if (index >= MOST_CHANNELS) {
       return 0;
     }
+    lastChannel = index;
     channels.set(index);
     return Header.channel(index, random.nextInt() & 0xffff);
   }

@@ -55,6 +55,10 @@ final class Lines {
     private final Map<Integer, Flow> flows = new HashMap<>();
     private final DatagramBatch batch = new DatagramBatch(64, MTU);
     private final BitSet channels = new BitSet();
+
+    /** Entries that other lines of its agent have. */
+    final BitSet taken = new BitSet();
+
     End peer;
     boolean wanted = true;
     boolean removed;
@@ -132,6 +136,9 @@ final class Lines {
 
     @Override
     public void reserve(int channel) {
+      if (taken.get(Header.index(channel))) {
+        throw new IllegalStateException("entry " + Header.index(channel) + " is another line's");
+      }
       channels.set(Header.index(channel));
     }
 

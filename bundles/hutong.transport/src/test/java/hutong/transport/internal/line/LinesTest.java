@@ -244,7 +244,7 @@ class LinesTest {
   }
 
   /** Reads all that comes, until the end. */
-  private static void readAll(Lines lines, Lines.End end, int[] outcome) {
+  static void readAll(Lines lines, Lines.End end, int[] outcome) {
     outcome[0] = end.program.read(5000);
     if (outcome[0] != Program.EOF && outcome[0] != Program.RESET) {
       lines.after(50_000, () -> readAll(lines, end, outcome));
@@ -296,7 +296,7 @@ class LinesTest {
   }
 
   /** One program writes, the other one reads all, for some time. */
-  private static void flow(Lines lines, Lines.End from, int steps) {
+  static void flow(Lines lines, Lines.End from, int steps) {
     for (int i = 0; i < steps; i++, lines.now += 100_000) {
       from.program.write(100, false);
       from.program.pay(1000);
@@ -306,7 +306,7 @@ class LinesTest {
   }
 
   /** Until the writer has gone to the ring. */
-  private static void begin(Lines lines, Program writer) {
+  static void begin(Lines lines, Program writer) {
     for (; writer.rounds == 0 && lines.now < 100_000_000; lines.now += 100_000) {
       writer.progressTx();
       lines.run(lines.now, () -> false);

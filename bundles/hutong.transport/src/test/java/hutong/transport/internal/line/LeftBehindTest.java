@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import static hutong.transport.internal.line.LinesTest.begin;
+import static hutong.transport.internal.line.LinesTest.flow;
+import static hutong.transport.internal.line.LinesTest.readAll;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import hutong.platform.abi.Abi;
+import hutong.platform.abi.DirLayout;
+import hutong.platform.abi.SegmentLayout;
+import hutong.transport.internal.datagram.Header;
+import org.junit.jupiter.api.Test;
+
+/** What an agent that was killed leaves to the next one, and to the peer's. */
+class LeftBehindTest {
+  /** A round is over, and the line idle; its entry of the channel table is another line's now. */
+  @Test
+  void shouldNotTakeAnEntryThatWasGivenBack() {
+    Lines lines = new Lines(6, false);
+    readAll(lines, lines.b, new int[1]);
+    flow(lines, lines.a, 300);
+    final int entry = Header.index(lines.b.flow().localChannel());
+    lines.a.wanted = false;
+    lines.a.step(lines.a.line::leaveWire);
+    flow(lines, lines.a, 300);
+    assertThat(lines.b.flow()).isNull();
+    lines.b.taken.set(entry);
+    lines.b.restart(1_000_000);
+    flow(lines, lines.a, 300);
+    assertThat(lines.b.restarts).isEqualTo(1);
+    assertThat(lines.b.program.taken).isGreaterThan(lines.a.program.written - 1000);
+  }
+
+  /** The far agent had no wire when the program went to the ring: TCP brought all. */
+  @Test
+  void shouldGoOnAfterARoundThatWasRefused() {
+    Lines lines = new Lines(5, false);
+    readAll(lines, lines.b, new int[1]);
+    lines.a.wanted = false;
+    flow(lines, lines.a, 300); // more than a ring, by TCP
+    assertThat(lines.a.program.rounds).isZero();
+    lines.a.wanted = true;
+    lines.a.step(lines.a.line::reconsider);
+    begin(lines, lines.a.program);
+    assertThat(lines.a.program.rounds).isEqualTo(1);
+    lines.b.away = true;
+    lines.a.wanted = false;
+    flow(lines, lines.a, 300);
+    assertThat(lines.b.flow()).isNull();
+    lines.b.restart(1_000_000);
+    flow(lines, lines.a, 300);
+    assertThat(lines.b.restarts).isEqualTo(1);
+    assertThat(lines.b.program.taken).isGreaterThan(lines.a.program.written - 1000);
+  }
+
+  private static int word(Lines lines, int at) {
+    return lines.b.program.memory.getInt(SegmentLayout.dir(InRing.SIDE) + at);
+  }
+
+  /** The far agent was killed before its program had heard of the line: both programs live. */
+  @Test
+  void shouldStayOnTcpWithoutAPeerWhereNothingHasMoved() {
+    Lines lines = new Lines(5, false);
+    int[] outcome = {Program.AGAIN};
+    readAll(lines, lines.b, outcome);
+    lines.a.program.paused = true; // it does not know of the ring
+    lines.run(1_000_000, () -> false);
+    assertThat(word(lines, DirLayout.CONS_ROUND)).isEqualTo(1); // armed
+    lines.b.step(() -> lines.b.line.onMessage(LineMessage.goodbye(lines.b.number, lines.a.number)));
+    lines.a.removed = true; // its program goes on by TCP
+    for (int i = 0; i < 300; i++, lines.now += 100_000) {
+      lines.a.tcpOut().deliver();
+      lines.a.program.write(100, false);
+      lines.run(lines.now, () -> false);
+    }
+    lines.run(lines.now + 1_000_000, () -> false);
+    lines.a.tcpOut().deliver();
+    lines.run(lines.now + 1_000_000, () -> false);
+    assertThat(lines.a.program.rounds).isZero();
+    assertThat(word(lines, DirLayout.PROD_MARK) & Abi.MARK_CUT).isZero();
+    assertThat(outcome[0]).isNotEqualTo(Program.RESET);
+    assertThat(lines.b.program.taken).isEqualTo(lines.a.program.written).isEqualTo(30_000);
+  }
+}
