@@ -67,14 +67,12 @@ void xen_let_go(struct conn *c)
 	int saved = errno;
 
 	if (c->port && c->seg) {
-		/* Whoever copies from the pages, or into them, comes to the end of it first. */
-		bool rx = lock_rx(c->end), tx = lock_tx(c->end);
-
-		empty(c);
-		if (tx)
-			unlock_tx(c->end);
-		if (rx)
+		/* Whoever copies from the pages, or into them, comes to the end of it first; nobody begins any more. */
+		if (lock_rx(c->end))
 			unlock_rx(c->end);
+		if (lock_tx(c->end))
+			unlock_tx(c->end);
+		empty(c);
 		close_event(c);
 	}
 	errno = saved;
@@ -85,11 +83,11 @@ static bool rest_is_left(const struct conn *c)
 {
 	const struct hut_end *e = c->end;
 
-	return e->rx_path == HUT_PATH_RING && conn_turn_is(&c->rx, e->rx_round, HUT_TURN_ENDED) &&
+	return e->rx_path != HUT_PATH_TCP && conn_turn_is(&c->rx, e->rx_round, HUT_TURN_ENDED) &&
 	       LOAD_ACQ(&c->rx.dir->prod_done) == e->rx_round && ring_avail(&c->rx, e) != 0;
 }
 
-/* Both locks held.  Memory that goes through fork, in the place of the peer's. */
+/* rx_lock held, and nothing goes by our own ring.  Memory that goes through fork, in the place of the peer's. */
 static bool copy_rest(struct conn *c)
 {
 	void *copy = mmap(NULL, c->seg_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -119,14 +117,14 @@ static bool keep_rest(struct conn *c, int fd)
 	conn_settle_debt(c, fd);
 	if (!lock_rx(e))
 		return false;
-	if (lock_tx(e)) {
-		c->rest_kept = rest_is_left(c) && e->tx_path == HUT_PATH_TCP && copy_rest(c);
-		unlock_tx(e);
-	}
+	c->rest_kept = rest_is_left(c) && LOAD(&e->tx_path) == HUT_PATH_TCP && copy_rest(c);
 	unlock_rx(e);
-	if (c->rest_kept)
-		close_event(c);
-	return c->rest_kept;
+	if (!c->rest_kept)
+		return false;
+	close_event(c);
+	if (conn_is_owner(c))
+		control_gone(c, conn_gone_reason(c, e->reason)); /* nothing is shared any more */
+	return true;
 }
 
 static void leave_one(int fd, struct conn *c, void *arg)
@@ -154,7 +152,8 @@ static void forget_one(struct conn *c, void *arg)
 	if (!c->port || !c->end || !c->seg || c->rest_kept)
 		return;
 	empty(c);
-	epset_conn_gone(c, true); /* sets that the child goes on with hear of the socket itself */
+	/* Sets that both processes go on with hear of the socket itself, where the parent has left the channel, too. */
+	epset_conn_gone(c, LOAD(&c->end->flags) & HUT_ENDF_HANDED);
 	table_forget(c);
 }
 

@@ -95,6 +95,8 @@ class Hosts:
             self.each(lambda host: self.machines[host].go_on(), list(self.machines))
             self.each(lambda vm: self.machine_of(vm).wait_up(vm), list(VMS))
         except LabError as e:
+            if not any(m.ended() for m in self.machines.values()):
+                raise  # slow, perhaps; the state need not be bad for that
             deps.say("%s is of no use: %s" % (os.path.basename(folder), e))
             self.end()
             shutil.rmtree(folder)

@@ -75,20 +75,23 @@ class Machine:
 
     def start(self, state=None):
         """Starts the machine, or goes on from a state that `save` wrote."""
+        left = procs.read_record(self._file("pid"))
+        if procs.alive(left):  # of a run that was killed: a second machine with the same addresses and disk
+            os.killpg(left.pid, signal.SIGKILL)
+            procs.wait_gone([left], 30)
         for kind in ("qmp", "control"):
             if os.path.exists(self._file(kind)):
                 os.unlink(self._file(kind))
         with open(self._file("scratch"), "wb") as f:
             f.truncate(SCRATCH_MIB << 20)
         image.make_filesystem(self._file("scratch"))
-        left = procs.read_record(self._file("pid"))
-        if procs.alive(left):  # of a run that was killed: it would be a second machine with the same addresses
-            os.killpg(left.pid, signal.SIGKILL)
         extra = ["-incoming", "exec:cat " + state] if state else []
         with open(self._file("qemu"), "wb") as out:
             self.process = subprocess.Popen([*self._arguments(), *extra], stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=out, start_new_session=True)
-        procs.write_record(self._file("pid"), procs.record_of(self.process.pid))
+        own = procs.record_of(self.process.pid)
+        if own is not None:
+            procs.write_record(self._file("pid"), own)
         self._control = self._connect("control", 30)
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -166,6 +169,17 @@ class Machine:
 
     def qmp(self, *commands):
         """Runs monitor commands, (name, arguments) each; returns the last one's result."""
+        try:
+            return self._qmp(commands)
+        except OSError as e:
+            self._check()
+            raise LabError("%s: QEMU's monitor: %s" % (self.name, e)) from e
+
+    def ended(self):
+        """Whether QEMU has ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
+    def _qmp(self, commands):
         with self._connect("qmp", 10) as s, s.makefile("rw") as f:
             f.readline()
             for name, arguments in (("qmp_capabilities", {}), *commands):

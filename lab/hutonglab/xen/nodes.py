@@ -182,7 +182,7 @@ def make(run, settings=()):
         if os.path.exists(folder + "/complete"):
             shutil.copyfile(folder + "/product.ext4", product)
             nodes.running = lab.resume(folder)
-        else:
+        if not nodes.running:
             image.product(parts(), product)
             lab.start(digest)
             nodes.prepare()

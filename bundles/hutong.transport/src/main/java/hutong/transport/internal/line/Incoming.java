@@ -260,7 +260,12 @@ final class Incoming {
   /** Looks at the segment. */
   void look() {
     if (phase == Phase.TCP && !line.barred() && ring.armed(Turn.next(round))) {
-      if (flow.reserve()) {
+      if (orphaned) {
+        round = Turn.next(round);
+        announced = false;
+        ring.done(round); // nobody will begin it
+        line.ringProgram();
+      } else if (flow.reserve()) {
         round = Turn.next(round);
         announced = false;
         phase = Phase.ARMED;
@@ -305,7 +310,8 @@ final class Incoming {
    */
   void peerOver() {
     orphaned = true;
-    if (!told && phase != Phase.TCP && (phase != Phase.ARMED || ask)) {
+    ring.wish(false);
+    if (!told && phase != Phase.TCP && (announced || ask)) {
       cut();
     }
   }

@@ -39,6 +39,10 @@ import java.util.random.RandomGenerator;
  */
 final class TransportLoop implements LineWorld, AutoCloseable {
   private static final int MOST_CHANNELS = 1 << 16;
+
+  /** So many are given out before one comes again, unless more are in use. */
+  private static final int IN_TURN = 1 << 12;
+
   private static final long AGAIN_NS = 50_000_000;
 
   /** Calls that take what has come, before others get their turn. */
@@ -132,6 +136,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.clock = clock;
     this.pause = pause;
     this.random = random;
+    this.lastChannel = random.nextInt(IN_TURN); // not those of before a restart
     this.trouble = trouble;
     this.pages = pages;
     this.messages = new PeerMessages(link, trouble);
@@ -503,7 +508,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     }
     // In turn: what is on its way to an entry is not to find another line there.
     int index = channels.nextClearBit(lastChannel + 1);
-    if (index >= MOST_CHANNELS) {
+    if (index >= IN_TURN) {
       index = channels.nextClearBit(1);
     }
     if (index >= MOST_CHANNELS) {
