@@ -71,13 +71,15 @@ class Programs:
         end = self.serve(receiver, "iperf3 -s -1 -p %d" % port, hutong, port, 60 + 4 * seconds)
         command = "iperf3 -c %s -p %d -t %d -O %d -l %s -J" % (ADDRESS[receiver], port, seconds, warm, block)
         answer = self.lab.sh(sender, self.line(command, hutong), 60 + 4 * seconds, False)
-        end()
+        served = end()
         try:
             return json.loads(answer.text[answer.text.index("{"):])["end"]["sum_received"]["bits_per_second"] / 1e6
         except (ValueError, KeyError) as e:
-            raise LabError("iperf3 from %s to %s: %s" % (sender, receiver, answer.text[-400:])) from e
+            raise LabError("iperf3 from %s to %s, %s: client %d %s; server %d %s"
+                           % (sender, receiver, "Hutong" if hutong else "TCP", answer.status, answer.text[-400:],
+                              served.status, served.text[-400:])) from e
 
-    def round_trip(self, client, server, size, hutong, warm_ms=2500, run_ms=2500):
+    def round_trip(self, client, server, size, hutong, warm_ms=2000, run_ms=2000):
         """Microseconds of a round trip, median."""
         port = self.port()
         end = self.serve(server, "/product/bench/rr server %d %d" % (port, size), hutong, port)
