@@ -152,7 +152,7 @@ static void on_bye(struct far_half *h)
 	/* Also when its last word is lost: a writer that nobody reads any more must not wait for room. */
 	add_marks(h, &tx(h)->cons_mark, HUT_MARK_GONE);
 	look(h);
-	if (!i->told && i->phase != IN_TCP && (i->announced || i->ask))
+	if (!i->told && i->phase != IN_TCP && (i->phase != IN_ARMED || i->ask))
 		in_cut(h);
 }
 

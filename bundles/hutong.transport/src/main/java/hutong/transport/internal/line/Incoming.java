@@ -49,7 +49,6 @@ final class Incoming {
   private long askedReceived;
   private boolean told;
   private boolean cut;
-  private boolean orphaned;
   private LineMessage.Sending peer;
   private LineMessage.Receiving far;
   private long doneBytes;
@@ -153,22 +152,16 @@ final class Incoming {
     stoppedAt = in.getLong();
     told = in.getInt() != 0 || ring.told();
     gone = in.getInt() != 0;
-    if (round == 0 || ring.isDone(round)) {
-      phase = Phase.TCP; // the page is older than that: what it names may be another line's by now
-    }
-    if (phase == Phase.TCP) {
-      announced = false;
-      flow.forget();
-      return;
-    }
-    flow.reserveAgain();
     if (announced) {
       ring.resume(round, start);
     }
     if (flowed) {
       flow.resume(round, ring.tail());
     }
-    if (phase != Phase.LEFT && ring.left(round) >= 0) {
+    if (round != 0 && phase != Phase.TCP && ring.isDone(round)) {
+      flow.close();
+      phase = Phase.TCP;
+    } else if (phase == Phase.LIGHT && ring.left(round) >= 0) {
       stopped = round; // by an earlier agent, who could not say so any more
       stoppedAt = ring.left(round);
       phase = Phase.LEFT;
@@ -196,8 +189,7 @@ final class Incoming {
     if (phase == Phase.LEFT) {
       return; // the far program is gone, and what it left has no way here
     }
-    start = peer.start();
-    ring.announce(round, start);
+    ring.announce(round, peer.start());
     announced = true;
     leave();
   }
@@ -223,7 +215,6 @@ final class Incoming {
     flow.close();
     phase = Phase.TCP;
     ring.done(round);
-    line.changed(); // the page must not name a channel that is another line's soon
     look();
     line.ringProgram();
   }
@@ -260,12 +251,7 @@ final class Incoming {
   /** Looks at the segment. */
   void look() {
     if (phase == Phase.TCP && !line.barred() && ring.armed(Turn.next(round))) {
-      if (orphaned) {
-        round = Turn.next(round);
-        announced = false;
-        ring.done(round); // nobody will begin it
-        line.ringProgram();
-      } else if (flow.reserve()) {
+      if (flow.reserve()) {
         round = Turn.next(round);
         announced = false;
         phase = Phase.ARMED;
@@ -292,9 +278,6 @@ final class Incoming {
       askedAt = world.now();
       askedReceived = received();
       line.changed();
-      if (orphaned) {
-        peerOver();
-      }
     }
   }
 
@@ -304,14 +287,9 @@ final class Incoming {
     look();
   }
 
-  /**
-   * The peer's agent knows nothing of the line any more. In a round that no datagram was taken of
-   * TCP may go on as if nothing had happened; whether something is missing then matters at its end.
-   */
+  /** The peer's agent knows nothing of the line any more. */
   void peerOver() {
-    orphaned = true;
-    ring.wish(false);
-    if (!told && phase != Phase.TCP && (announced || ask)) {
+    if (!told && round != 0 && (phase != Phase.TCP || ask)) {
       cut();
     }
   }
@@ -321,8 +299,7 @@ final class Incoming {
     if (!ask || told || now - askedAt < world.endPatienceNs()) {
       return;
     }
-    boolean byTcp = phase == Phase.TCP; // whose end is the stream's
-    if (byTcp || received() != askedReceived || announced && ring.consumed() < ring.tail()) {
+    if (received() != askedReceived || announced && ring.consumed() < ring.tail()) {
       askedReceived = received();
       askedAt = now;
     } else {
