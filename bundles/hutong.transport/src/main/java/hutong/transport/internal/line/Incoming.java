@@ -49,6 +49,7 @@ final class Incoming {
   private long askedReceived;
   private boolean told;
   private boolean cut;
+  private boolean orphaned;
   private LineMessage.Sending peer;
   private LineMessage.Receiving far;
   private long doneBytes;
@@ -152,16 +153,22 @@ final class Incoming {
     stoppedAt = in.getLong();
     told = in.getInt() != 0 || ring.told();
     gone = in.getInt() != 0;
+    if (round == 0 || ring.isDone(round)) {
+      phase = Phase.TCP; // the page is older than that: what it names may be another line's by now
+    }
+    if (phase == Phase.TCP) {
+      announced = false;
+      flow.forget();
+      return;
+    }
+    flow.reserveAgain();
     if (announced) {
       ring.resume(round, start);
     }
     if (flowed) {
       flow.resume(round, ring.tail());
     }
-    if (round != 0 && phase != Phase.TCP && ring.isDone(round)) {
-      flow.close();
-      phase = Phase.TCP;
-    } else if (phase == Phase.LIGHT && ring.left(round) >= 0) {
+    if (phase != Phase.LEFT && ring.left(round) >= 0) {
       stopped = round; // by an earlier agent, who could not say so any more
       stoppedAt = ring.left(round);
       phase = Phase.LEFT;
@@ -189,7 +196,8 @@ final class Incoming {
     if (phase == Phase.LEFT) {
       return; // the far program is gone, and what it left has no way here
     }
-    ring.announce(round, peer.start());
+    start = peer.start();
+    ring.announce(round, start);
     announced = true;
     leave();
   }
@@ -215,6 +223,7 @@ final class Incoming {
     flow.close();
     phase = Phase.TCP;
     ring.done(round);
+    line.changed(); // the page must not name a channel that is another line's soon
     look();
     line.ringProgram();
   }
@@ -278,6 +287,9 @@ final class Incoming {
       askedAt = world.now();
       askedReceived = received();
       line.changed();
+      if (orphaned) {
+        peerOver();
+      }
     }
   }
 
@@ -287,9 +299,13 @@ final class Incoming {
     look();
   }
 
-  /** The peer's agent knows nothing of the line any more. */
+  /**
+   * The peer's agent knows nothing of the line any more. In a round that no datagram was taken of
+   * TCP may go on as if nothing had happened; whether something is missing then matters at its end.
+   */
   void peerOver() {
-    if (!told && round != 0 && (phase != Phase.TCP || ask)) {
+    orphaned = true;
+    if (!told && phase != Phase.TCP && (phase != Phase.ARMED || ask)) {
       cut();
     }
   }
@@ -299,7 +315,8 @@ final class Incoming {
     if (!ask || told || now - askedAt < world.endPatienceNs()) {
       return;
     }
-    if (received() != askedReceived || announced && ring.consumed() < ring.tail()) {
+    boolean byTcp = phase == Phase.TCP; // whose end is the stream's
+    if (byTcp || received() != askedReceived || announced && ring.consumed() < ring.tail()) {
       askedReceived = received();
       askedAt = now;
     } else {
