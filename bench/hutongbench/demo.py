@@ -20,8 +20,7 @@ def _measure(names):
 
 def _between_hosts():
     """The part between hosts, on the link that is there; returns (text, rows)."""
-    inter.meet(runner.show_progress, inter.SHORT_WARM_UP_SECONDS)
-    baseline = inter.baseline(runner.show_progress)
+    baseline = inter.prepare(runner.show_progress, inter.SHORT_WARM_UP_SECONDS)
     rows = _measure(INTER)
     text = "\nVM1 - VM3, different hosts, link: %s: TCP against Hutong\n" % link.current().text()
     return text + (inter.baseline_text(baseline) + "\n" if baseline else "") + runner.table(rows), rows

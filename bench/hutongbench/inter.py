@@ -259,6 +259,12 @@ def lines(row):
     return words
 
 
+def prepare(progress, warm_up):
+    """Has the agents meet and warms them up for so many seconds; then the TCP baseline, as `baseline` gives it."""
+    meet(progress, warm_up)
+    return baseline(progress)
+
+
 def baseline(progress):
     """
     The TCP stream against what the rate has room for, before anything is compared with it: a dict, None on a link

@@ -165,7 +165,7 @@ def choose(name):
     return chosen
 
 
-def main(name, pairs, json_file, wanted=None, warm_up=inter.SHORT_WARM_UP_SECONDS):
+def main(name, pairs, json_file, wanted, warm_up):
     """Runs the command; exit status 1 when a row failed."""
     if name == "list":
         for case in cases.INTRA + cases.CONNS + inter.INTER:
@@ -182,10 +182,7 @@ def main(name, pairs, json_file, wanted=None, warm_up=inter.SHORT_WARM_UP_SECOND
         except OSError as e:
             raise UsageError("cannot write '%s': %s" % (json_file, e.strerror)) from e
     with cluster.for_now(wanted):
-        baseline = None
-        if any(c.between_hosts for c in chosen):
-            inter.meet(show_progress, warm_up)
-            baseline = inter.baseline(show_progress)
+        baseline = inter.prepare(show_progress, warm_up) if any(c.between_hosts for c in chosen) else None
         if baseline is not None:
             print(inter.baseline_text(baseline), flush=True)
         rows = measure(chosen, pairs, show_progress)

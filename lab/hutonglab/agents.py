@@ -16,7 +16,8 @@ DIST = os.environ.get("HUTONG_DIST") or os.path.join(topology.REPO, "cnf/target/
 MAIN = "hutong.launcher.Main"
 # A small young generation: an agent makes little garbage, and what was once touched stays resident. So does what the
 # compilers take for a moment: a few MB for most methods, 20 MB for the one that is excluded, until the C library gives
-# it back. An older JVM that cannot do that goes on without.
+# it back. An older JVM that cannot do that goes on without. Figures for tools that watch a JVM are taken every 5 s, not
+# twenty times a second.
 JVM_FLAGS = ("-Xms11m", "-Xmn3m", "-Xmx64m", "-XX:+UseSerialGC", "-Xshare:auto", "-XX:PerfDataSamplingInterval=5000",
              "-XX:+IgnoreUnrecognizedVMOptions", "-XX:TrimNativeHeapInterval=3000",
              "-XX:CompileCommand=quiet", "-XX:CompileCommand=exclude,jnr.x86asm.Assembler::_emitX86")

@@ -144,11 +144,10 @@ def make_bridge(host, mtu):
 
 
 def make_nic(host, vm, mtu):
-    """The VM's cable: eth0 in the VM, vifDOMID.0 (Xen's name for it) on the host's bridge."""
-    vif = "vif%d.0" % vm.domid
-    ip("-n", host.ns, "link", "add", vif, "mtu", str(mtu), "type", "veth",
+    """The VM's cable: eth0 in the VM, the other end on the host's bridge."""
+    ip("-n", host.ns, "link", "add", vm.vif, "mtu", str(mtu), "type", "veth",
        "peer", "name", "eth0", "address", vm.mac, "mtu", str(mtu), "netns", vm.ns)
-    ip("-n", host.ns, "link", "set", vif, "master", "br0", "up")
+    ip("-n", host.ns, "link", "set", vm.vif, "master", "br0", "up")
     ip("-n", vm.ns, "link", "set", "eth0", "up")
     _addresses(vm)
 

@@ -36,7 +36,7 @@ def in_polls(hosts):
     system call.
     """
     for host in hosts:
-        inside(host, lambda h=host: _poll("vif%d.0" % vm.domid for vm in topology.vms_of(h)))
+        inside(host, lambda h=host: _poll(vm.vif for vm in topology.vms_of(h)))
 
 
 def light_by_host(hosts, link):
@@ -53,7 +53,7 @@ def light_by_host(hosts, link):
 
 
 def _ports(host, link):
-    yield host, [link] + ["vif%d.0" % vm.domid for vm in topology.vms_of(host)]
+    yield host, [link] + [vm.vif for vm in topology.vms_of(host)]
     for vm in topology.vms_of(host):
         yield vm, [vm.interface]
 

@@ -51,6 +51,11 @@ class Node:
     def interface(self):
         return "eth0" if self.is_vm else "br0"
 
+    @property
+    def vif(self):
+        """A VM's cable at its host's end, by Xen's name for it."""
+        return "vif%d.0" % self.domid
+
 
 def _host(number):
     return Node("PC%d" % number, "PC%d" % number, 0, "10.77.0.%d" % (100 + number), "fd77::10%d" % number,

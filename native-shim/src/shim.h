@@ -323,6 +323,7 @@ void conn_settle_debt(struct conn *c, int fd);      /* the same, and waits; rese
 void conn_leave(struct conn *c, int fd, uint32_t reason); /* a stop before it goes where the ring cannot be read (rule 8) */
 bool conn_before_fin(struct conn *c, int fd, bool closing); /* true: the FIN may go out now */
 void conn_tx_stopped(struct conn *c, int fd);       /* accepts the peer's stop, if there is one */
+void conn_tx_done(struct conn *c);                    /* the round is over for us, and the peer is told */
 bool conn_tx_turned(const struct conn *c);          /* after publishing: the peer's reader has stopped */
 bool conn_willing(const struct conn *c);            /* may go to the ring */
 bool conn_is_owner(const struct conn *c);

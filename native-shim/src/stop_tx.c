@@ -98,6 +98,15 @@ static bool recount(struct conn *c, int fd)
 	return true;
 }
 
+/* tx_lock held: nothing of the present round is in the ring, or will be. */
+void conn_tx_done(struct conn *c)
+{
+	/* Release: the next round may be armed, and nobody needs the ring's bytes any more. */
+	STORE_REL(&c->tx.dir->prod_done, c->end->tx_round);
+	if (conn_is_remote(c) || c->port) /* an agent; or a program that may make no call, and is to let go of the pages */
+		conn_ring_peer(c);
+}
+
 /* tx_lock held.  False: TCP takes no more at present.  A broken connection owes nothing that TCP could carry. */
 static bool pay(struct conn *c, int fd)
 {
@@ -135,10 +144,7 @@ static bool pay(struct conn *c, int fd)
 		e->tx_head += (uint64_t)sent;
 		e->tcp_out += (uint64_t)sent;
 	}
-	/* Release: the next round may be armed, and nobody needs the ring's bytes any more. */
-	STORE_REL(&c->tx.dir->prod_done, e->tx_round);
-	if (conn_is_remote(c) || c->port) /* an agent; or a program that may make no call, and is to let go of the pages */
-		conn_ring_peer(c);
+	conn_tx_done(c);
 	return true;
 }
 

@@ -159,7 +159,6 @@ static void start_tx(struct conn *c, uint32_t round)
 void conn_start_tx(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
-	struct hut_dir *d = c->tx.dir;
 	uint32_t round = conn_next_round(LOAD(&e->tx_round));
 
 	if (!conn_is_owner(c) || !lock_tx(e))
@@ -168,9 +167,7 @@ void conn_start_tx(struct conn *c, int fd)
 		/* another thread was quicker */
 	} else if (conn_turn_is(&c->tx, round, HUT_TURN_STOPPED)) {
 		e->tx_round = round; /* stopped before it began */
-		STORE_REL(&d->prod_done, round);
-		if (conn_is_remote(c) || c->port)
-			conn_ring_peer(c);
+		conn_tx_done(c);
 	} else if (conn_turn_is(&c->tx, round, HUT_TURN_OPEN) && conn_willing(c) && LOAD(&e->holders) == 1 &&
 		   !(LOAD(&e->flags) & (HUT_ENDF_WRSHUT | HUT_ENDF_PEERGONE)) && !LOAD(&e->inflight) && !LOAD(&c->more) &&
 		   !(conn_is_remote(c) && LOAD(&e->raw_waits))) { /* whom no doorbell could tell what becomes of the round */

@@ -105,7 +105,7 @@ static bool copy_rest(struct conn *c)
 static bool keep_rest(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
-	bool left = false;
+	bool left;
 
 	if (conn_state(c) != HUT_END_CHANNEL || !conn_progress(c, fd) || !lock_rx(e))
 		return false;

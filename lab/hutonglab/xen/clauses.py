@@ -64,10 +64,9 @@ class Clauses:
                            "pages granted by domain and active, as Xen has them: %s; VM2 maps %d pages of gntdev (before: %d);"
                            " event channels between the VMs: %d (before: %d)"
                            % (seen.get("grants"), seen.get("mapped", 0), before[0], seen.get("events", 0), before[1]))
-        moved = self.programs.stats("VM1")
-        ring = sum(r["ring_out"] for r in moved)
+        ring, by_tcp = self.programs.moved("VM1")
         self.report.clause("M5.4", "VM1", ring > 0, "%d bytes went through the channel, %d by TCP before it"
-                           % (ring, sum(r["tcp_out"] for r in moved)))
+                           % (ring, by_tcp))
 
     def between_hosts(self):
         """M2 and M3: a stream between the hosts, and its datagrams on the wire."""

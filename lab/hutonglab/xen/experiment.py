@@ -71,10 +71,10 @@ def transparent(run, report):
             run.stats(sender)
             sent, got = run.transfer(sender, receiver, mib, hutong)
             out[hutong] = (sent.status, sent.text, got.text)
-            moved = run.stats(sender)
+            ring, by_tcp = run.moved(sender)
             if hutong:
-                report.check("stream %s to %s leaves TCP" % (sender, receiver), sum(m["ring_out"] for m in moved) > 0,
-                             "%d bytes, %d by TCP" % (sum(m["ring_out"] for m in moved), sum(m["tcp_out"] for m in moved)))
+                report.check("stream %s to %s leaves TCP" % (sender, receiver), ring > 0,
+                             "%d bytes, %d by TCP" % (ring, by_tcp))
         report.check("stream %s to %s: output equal, off and on" % (sender, receiver),
                      out[False] == out[True] and out[True][0] == 0, out[True][1].strip())
     for name, program in MPI_JOBS:
@@ -86,7 +86,7 @@ def transparent(run, report):
                 answer = run.mpi(vms, len(vms), program, hutong)
                 out[hutong] = (answer.status, answer.text)
                 if hutong:
-                    moved = {vm: sum(m["ring_out"] for m in run.stats(vm)) for vm in vms}
+                    moved = {vm: run.moved(vm)[0] for vm in vms}
             same = out[False][0] == out[True][0] == 0 and results(out[False][1]) == results(out[True][1])
             report.check("MPI %s on %s: output equal, off and on" % (name, ", ".join(vms)), same,
                          "bytes out by rings %s; %s" % (moved, " | ".join(

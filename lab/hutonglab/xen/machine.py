@@ -110,7 +110,7 @@ class Machine:
                 time.sleep(0.05)
 
     def _check(self):
-        if self.process.poll() is not None:
+        if self.ended():
             with open(self._file("qemu"), encoding="utf-8", errors="replace") as f:
                 raise LabError("%s: QEMU has ended (%d): %s" % (self.name, self.process.returncode, f.read()[-500:]))
 

@@ -2,11 +2,9 @@
 """The product on the emulated machines: its agents in dom0s and domUs, programs with and without the shim."""
 
 import glob
-import inspect
 import json
 import os
 import shutil
-import sys
 import time
 
 from .. import agents, deps, topology
@@ -175,8 +173,7 @@ def make(run, settings=()):
     digest, product = image.ensure(), os.path.join(run, "product.ext4")
     lab = hosts.Hosts(run, product)
     folder = image.path("agents-%s-%s" % (
-        image.digest(digest, *_files(parts()), sorted(dict(settings).items()), inspect.getsource(sys.modules[__name__])),
-        lab.shape()))
+        image.digest(digest, *_files(parts()), sorted(dict(settings).items()), __file__), lab.shape()))
     nodes = Nodes(lab, settings, folder)
     try:
         if os.path.exists(folder + "/complete"):

@@ -61,7 +61,7 @@ class Programs:
         self.stats(sender)
         for n in range(1, tries + 1):
             self.transfer(sender, receiver, 32, True, rate=4)
-            if any(moved["ring_out"] for moved in self.stats(sender)):
+            if self.moved(sender)[0]:
                 return n
         return 0
 

@@ -16,13 +16,11 @@ import hutong.platform.NanoClock;
 import hutong.platform.OsException;
 import hutong.platform.Poller;
 import hutong.transport.internal.datagram.DropCause;
-import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.engine.Flow;
 import hutong.transport.internal.engine.FlowCounters;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.BitSet;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -38,11 +36,6 @@ import java.util.random.RandomGenerator;
  * programs, datagrams, messages of the peers' agents, and time.
  */
 final class TransportLoop implements LineWorld, AutoCloseable {
-  private static final int MOST_CHANNELS = 1 << 16;
-
-  /** So many are given out before one comes again, unless more are in use. */
-  private static final int IN_TURN = 1 << 12;
-
   private static final long AGAIN_NS = 50_000_000;
 
   /** Calls that take what has come, before others get their turn. */
@@ -110,8 +103,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final Map<LightLine, Entry> byLine = new HashMap<>();
   private final List<Entry> touched = new ArrayList<>();
   private boolean reconsiders;
-  private final BitSet channels = new BitSet();
-  private int lastChannel;
+  private final ChannelEntries channels;
   private final PathChoice pathChoice = new PathChoice();
   private final Wires wires;
   private final Pages pages;
@@ -136,7 +128,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.clock = clock;
     this.pause = pause;
     this.random = random;
-    this.lastChannel = random.nextInt(IN_TURN); // not those of before a restart
+    this.channels = new ChannelEntries(random);
     this.trouble = trouble;
     this.pages = pages;
     this.messages = new PeerMessages(link, trouble);
@@ -503,25 +495,13 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   @Override
   public int reserve() {
-    if (!unclaimed.ownersKnown()) {
-      return 0; // pages that are still to be read have their own
-    }
-    // In turn: what is on its way to an entry is not to find another line there.
-    int index = channels.nextClearBit(lastChannel + 1);
-    if (index >= IN_TURN) {
-      index = channels.nextClearBit(1);
-    }
-    if (index >= MOST_CHANNELS) {
-      return 0;
-    }
-    lastChannel = index;
-    channels.set(index);
-    return Header.channel(index, random.nextInt() & 0xffff);
+    // Pages that are still to be read have their own.
+    return unclaimed.ownersKnown() ? channels.reserve() : 0;
   }
 
   @Override
   public void reserve(int channel) {
-    channels.set(Header.index(channel));
+    channels.reserve(channel);
   }
 
   @Override
@@ -534,7 +514,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   @Override
   public void release(int channel) {
-    channels.clear(Header.index(channel));
+    channels.release(channel);
   }
 
   @Override
