@@ -7,9 +7,9 @@ import time
 import unittest
 
 from hutonglab import link
-from inter import LONG, InterTest, LeftTest, carried, configured, light, stopped, unplugged
+from inter import LONG, InterTest, LeftTest, carried, configured, light, lines, stopped, unplugged
 from pairs import PairTest
-from support import REPO, VM1, VM3, cluster_down, eventually, stats_of
+from support import REPO, VM1, VM3, cluster_down, conns, eventually, stats_of
 from test_5_paths import transfer
 
 PYTHON = "/usr/bin/python3"
@@ -88,7 +88,8 @@ class PauseTest(InterTest):
     def stream(self, stopped_for, nodes=(), mib=None):
         """A stream that is stopped by that context manager; the nodes are those whose agents stand still meanwhile."""
         def during(_number):
-            eventually(lambda: carried(VM3) > self.LEAST, "the stream is on the light protocol", 20)
+            eventually(lambda: carried(VM3) > self.LEAST,
+                       lambda: "the stream is on the light protocol: %s %s" % (conns(VM1), lines(VM3)), 20)
             with stopped_for:
                 time.sleep(self.SECONDS - (2 if nodes else 0))
                 if VM3 not in nodes:  # an agent that stands still cannot be asked
