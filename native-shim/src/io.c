@@ -2,8 +2,10 @@
 /* io.c - places in iovecs, and the beginning and the end of a call that moves bytes; see recv.c and send.c. */
 #include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/single_threaded.h>
+#include <sys/syscall.h>
 
 #include "real.h"
 #include "conn.h"
@@ -90,6 +92,39 @@ void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *
 	for (size_t i = 0; i < m->msg_iovlen; i++)
 		sum += few[i].iov_len;
 	*all = sum >= limit;
+}
+
+/*
+ * The system calls, past libc's functions, which are cancellation points.  One piece goes by the shorter ones.  So do few
+ * bytes in several, as MPI's headers and data are, once they are together: each piece costs the kernel more than that.
+ */
+#define TOGETHER 512
+
+ssize_t io_raw_send(const struct conn *c, int fd, const struct msghdr *m, size_t bytes, int flags)
+{
+	char together[TOGETHER];
+	size_t n = 0;
+
+	if (LIKELY(m->msg_iovlen == 1))
+		return syscall(SYS_sendto, fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags, NULL, 0);
+	/* Not where nothing may ever be copied by us: the kernel tells of bad pointers, and a copy only dies of them. */
+	if (bytes > sizeof(together) || conn_state(c) != HUT_END_CHANNEL)
+		return syscall(SYS_sendmsg, fd, m, flags);
+	for (size_t i = 0; i < m->msg_iovlen; i++) {
+		if (m->msg_iov[i].iov_len > sizeof(together) - n) /* more than was counted: the kernel says what that is */
+			return syscall(SYS_sendmsg, fd, m, flags);
+		if (m->msg_iov[i].iov_len)
+			memcpy(together + n, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
+		n += m->msg_iov[i].iov_len;
+	}
+	return syscall(SYS_sendto, fd, together, n, flags, NULL, 0);
+}
+
+ssize_t io_raw_recv(int fd, const struct msghdr *m, int flags)
+{
+	if (LIKELY(m->msg_iovlen == 1))
+		return syscall(SYS_recvfrom, fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags, NULL, NULL);
+	return syscall(SYS_recvmsg, fd, m, flags);
 }
 
 /* Before the channel stands: a raw call, counted; the switch waits for those under way. */

@@ -36,7 +36,7 @@ static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t l
 		return IO_AGAIN;
 	}
 	/* Not by libc's function, which is a cancellation point: locks may be held here. */
-	n = syscall(SYS_recvmsg, fd, &m, (flags & (MSG_PEEK | MSG_CMSG_CLOEXEC)) | MSG_DONTWAIT);
+	n = io_raw_recv(fd, &m, (flags & (MSG_PEEK | MSG_CMSG_CLOEXEC)) | MSG_DONTWAIT);
 	raw_end(c);
 	if (n > 0 && !(flags & MSG_PEEK))
 		__atomic_fetch_add(&c->end->tcp_in, (uint64_t)n, __ATOMIC_RELAXED);

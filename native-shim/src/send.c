@@ -27,7 +27,7 @@ static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t w
 		return IO_AGAIN;
 	}
 	/* SIGPIPE is raised by the caller, when no lock is held: its handler may never come back. */
-	n = syscall(SYS_sendmsg, fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+	n = io_raw_send(c, fd, &m, want, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 	raw_end(c);
 	STORE(&c->more, flags & MSG_MORE);
 	if (n > 0) {
