@@ -56,7 +56,7 @@ class Clauses:
             seen["mapped"] = self.mapped("VM2")
             seen["events"] = self.events("PC1")
         before = self.mapped("VM2"), self.events("PC1")
-        row = self.programs.conns_during("VM1", lambda: self.programs.transfer("VM1", "VM2", 96, True, rate=4), then=look)
+        row = self.programs.conns_during("VM1", lambda: self.programs.transfer("VM1", "VM2", 72, True, rate=4), then=look)
         self.report.clause("M5.2", "VM1", row is not None, "hutong:conns while it ran: %s"
                            % ({k: row.get(k) for k in ("local", "remote", "path", "ringOut")} if row else "nothing"))
         self.report.clause("M5.3", "PC1", seen.get("mapped", 0) > before[0] and bool(seen.get("grants"))
@@ -77,7 +77,7 @@ class Clauses:
                                       " 2>/dev/null | grep -o '^.*length [0-9]*'", 180, False).text.strip().splitlines())
         thread = threading.Thread(target=capture)
         thread.start()
-        row = self.programs.conns_during("VM1", lambda: self.programs.transfer("VM1", "VM3", 48, True, rate=2))
+        row = self.programs.conns_during("VM1", lambda: self.programs.transfer("VM1", "VM3", 32, True, rate=2))
         thread.join()
         self.report.clause("M2.1", "VM1", row is not None, "hutong:conns while it ran: %s"
                            % ({k: row.get(k) for k in ("local", "remote", "path", "ringOut")} if row else "nothing"))

@@ -17,8 +17,12 @@ from . import clauses, hosts, image, life, nodes, programs
 RUN = image.path("run")
 PAIRS = 5
 STREAM_AIM = 2.57  # the patent's +157 %
-# Rounds between hosts take a second each here.
-MPI_JOBS = (("collective", "/product/mpi-examples/c/collective 25 4096"), ("heat", "/product/mpi-examples/c/heat 64 100"))
+# Rounds between hosts take a second each here, so that only one job has all three VMs unless everything is asked for.
+COLLECTIVE = ("collective", "/product/mpi-examples/c/collective 25 4096")
+HEAT = ("heat", "/product/mpi-examples/c/heat 64 100")
+PAIR, THREE = ("VM1", "VM2"), ("VM1", "VM2", "VM3")
+MPI_JOBS = ((COLLECTIVE, THREE), (HEAT, PAIR))
+MORE_MPI_JOBS = ((COLLECTIVE, PAIR), (HEAT, THREE))
 
 
 class Report:
@@ -65,7 +69,7 @@ def versions(lab, report):
 def transparent(run, report):
     """Show 2: unmodified programs, on and off; what comes out is the same, and where the bytes went."""
     for sender, receiver in (("VM1", "VM2"), ("VM1", "VM3")):
-        mib = 64 if receiver == "VM2" else 16
+        mib = 64 if receiver == "VM2" else 8
         out = {}
         for hutong in (False, True):
             run.stats(sender)
@@ -77,20 +81,25 @@ def transparent(run, report):
                              "%d bytes, %d by TCP" % (ring, by_tcp))
         report.check("stream %s to %s: output equal, off and on" % (sender, receiver),
                      out[False] == out[True] and out[True][0] == 0, out[True][1].strip())
-    for name, program in MPI_JOBS:
-        for vms in (["VM1", "VM2"], ["VM1", "VM2", "VM3"]):
-            out = {}
-            for hutong in (False, True):
-                for vm in vms:
-                    run.stats(vm)
-                answer = run.mpi(vms, len(vms), program, hutong)
-                out[hutong] = (answer.status, answer.text)
-                if hutong:
-                    moved = {vm: run.moved(vm)[0] for vm in vms}
-            same = out[False][0] == out[True][0] == 0 and results(out[False][1]) == results(out[True][1])
-            report.check("MPI %s on %s: output equal, off and on" % (name, ", ".join(vms)), same,
-                         "bytes out by rings %s; %s" % (moved, " | ".join(
-                             (results(out[True][1]) if same else (out[False][1] + out[True][1]).split("\n"))[-8:])))
+    jobs(run, report, MPI_JOBS)
+
+
+def jobs(run, report, which):
+    """The same for Open MPI."""
+    for (name, program), vms in which:
+        out = {}
+        for hutong in (False, True):
+            for vm in vms:
+                run.stats(vm)
+            answer = run.mpi(vms, len(vms), program, hutong)
+            out[hutong] = (answer.status, answer.text)
+        moved = {vm: run.moved(vm)[0] for vm in vms}
+        same = out[False][0] == out[True][0] == 0 and results(out[False][1]) == results(out[True][1])
+        report.check("MPI %s on %s: output equal, off and on" % (name, ", ".join(vms)), same,
+                     "bytes out by rings %s; %s" % (moved, " | ".join(
+                         (results(out[True][1]) if same else (out[False][1] + out[True][1]).split("\n"))[-8:])))
+        # Else it says nothing of Hutong that the output is equal.
+        report.check("MPI %s on %s leaves TCP at each VM" % (name, ", ".join(vms)), all(moved.values()))
 
 
 def results(text):
@@ -103,8 +112,8 @@ CASES = (
     ("VM1-VM2 stream, 64 KiB writes", "Mbit/s", 1000, lambda run, on: run.stream("VM1", "VM2", 5, on)),
     ("VM1-VM2 round trip, 1 byte", "us", 1000, lambda run, on: run.round_trip("VM1", "VM2", 1, on)),
     ("VM1-VM2 round trip, 16 KiB", "us", 1000, lambda run, on: run.round_trip("VM1", "VM2", 16384, on)),
-    ("VM1-VM3 stream, 64 KiB writes", "Mbit/s", 3, lambda run, on: run.stream("VM1", "VM3", 5, on)),
-    ("VM1-VM3 round trip, 1 byte", "us", 3, lambda run, on: run.round_trip("VM1", "VM3", 1, on)),
+    ("VM1-VM3 stream, 64 KiB writes", "Mbit/s", 2, lambda run, on: run.stream("VM1", "VM3", 5, on)),
+    ("VM1-VM3 round trip, 1 byte", "us", 2, lambda run, on: run.round_trip("VM1", "VM3", 1, on)),
 )
 
 
@@ -192,6 +201,8 @@ def _experiment(everything, pairs):
         report.title("TCP over netfront against Hutong, %d pairs" % pairs)
         compare(run, report, pairs)
         if everything:
+            report.title("more MPI jobs")
+            jobs(run, report, MORE_MPI_JOBS)
             report.title("what happens when things die")
             life.Life(lab, agent_nodes, run, seen, report).all()
     except LabError as e:

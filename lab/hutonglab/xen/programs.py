@@ -79,7 +79,7 @@ class Programs:
                            % (sender, receiver, "Hutong" if hutong else "TCP", answer.status, answer.text[-400:],
                               served.status, served.text[-400:])) from e
 
-    def round_trip(self, client, server, size, hutong, warm_ms=2000, run_ms=2000):
+    def round_trip(self, client, server, size, hutong, warm_ms=4000, run_ms=2000):
         """Microseconds of a round trip, median."""
         port = self.port()
         end = self.serve(server, "/product/bench/rr server %d %d" % (port, size), hutong, port)
