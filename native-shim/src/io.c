@@ -95,29 +95,37 @@ void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *
 }
 
 /*
- * The system calls, past libc's functions, which are cancellation points.  One piece goes by the shorter ones.  So do few
- * bytes in several, as MPI's headers and data are, once they are together: each piece costs the kernel more than that.
+ * Few bytes in several pieces, as MPI's headers and data are, put together: each piece costs the kernel more than that.  Not
+ * before a channel stands: the kernel tells of bad pointers, and a copy only dies of them, so nothing is held here.
  */
-#define TOGETHER 512
-
-ssize_t io_raw_send(const struct conn *c, int fd, const struct msghdr *m, size_t bytes, int flags)
+void io_put_together(const struct conn *c, struct msghdr *m, struct iovec *one, char *together)
 {
-	char together[TOGETHER];
 	size_t n = 0;
 
+	if (m->msg_iovlen < 2 || conn_state(c) != HUT_END_CHANNEL)
+		return;
+	for (size_t i = 0; i < m->msg_iovlen; i++) {
+		/* Once each: they are the program's, whose other threads may change them. */
+		size_t len = LOAD(&m->msg_iov[i].iov_len);
+		const void *base = LOAD(&m->msg_iov[i].iov_base);
+
+		if (len > TOGETHER - n)
+			return;
+		if (len)
+			memcpy(together + n, base, len);
+		n += len;
+	}
+	*one = (struct iovec){ together, n };
+	m->msg_iov = one;
+	m->msg_iovlen = 1;
+}
+
+/* The system calls, past libc's functions, which are cancellation points.  One piece goes by the shorter ones. */
+ssize_t io_raw_send(int fd, const struct msghdr *m, int flags)
+{
 	if (LIKELY(m->msg_iovlen == 1))
 		return syscall(SYS_sendto, fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags, NULL, 0);
-	/* Not where nothing may ever be copied by us: the kernel tells of bad pointers, and a copy only dies of them. */
-	if (bytes > sizeof(together) || conn_state(c) != HUT_END_CHANNEL)
-		return syscall(SYS_sendmsg, fd, m, flags);
-	for (size_t i = 0; i < m->msg_iovlen; i++) {
-		if (m->msg_iov[i].iov_len > sizeof(together) - n) /* more than was counted: the kernel says what that is */
-			return syscall(SYS_sendmsg, fd, m, flags);
-		if (m->msg_iov[i].iov_len)
-			memcpy(together + n, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
-		n += m->msg_iov[i].iov_len;
-	}
-	return syscall(SYS_sendto, fd, together, n, flags, NULL, 0);
+	return syscall(SYS_sendmsg, fd, m, flags);
 }
 
 ssize_t io_raw_recv(int fd, const struct msghdr *m, int flags)

@@ -28,7 +28,9 @@ bool io_blocks(const struct conn *c, int flags);
 uint64_t io_deadline(uint64_t timeo);
 bool io_bad_address(const struct msghdr *m);
 void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *few, struct msghdr *m, bool *all);
-ssize_t io_raw_send(const struct conn *c, int fd, const struct msghdr *m, size_t bytes, int flags);
+#define TOGETHER 512
+void io_put_together(const struct conn *c, struct msghdr *m, struct iovec *one, char *together);
+ssize_t io_raw_send(int fd, const struct msghdr *m, int flags);
 ssize_t io_raw_recv(int fd, const struct msghdr *m, int flags);
 bool io_early_begin(struct conn *c);
 void io_early_end(struct conn *c);

@@ -413,25 +413,34 @@ static int __attribute__((noinline)) look_by_kernel(struct pollfd *fds, nfds_t n
 	struct look l __attribute__((cleanup(look_end))) = { .n = 0 };
 	int saved = errno, rc;
 
+	signals_clear();
 	for (nfds_t i = 0; i < n; i++) {
 		struct conn *c = fds[i].fd >= 0 ? conn_get(fds[i].fd) : NULL;
 
 		if (!c)
 			continue;
-		l.conns[l.n++] = c;
-		if (!c->end)
-			continue;
 		/* Between neighbours it is a ring, mostly: nothing is looked at twice for those who ask as often. */
-		if (l.n == LOOK_MOST || (conn_state(c) == HUT_END_CHANNEL && !conn_is_remote(c)))
+		if (!c->end || l.n == LOOK_MOST || (conn_state(c) == HUT_END_CHANNEL && !conn_is_remote(c))) {
+			bool none = !c->end;
+
+			conn_put(c);
+			if (none)
+				continue;
 			return -2;
-		if (conn_progress(c, fds[i].fd) && !is_kernels(c))
+		}
+		l.conns[l.n++] = c;
+		if (conn_progress(c, fds[i].fd) && !is_kernels(c)) {
+			errno = saved;
 			return -2;
+		}
 	}
 	errno = saved;
 	rc = REAL(poll)(fds, n, 0);
 	for (unsigned int i = 0; i < l.n; i++)
-		if (UNLIKELY(l.conns[i]->end && !is_kernels(l.conns[i])))
+		if (UNLIKELY(l.conns[i]->end && !is_kernels(l.conns[i]))) {
+			errno = saved;
 			return -2;
+		}
 	if (rc > 0)
 		wait_kernel_told();
 	return rc;

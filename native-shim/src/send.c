@@ -18,16 +18,20 @@ static ssize_t tcp_send(struct conn *c, int fd, const struct cursor *k, size_t w
 {
 	struct iovec iov[IOV_STACK];
 	struct msghdr m = { .msg_iov = iov };
+	char together[TOGETHER];
+	struct iovec one;
 	bool all;
 	ssize_t n;
 
 	io_parts(k, want, want, iov, &m, &all);
+	if (want <= TOGETHER)
+		io_put_together(c, &m, &one, together);
 	if (!raw_begin(c, fd)) {
 		errno = EAGAIN;
 		return IO_AGAIN;
 	}
 	/* SIGPIPE is raised by the caller, when no lock is held: its handler may never come back. */
-	n = io_raw_send(c, fd, &m, want, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+	n = io_raw_send(fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 	raw_end(c);
 	STORE(&c->more, flags & MSG_MORE);
 	if (n > 0) {

@@ -430,6 +430,33 @@ static void b_writable(int fd)
 	close(fd);
 }
 
+/* A look without a wait at more sockets than a program usually has, most of which were never connected. */
+static void a_hangers_on(int fd)
+{
+	struct pollfd p[40];
+	int n;
+
+	for (int i = 0; i < 40; i++)
+		p[i] = (struct pollfd){ .fd = i == 39 ? fd : socket(AF_INET, SOCK_STREAM, 0), .events = POLLIN };
+	for (int i = 0; i < 3; i++) {
+		n = poll(p, 40, 0);
+		note(" %d/%s:%x:%x", n, err(n), p[0].revents, p[39].revents);
+	}
+	go(TO_B);
+	until_readable(fd);
+	n = poll(p, 40, 0);
+	note(" %d/%s:%x:%x", n, err(n), p[0].revents, p[39].revents);
+	rd(fd, 4, 0);
+	for (int i = 0; i < 39; i++)
+		close(p[i].fd);
+}
+
+static void b_hangers_on(int fd)
+{
+	await(TO_B);
+	wr(fd, "data");
+}
+
 static const struct test_case cases[] = {
 	CASE(eof_poll, "11,16", WARM),
 	CASE(poll_waits, "11", WARM),
@@ -446,6 +473,8 @@ static const struct test_case cases[] = {
 	CASE(idle_told, "12", WARM),
 	CASE(busy_poll, "11,16", WARM),
 	CASE(time_left, "11", WARM),
+	CASE(hangers_on, "11", WARM),
+	{ "hangers_on_young", "11", COLD, 0, a_hangers_on, b_hangers_on },
 	CASE_F(writable, "9,11", WARM, SLOW),
 };
 GROUP(poll);

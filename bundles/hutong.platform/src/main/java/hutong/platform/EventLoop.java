@@ -67,7 +67,7 @@ public final class EventLoop implements AutoCloseable {
       throws OsException {
     this.poller = events.openPoller();
     this.clock = clock;
-    this.onError = onError;
+    this.onError = e -> report(onError, e);
     this.thread = new Thread(this::run, name);
     thread.setDaemon(true);
     thread.start();
@@ -159,6 +159,14 @@ public final class EventLoop implements AutoCloseable {
     }
   }
 
+  private static void report(Consumer<? super Throwable> onError, Throwable e) {
+    try {
+      onError.accept(e);
+    } catch (Throwable again) {
+      // Nothing can be said of it, such as when there is no memory for the words.
+    }
+  }
+
   private void requireOpen() {
     if (closed) {
       throw new RejectedExecutionException("the event loop " + thread.getName() + " is closed");
@@ -179,7 +187,7 @@ public final class EventLoop implements AutoCloseable {
         for (int n = waiting(); n > 0 && (next = nextTask()) != null; n--) {
           guarded(next);
         }
-        poller.await(untilNext(), onError);
+        await();
       }
     } catch (OsException e) {
       onError.accept(e); // the poller itself failed: going on would spin
@@ -187,6 +195,14 @@ public final class EventLoop implements AutoCloseable {
       synchronized (lock) {
         closed = true;
       }
+    }
+  }
+
+  private void await() throws OsException {
+    try {
+      poller.await(untilNext(), onError);
+    } catch (RuntimeException | Error e) {
+      onError.accept(e);
     }
   }
 
@@ -230,7 +246,7 @@ public final class EventLoop implements AutoCloseable {
   private void guarded(Runnable task) {
     try {
       task.run();
-    } catch (RuntimeException | LinkageError | AssertionError e) {
+    } catch (Throwable e) { // also without memory: what the loop carries would stand still for good
       onError.accept(e);
     }
   }

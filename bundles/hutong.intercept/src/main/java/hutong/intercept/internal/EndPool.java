@@ -20,6 +20,7 @@ final class EndPool implements AutoCloseable {
   private static final int SEAL_FUTURE_WRITE = 16;
 
   private final Mapping map;
+  private final Payer.Closing closing = new Payer.Closing();
   private boolean paid;
 
   private EndPool(Mapping map) {
@@ -156,7 +157,7 @@ final class EndPool implements AutoCloseable {
    */
   ProgramEnd end(int index, Payer payer, Fd process, int pid) {
     int at = PoolLayout.slot(index);
-    Payer.Purse purse = new Payer.Purse(process, pid);
+    Payer.Purse purse = new Payer.Purse(process, pid, closing);
     return new ProgramEnd() {
       @Override
       public boolean pay(long cookie, Debt debt) {

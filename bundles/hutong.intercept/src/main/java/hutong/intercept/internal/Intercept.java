@@ -19,6 +19,7 @@ import hutong.api.transport.Holding;
 import hutong.api.transport.LightTransport;
 import hutong.platform.EventLoop;
 import hutong.platform.Events;
+import hutong.platform.Inbox;
 import hutong.platform.Memory;
 import hutong.platform.OsException;
 import hutong.platform.PeerCred;
@@ -88,7 +89,8 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   private final Set<ShimSession> sessions = new HashSet<>();
   private boolean sweeping;
 
-  private final PeerInbox inbox;
+  private final Inbox<Integer> neighbourInbox;
+  private final Inbox<PeerId> farInbox;
   private final Map<Integer, Integer> sessionsByUser = new HashMap<>();
   private volatile AgentLink link;
   private volatile PeerLink peerLink;
@@ -132,8 +134,9 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
                 this::isDoorbell,
                 meter,
                 new SecureRandom()::nextLong));
-    this.inbox = new PeerInbox(loop::execute, matcher::message, this::greetAgain);
+    this.neighbourInbox = new Inbox<>(loop::execute, this::greetAgain);
     this.far = new FarMatcher(new FarWorld());
+    this.farInbox = new Inbox<>(loop::execute, this::greetAgain);
     int life = new SecureRandom().nextInt();
     this.payer = new Payer(services.processes, services.sockets, life);
   }
@@ -522,7 +525,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
   @Override
   public void onPeerMessage(PeerId from, int topic, byte[] payload) {
     if (topic == FarMatcher.TOPIC) {
-      later(() -> far.message(from, payload));
+      farInbox.put(from, payload.length, () -> far.message(from, payload));
     }
   }
 
@@ -551,7 +554,15 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
 
   @Override
   public void onMessage(int fromDomid, byte[] payload, List<Fd> fds) {
-    inbox.put(fromDomid, payload, fds);
+    Runnable taken = () -> matcher.message(fromDomid, payload, fds);
+    if (!neighbourInbox.put(fromDomid, payload.length, taken)) {
+      fds.forEach(Fd::close);
+    }
+  }
+
+  private void greetAgain(PeerId peer) {
+    meter.count("intercept.peer.floods");
+    far.linkUp(peer);
   }
 
   private void greetAgain(int domid) {

@@ -18,10 +18,10 @@ import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.OptionalLong;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
@@ -64,14 +64,24 @@ final class Payer implements AutoCloseable {
   private final Sockets sockets;
   private final int mark;
   private final ProcFs proc = new ProcFs(Path.of("/proc"));
-  private final ExecutorService closer =
-      Executors.newSingleThreadExecutor(
+
+  /** So many programs' sockets may be waiting to be closed; then nobody is paid. */
+  private static final int MOST_CLOSING = 16;
+
+  private static final long IDLE_SECONDS = 10;
+
+  private final ThreadPoolExecutor closer =
+      new ThreadPoolExecutor(
+          0,
+          Integer.MAX_VALUE, // pay() sees to the limit: to wait here would be to wait for a program
+          IDLE_SECONDS,
+          TimeUnit.SECONDS,
+          new SynchronousQueue<>(),
           task -> {
             Thread thread = new Thread(task, "hutong-closer");
             thread.setDaemon(true);
             return thread;
           });
-  private volatile Future<?> closing;
 
   /**
    * Makes a payer.
@@ -89,10 +99,20 @@ final class Payer implements AutoCloseable {
     return mark;
   }
 
+  /** The last close of a copy of one program's sockets. Guarded by its pool. */
+  static final class Closing {
+    private Future<?> last;
+
+    private boolean goesOn() {
+      return last != null && !last.isDone();
+    }
+  }
+
   /** Where one program's socket is found. Guarded by its pool. */
   static final class Purse {
     private final Fd process;
     private final int pid;
+    private final Closing closing;
     private int found = -1;
     private int soughtIn = NEVER;
 
@@ -101,10 +121,12 @@ final class Payer implements AutoCloseable {
      *
      * @param process a handle of the process
      * @param pid its number
+     * @param closing the same for all of that process
      */
-    Purse(Fd process, int pid) {
+    Purse(Fd process, int pid, Closing closing) {
       this.process = process;
       this.pid = pid;
+      this.closing = closing;
     }
   }
 
@@ -119,7 +141,8 @@ final class Payer implements AutoCloseable {
     int path = get(end, EndLayout.TX_PATH);
     if (get(end, EndLayout.TX_ROUND) != debt.round()
         || (path != Abi.PATH_RING && path != Abi.PATH_DRAIN)
-        || isClosing()) {
+        || purse.closing.goesOn()
+        || closer.getActiveCount() >= MOST_CLOSING) {
       return false;
     }
     Fd socket = socket(end, purse, cookie, debt.round());
@@ -138,7 +161,7 @@ final class Payer implements AutoCloseable {
     } catch (IOException e) {
       return false; // the connection is gone: nobody waits for bytes of it
     } finally {
-      close(socket); // under the lock: it would hold back the program's FIN (rule 19)
+      close(socket, purse); // under the lock: it would hold back the program's FIN (rule 19)
       if (locked) {
         INT.compareAndSet(end, EndLayout.TX_LOCK, mark, 0);
       }
@@ -156,16 +179,15 @@ final class Payer implements AutoCloseable {
 
   /**
    * The last close of a socket with SO_LINGER waits, for as long as its program has said; the last
-   * it is when the program has closed, or died, meanwhile. So another thread does it, and nobody is
-   * paid while it waits.
+   * it is when the program has closed, or died, meanwhile. So another thread does it, and that
+   * program is not paid for while it waits: a wait for each of many sockets would be a long one.
    */
-  private void close(Fd socket) {
+  private void close(Fd socket, Purse purse) {
     try {
-      Future<?> done = closer.submit(socket::close);
-      closing = done;
-      done.get(CLOSE_MS, TimeUnit.MILLISECONDS);
+      purse.closing.last = closer.submit(socket::close);
+      purse.closing.last.get(CLOSE_MS, TimeUnit.MILLISECONDS);
     } catch (TimeoutException | ExecutionException e) {
-      // isClosing() sees to it; and a close cannot fail
+      // goesOn() sees to it; and a close cannot fail
     } catch (RejectedExecutionException e) {
       socket.close(); // this agent ends
     } catch (InterruptedException e) {
@@ -173,25 +195,20 @@ final class Payer implements AutoCloseable {
     }
   }
 
-  private boolean isClosing() {
-    Future<?> last = closing;
-    return last != null && !last.isDone();
-  }
-
   /** The program's socket. The number is what the program says, so the cookie decides. */
   private Fd socket(ByteBuffer end, Purse purse, long cookie, int round) {
     Fd socket = socket(purse, get(end, EndLayout.FD), cookie);
-    if (socket == null && purse.found >= 0) {
+    if (socket == null && purse.found >= 0 && !purse.closing.goesOn()) {
       socket = socket(purse, purse.found, cookie);
     }
-    if (socket != null || purse.soughtIn == round) {
+    if (socket != null || purse.soughtIn == round || purse.closing.goesOn()) {
       return socket;
     }
     // Closed under that number: a copy of it is in use, which only the process' list tells; once.
     purse.soughtIn = round;
     for (ProcFs.Descriptor descriptor : proc.descriptors(purse.pid, MOST_DESCRIPTORS)) {
-      if (isClosing()) {
-        purse.soughtIn = NEVER; // a wait for each of many sockets would be a long one
+      if (purse.closing.goesOn()) {
+        purse.soughtIn = NEVER;
         return null;
       }
       if (descriptor.target().startsWith(SOCKET_LINK)) {
@@ -220,7 +237,7 @@ final class Payer implements AutoCloseable {
       return null; // not open, or no socket; or the program is gone
     } finally {
       if (copy != null) {
-        close(copy);
+        close(copy, purse);
       }
     }
     return null;

@@ -22,6 +22,7 @@ import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -89,7 +90,7 @@ final class PayerTest {
       peer = listener.accept();
     }
     process = Platform.processes().pidfdOpen(FakeShim.PID);
-    purse = new Payer.Purse(process, FakeShim.PID);
+    purse = new Payer.Purse(process, FakeShim.PID, new Payer.Closing());
     int number = FakeShim.number(program);
     cookie = Platform.processes().inspectSocket(FakeShim.PID, number).cookie();
     end.putInt(EndLayout.OWNER_PID, FakeShim.PID).putInt(EndLayout.FD, number);
@@ -218,7 +219,7 @@ final class PayerTest {
       others.add(SocketChannel.open());
     }
     program.close(); // the one that is looked for is not there
-    Payer slow = new Payer(slowlyClosed(), Platform.sockets(), 7);
+    Payer slow = new Payer(closedBy(() -> Thread.sleep(100)), Platform.sockets(), 7);
     try {
       long before = System.nanoTime();
       assertThat(slow.pay(end, purse, cookie, new FakeDebt())).isFalse();
@@ -231,8 +232,34 @@ final class PayerTest {
     }
   }
 
-  /** Copies of descriptors whose close takes a while, as with SO_LINGER. */
-  private static Processes slowlyClosed() {
+  /** Another program is paid while the close of the first one's socket waits. */
+  @Test
+  @Timeout(60)
+  void paysOthersMeanwhile() throws Exception {
+    CountDownLatch over = new CountDownLatch(1);
+    Payer slow = new Payer(closedBy(over::await), Platform.sockets(), 7);
+    try {
+      end.putLong(EndLayout.TX_TAIL, STOPPED_AT + 10);
+      assertThat(slow.pay(end, purse, cookie, new FakeDebt())).isTrue();
+      end.putInt(EndLayout.TX_PATH, Abi.PATH_DRAIN);
+      end.putLong(EndLayout.TX_TAIL, STOPPED_AT + 20);
+      assertThat(slow.pay(end, purse, cookie, new FakeDebt())).as("of that program").isFalse();
+      Payer.Purse others = new Payer.Purse(process, FakeShim.PID, new Payer.Closing());
+      assertThat(slow.pay(end, others, cookie, new FakeDebt())).as("of another one").isTrue();
+      reads(STOPPED_AT, STOPPED_AT + 20);
+    } finally {
+      over.countDown();
+      slow.close();
+    }
+  }
+
+  /** What a close waits for, as with SO_LINGER. */
+  private interface Wait {
+    void await() throws InterruptedException;
+  }
+
+  /** Copies of descriptors whose close takes a while. */
+  private static Processes closedBy(Wait wait) {
     Processes real = Platform.processes();
     return (Processes)
         Proxy.newProxyInstance(
@@ -248,7 +275,7 @@ final class PayerTest {
                   new Class<?>[] {Fd.class},
                   (fd, called, none) -> {
                     if (called.getName().equals("close")) {
-                      Thread.sleep(100);
+                      wait.await();
                     }
                     return called.invoke(copy, none);
                   });

@@ -154,7 +154,7 @@ final class EpollPoller implements Poller {
   private static void call(Handler handler, int bits, Consumer<? super Throwable> onError) {
     try {
       handler.ready(bits);
-    } catch (Exception | LinkageError | AssertionError e) {
+    } catch (Throwable e) {
       onError.accept(e);
     }
   }

@@ -333,11 +333,14 @@ public final class Flow {
     writer.finish(flags);
   }
 
-  private long silentAt() {
+  /** Since when the peer leaves everything unanswered; {@link Long#MAX_VALUE}: it does not. */
+  public long unansweredSince() {
     long since = Math.min(epoch.unansweredSince(), ending.unansweredSince());
-    if (sending()) {
-      since = Math.min(since, sender.unansweredSince());
-    }
+    return sending() ? Math.min(since, sender.unansweredSince()) : since;
+  }
+
+  private long silentAt() {
+    long since = unansweredSince();
     return since == Sender.NEVER ? Sender.NEVER : since + settings.wireTimeoutNs();
   }
 

@@ -83,6 +83,9 @@ final class Incoming {
     if (said.done() == round && round != 0 && phase != Phase.TCP) {
       over();
     }
+    if (current && said.ended() && flow.flow() != null) {
+      follow(WireKind.of(said.wire()));
+    }
     if (current && said.ended() && phase == Phase.LEFT) {
       ring.unfreeze();
       flow.unpark();
@@ -185,7 +188,21 @@ final class Incoming {
   private void shrink() {
     int now = world.datagramBytes(flow.wire(), line.spec().localAddress());
     if (now >= FlowSettings.LEAST_DATAGRAM && now < flow.most()) {
-      flow.shrink(round, now, ring.tail());
+      flow.renew(round, flow.wire(), now, ring.tail());
+    }
+  }
+
+  /**
+   * The far program has closed, and its wire does not answer: its agent goes on with the round on
+   * another (D5). Answers that are too large for that one are seen to when they are due.
+   */
+  private void follow(WireKind wire) {
+    boolean there =
+        wire != WireKind.NONE
+            && world.datagramBytes(wire, line.spec().localAddress()) >= FlowSettings.LEAST_DATAGRAM;
+    if (there && wire != flow.wire()) {
+      flow.follow(wire);
+      line.changed();
     }
   }
 

@@ -41,6 +41,7 @@ final class LightLine {
   private boolean changed = true;
   private boolean heard;
   private boolean answer;
+  private boolean missed;
   private boolean leaving;
   private boolean gone;
   private boolean peerGone;
@@ -256,6 +257,11 @@ final class LightLine {
     unheard = false;
   }
 
+  /** Messages of the peer's agent may have been dropped: it is to say once more what holds. */
+  void onMissed() {
+    missed = true;
+  }
+
   /** Somebody speaks for the program again. */
   void onOwner() {
     leaving = false;
@@ -348,12 +354,14 @@ final class LightLine {
     if (!changed && !answer) {
       return null;
     }
-    changed = false;
+    boolean asks = !heard || missed;
+    changed = missed; // who does not know the line says so only where nothing is asked
     answer = false;
+    missed = false;
     return new LineMessage(
         spec.number(),
         spec.peerNumber(),
-        !heard,
+        asks,
         over(),
         authenticate,
         barred,

@@ -57,6 +57,9 @@ interface LineWorld {
   /** They have. */
   void noteProbed(WireKind kind, LightLine line, int bytes);
 
+  /** A flow has left a wire that did not answer for a while; it may be tried again soon. */
+  void noteLeft(WireKind kind, LightLine line);
+
   /** A wire does not answer. */
   void noteFailed(WireKind kind, LightLine line);
 

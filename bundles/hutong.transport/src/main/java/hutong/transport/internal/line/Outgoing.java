@@ -44,6 +44,9 @@ final class Outgoing {
   /** ... and where it takes nothing, at most. */
   private static final long LONGEST_PAY_NS = 160_000_000;
 
+  /** How long a closed program's wire may leave all unanswered when there is another one. */
+  private static final long CHANGE_NS = 3_000_000_000L;
+
   /**
    * After so many datagrams with a MAC a round ends, long before H-seq comes round: the one before
    * that has the same number, and with equal lengths the same H-idx, would be taken again (D6).
@@ -75,6 +78,9 @@ final class Outgoing {
   private boolean leaves;
   private long payAt = Long.MAX_VALUE;
   private long payNs;
+  private boolean peerOver;
+  private long changedAt = Long.MIN_VALUE;
+  private long failedAt = Long.MAX_VALUE;
 
   Outgoing(LightLine line, LineWorld world, OutRing ring) {
     this.line = line;
@@ -116,6 +122,7 @@ final class Outgoing {
 
   /** The far program is gone: nobody reads any more. */
   void peerOver() {
+    peerOver = true;
     ring.readerIs(Abi.MARK_GONE);
   }
 
@@ -220,9 +227,41 @@ final class Outgoing {
     }
     smaller = false;
     if (now < flow.most()) {
-      flow.shrink(round, now, ring.head());
+      flow.renew(round, flow.wire(), now, ring.head());
       onResumed();
     }
+  }
+
+  /**
+   * What a closed program has left cannot go by TCP: where its wire does not answer, and there is
+   * another, it goes there, in an epoch of its own (D5). Sooner than a wire is given up, for the
+   * reader does not wait much longer than that.
+   */
+  private void change(long now) {
+    if (now < changeAt()) {
+      return;
+    }
+    changedAt = now;
+    failedAt = Long.MAX_VALUE;
+    boolean ethernet = flow.wire() == WireKind.ETHERNET;
+    WireKind other =
+        world.choose(line, ethernet ? 0 : peer.ethernetBytes(), ethernet ? peer.udpBytes() : 0);
+    int bytes = other == WireKind.NONE ? 0 : mostNow(other);
+    if (bytes >= FlowSettings.LEAST_DATAGRAM) {
+      world.noteLeft(flow.wire(), line);
+      flow.renew(round, other, bytes, ring.head());
+      onResumed();
+      line.changed();
+    }
+  }
+
+  /** When that is due: no answer, and the other wire was not tried just before. */
+  private long changeAt() {
+    if (!ended || peer == null || peerOver || !flow.routed()) {
+      return Long.MAX_VALUE;
+    }
+    long since = Math.min(flow.flow().unansweredSince(), failedAt);
+    return since == Long.MAX_VALUE ? since : Math.max(since, changedAt) + CHANGE_NS;
   }
 
   // ---------------------------------------------------------------- after a restart
@@ -397,6 +436,8 @@ final class Outgoing {
       return;
     }
     ended = true;
+    changedAt = world.now(); // what was silent before says nothing of the wire now
+    failedAt = Long.MAX_VALUE;
     if (phase == Phase.ARMED || phase == Phase.STOPPED) {
       // It may have started just before it closed, or have been stopped in that moment.
       if (started != round && ring.announced(round)) {
@@ -456,7 +497,9 @@ final class Outgoing {
       notes.failure = null;
       world.noteFailed(flow.wire(), line);
       leaveWire();
+      failedAt = now - CHANGE_NS;
     }
+    change(now);
     if (line.authenticates() && flow.flow().counters().datagramsOut > MOST_SEALED) {
       leaveWire();
     }
@@ -472,7 +515,7 @@ final class Outgoing {
     if (!flow.routed()) {
       return phase == Phase.STOPPED && !ended ? payAt : flow.deadline(now);
     }
-    long deadline = flow.deadline(now);
+    long deadline = Math.min(flow.deadline(now), changeAt());
     return choice == null ? deadline : Math.min(deadline, choice.due(stream));
   }
 

@@ -71,8 +71,8 @@ final class Pages {
     return directory.resolve(String.format("%08x", number));
   }
 
-  /** Writes a line's page. */
-  void save(LightLine line, long inode) {
+  /** Writes a line's page; any thread, for the first one comes from the line's owner. */
+  synchronized void save(LightLine line, long inode) {
     LineSpec spec = line.spec();
     buffer.clear();
     buffer.putInt(MAGIC).putInt(VERSION).putInt(0).putInt(0);

@@ -188,18 +188,32 @@ final class RoundFlow {
   }
 
   /**
-   * Goes on with smaller datagrams: what was cut for the old size is not cut anew (D4), but in an
-   * epoch of its own it is.
+   * Goes on with datagrams of another size, or on another wire: what was cut for the old size is
+   * not cut anew (D4), but in an epoch of its own it is.
+   *
+   * @param kind of the wire from now on
+   * @param bytes of its largest datagram
+   * @param offset as for {@link #resume}
    */
-  void shrink(int round, int bytes, long offset) {
+  void renew(int round, WireKind kind, int bytes, long offset) {
     park();
     world.account(flow.counters());
     channel = flow.localChannel();
     peerChannel = flow.peerChannel();
     epoch = flow.epochNumber();
-    most = bytes;
+    wire(kind, bytes);
     resume(round, offset);
     world.save(line); // the new numbers, before anybody hears of them
+  }
+
+  /** The sender goes on on that wire, and says so there: it is listened to. */
+  void follow(WireKind kind) {
+    boolean routed = routed();
+    park();
+    wire = kind;
+    if (routed) {
+      unpark();
+    }
   }
 
   private FlowStart start(int before, long offset, long room) {

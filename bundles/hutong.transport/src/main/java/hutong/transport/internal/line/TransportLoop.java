@@ -11,6 +11,7 @@ import hutong.api.transport.LineSpec;
 import hutong.platform.BatchSockets;
 import hutong.platform.EventLoop;
 import hutong.platform.Events;
+import hutong.platform.Inbox;
 import hutong.platform.Mapping;
 import hutong.platform.NanoClock;
 import hutong.platform.OsException;
@@ -26,6 +27,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.LongConsumer;
 import java.util.function.Supplier;
@@ -109,6 +112,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private final Pages pages;
   private final PeerMessages messages;
   private final Unclaimed unclaimed;
+  private final Inbox<PeerId> inbox;
+
+  /** Numbers of lines that have a page, and are to begin. */
+  private final Set<Integer> opening = ConcurrentHashMap.newKeySet();
+
   private EventLoop.Scheduled timer;
   private long timerAt = Long.MAX_VALUE;
 
@@ -132,9 +140,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.trouble = trouble;
     this.pages = pages;
     this.messages = new PeerMessages(link, trouble);
-    this.unclaimed = new Unclaimed(pages, messages, byNumber::containsKey);
+    this.unclaimed = new Unclaimed(pages, messages, this::isKnown);
     this.loop =
         new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
+    this.inbox = new Inbox<>(loop::execute, this::onFlood);
     // TCP's part of this work is done by the kernel, before all programs: a window of data that
     // waits for a busy processor would be less than its share of a link
     loop.execute(events::urgent);
@@ -148,8 +157,20 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   LightLine open(LineSpec spec, Held held) {
     LightLine line = line(spec, settings.ringSize(), settings.overSize(), held);
     Entry entry = new Entry(line, held);
-    loop.execute(() -> begin(entry));
+    // Before the program has it: an agent that is started anew must know of it.
+    opening.add(spec.number());
+    try {
+      pages.save(line, held.inode);
+      loop.execute(() -> begin(entry));
+    } catch (RuntimeException | Error e) {
+      opening.remove(spec.number());
+      throw e;
+    }
     return line;
+  }
+
+  private boolean isKnown(int number) {
+    return byNumber.containsKey(number) || opening.contains(number);
   }
 
   private LightLine line(LineSpec spec, int ringSize, int overSize, Held held) {
@@ -230,6 +251,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     }
     byNumber.put(entry.line.spec().number(), entry);
     byLine.put(entry.line, entry);
+    opening.remove(entry.line.spec().number());
     pages.save(entry.line, entry.held.inode);
     try {
       loop.add(entry.held.bell, Poller.IN | Poller.EDGE, bits -> onBell(entry));
@@ -290,11 +312,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       }
     } catch (RejectedExecutionException e) {
       // The loop is being closed: whoever comes after it goes on with the line.
-    } catch (RuntimeException e) { // Hostile, or a state that should not be: this line alone ends
-      trouble.count("transport.hostile");
-      trouble.warn("line " + Integer.toHexString(entry.line.spec().number()) + " is cut: " + e);
+    } catch (RuntimeException | Error e) { // Hostile, or what should not be: this line alone ends
       entry.line.cut();
       remove(entry);
+      trouble.count("transport.hostile");
+      trouble.warn("line " + Integer.toHexString(entry.line.spec().number()) + " is cut: " + e);
     }
   }
 
@@ -344,37 +366,50 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   /** A message came; any thread. */
   void onMessage(PeerId from, byte[] payload) {
-    later(
-        () -> {
-          LineMessage message = messages.read(from, payload);
-          if (message == null) {
-            return;
-          }
-          Entry entry = byNumber.get(message.peerNumber());
-          if (entry == null
-              || !entry.line.spec().peer().equals(from)
-              || entry.line.spec().peerNumber() != message.number()) {
-            trouble.count("transport.message.unknown");
-            unclaimed.onUnknown(from, message);
-            return;
-          }
-          step(entry, () -> entry.line.onMessage(message));
-          flush();
-        });
+    inbox.put(from, payload.length, () -> take(from, payload));
+  }
+
+  private void take(PeerId from, byte[] payload) {
+    LineMessage message = messages.read(from, payload);
+    if (message == null) {
+      return;
+    }
+    Entry entry = byNumber.get(message.peerNumber());
+    if (entry == null
+        || !entry.line.spec().peer().equals(from)
+        || entry.line.spec().peerNumber() != message.number()) {
+      trouble.count("transport.message.unknown");
+      unclaimed.onUnknown(from, message);
+      return;
+    }
+    step(entry, () -> entry.line.onMessage(message));
+    flush();
   }
 
   /** The link to a peer's agent is there; any thread. */
   void onLinkUp(PeerId peer) {
-    later(
-        () -> {
-          unclaimed.bury();
-          for (Entry entry : List.copyOf(byLine.values())) {
-            if (entry.line.spec().peer().equals(peer)) {
-              step(entry, entry.line::onLink);
-            }
-          }
-          flush();
-        });
+    later(() -> speakAgain(peer));
+  }
+
+  private void onFlood(PeerId peer) {
+    trouble.count("transport.message.floods");
+    for (Entry entry : byLine.values()) {
+      if (entry.line.spec().peer().equals(peer)) {
+        entry.line.onMissed();
+      }
+    }
+    speakAgain(peer);
+  }
+
+  /** Says again what was under way: it may have been lost. */
+  private void speakAgain(PeerId peer) {
+    unclaimed.bury();
+    for (Entry entry : List.copyOf(byLine.values())) {
+      if (entry.line.spec().peer().equals(peer)) {
+        step(entry, entry.line::onLink);
+      }
+    }
+    flush();
   }
 
   /** A peer has been away for long; any thread. */
@@ -418,7 +453,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private static long dueOf(Entry entry, long now) {
     try {
       return entry.line.deadline(now);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
       return now;
     }
   }
@@ -426,8 +461,20 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private void onTimer() {
     timer = null;
     timerAt = Long.MAX_VALUE;
-    receive(); // what has come while this thread had no processor is no silence
-    long now = now();
+    boolean done = false;
+    try {
+      receive(); // what has come while this thread had no processor is no silence
+      lookAtAll(now());
+      flush();
+      done = true;
+    } finally {
+      if (!done) {
+        wakeAt(now() + AGAIN_NS, now()); // without memory, say: who waits for his time waits still
+      }
+    }
+  }
+
+  private void lookAtAll(long now) {
     for (Entry entry : List.copyOf(byLine.values())) {
       long due = dueOf(entry, now);
       if (due - now <= 0 || entry.line.hasNews()) {
@@ -436,7 +483,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         wakeAt(due, now);
       }
     }
-    flush();
   }
 
   // ---------------------------------------------------------------- wires
@@ -557,6 +603,12 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   @Override
   public void noteProbed(WireKind kind, LightLine line, int bytes) {
     wires.noteProbed(kind, line.spec().peer(), bytes);
+  }
+
+  @Override
+  public void noteLeft(WireKind kind, LightLine line) {
+    trouble.count("transport.wire.left");
+    wires.noteLeft(kind, line.spec().peer());
   }
 
   @Override

@@ -252,6 +252,11 @@ final class Wires implements AutoCloseable {
     failedUntil.remove(way);
   }
 
+  /** A wire is to be probed again before it is used the next time. */
+  void noteLeft(WireKind kind, PeerId peer) {
+    probed.remove(new Way(kind, peer));
+  }
+
   void noteFailed(WireKind kind, PeerId peer, long now) {
     Way way = new Way(kind, peer);
     probed.remove(way);

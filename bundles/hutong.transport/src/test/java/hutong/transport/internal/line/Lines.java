@@ -16,16 +16,19 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
+import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.PriorityQueue;
 import java.util.Random;
+import java.util.Set;
 import java.util.random.RandomGenerator;
 
 /** Two programs, their agents' lines, the link and the wire between them, in simulated time. */
 final class Lines {
   private static final int MTU = 600;
+  private static final int UDP_HEADERS = 28;
   static final int RING = 8192;
   static final int OVER = 16384;
 
@@ -52,7 +55,9 @@ final class Lines {
     /** How often its agent has rung its program. */
     int rung;
 
+    /** By wire, and number in the channel table. */
     private final Map<Integer, Flow> flows = new HashMap<>();
+
     private final DatagramBatch batch = new DatagramBatch(64, MTU);
     private final BitSet channels = new BitSet();
 
@@ -63,6 +68,9 @@ final class Lines {
     boolean wanted = true;
     boolean removed;
     boolean wireDown;
+
+    /** What it sends on these is lost; all of them are tried. */
+    final Set<WireKind> dead = EnumSet.noneOf(WireKind.class);
 
     /** Its interface is not there. */
     boolean away;
@@ -316,12 +324,12 @@ final class Lines {
 
     @Override
     public int datagramBytes(WireKind kind, byte[] localAddress) {
-      return away ? 0 : known;
+      return away ? 0 : kind == WireKind.UDP ? known - UDP_HEADERS : known;
     }
 
     @Override
     public FlowRoute attach(WireKind kind, LightLine owner, Flow flow) {
-      flows.put(Header.index(flow.localChannel()), flow);
+      flows.put(entry(kind, flow.localChannel()), flow);
       return new FlowRoute() {
         @Override
         public void produce(Flow of, long time) {
@@ -329,24 +337,28 @@ final class Lines {
             batch.clear();
             of.produce(batch, time);
             for (int i = 0; i < batch.count() && fits(); i++) {
-              carry(batch.datagram(i));
+              carry(kind, batch.datagram(i));
             }
           } while (batch.full());
         }
 
         @Override
         public boolean fits() {
-          return flow.maxDatagram() <= known;
+          return flow.maxDatagram() <= (kind == WireKind.UDP ? known - UDP_HEADERS : known);
         }
 
         @Override
         public void detach(Flow of) {
-          flows.remove(Header.index(of.localChannel()), of);
+          flows.remove(entry(kind, of.localChannel()), of);
         }
       };
     }
 
-    private void carry(ByteBuffer datagram) {
+    private int entry(WireKind kind, int channel) {
+      return kind.ordinal() << 16 | Header.index(channel);
+    }
+
+    private void carry(WireKind kind, ByteBuffer datagram) {
       byte[] copy = new byte[datagram.remaining()];
       datagram.get(copy);
       if (captured != null) {
@@ -355,7 +367,10 @@ final class Lines {
       if (copy.length > mtu) {
         after(1, this::lookAtMtu); // the socket refuses it
       }
-      if (wireDown || copy.length > Math.min(mtu, peer.mtu) || random.nextDouble() < loss) {
+      if (wireDown
+          || dead.contains(kind)
+          || copy.length > Math.min(mtu, peer.mtu)
+          || random.nextDouble() < loss) {
         return;
       }
       int times = random.nextDouble() < loss ? 2 : 1;
@@ -365,14 +380,18 @@ final class Lines {
           bytes[random.nextInt(bytes.length)] ^= 1;
         }
         long extra = random.nextDouble() < loss ? random.nextInt(300_000) : 0;
-        after(20_000 + extra, () -> peer.arrive(bytes));
+        after(20_000 + extra, () -> peer.arrive(kind, bytes));
       }
     }
 
     /** A datagram comes, whoever has sent it. */
     void arrive(byte[] bytes) {
+      arrive(WireKind.ETHERNET, bytes);
+    }
+
+    private void arrive(WireKind kind, byte[] bytes) {
       ByteBuffer datagram = ByteBuffer.wrap(bytes);
-      Flow flow = flows.get(Header.index(datagram.getInt(Header.CHANNEL)));
+      Flow flow = flows.get(entry(kind, datagram.getInt(Header.CHANNEL)));
       if (flow != null && !removed) {
         step(() -> flow.receive(datagram, now));
       }
@@ -380,7 +399,7 @@ final class Lines {
 
     @Override
     public WireKind choose(LightLine owner, int ethernet, int udp) {
-      return wanted ? WireKind.ETHERNET : WireKind.NONE;
+      return !wanted ? WireKind.NONE : ethernet > 0 ? WireKind.ETHERNET : WireKind.UDP;
     }
 
     @Override
@@ -405,6 +424,9 @@ final class Lines {
 
     @Override
     public void noteProbed(WireKind kind, LightLine owner, int bytes) {}
+
+    @Override
+    public void noteLeft(WireKind kind, LightLine owner) {}
 
     @Override
     public void noteFailed(WireKind kind, LightLine owner) {}
