@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unmodified programs in the lab's VMs, with the shim and without: streams, round trips, MPI jobs."""
 
+import contextlib
 import json
 import re
 import threading
@@ -36,12 +37,18 @@ class Programs:
     def serve(self, vm, command, hutong, port, seconds=300):
         """Starts a server and waits until it listens; calling the result waits for its Answer."""
         out = []
-        thread = threading.Thread(target=lambda: out.append(self.lab.sh(vm, self.line(command, hutong), seconds, False)))
+
+        def run():
+            with contextlib.suppress(LabError):  # the VM was destroyed, or the lab has ended: there is no answer
+                out.append(self.lab.sh(vm, self.line(command, hutong), seconds, False))
+        thread = threading.Thread(target=run)
         thread.start()
         self.lab.sh(vm, "until ss -Htln 'sport = :%d' | grep -q .; do sleep 0.1; done" % port, 60)
 
         def end():
             thread.join()
+            if not out:
+                raise LabError("no answer of %s in %s" % (command.split()[0], vm))
             return out[0]
         return end
 
