@@ -96,7 +96,7 @@ void io_parts(const struct cursor *k, size_t limit, size_t total, struct iovec *
 
 /*
  * Few bytes in several pieces, as MPI's headers and data are, put together: each piece costs the kernel more than that.  Not
- * before a channel stands: the kernel tells of bad pointers, and a copy only dies of them, so nothing is held here.
+ * before a channel stands: the kernel tells of bad pointers, and a copy only dies of them, so it is made before raw_begin().
  */
 void io_put_together(const struct conn *c, struct msghdr *m, struct iovec *one, char *together)
 {

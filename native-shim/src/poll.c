@@ -426,6 +426,7 @@ static int __attribute__((noinline)) look_by_kernel(struct pollfd *fds, nfds_t n
 			conn_put(c);
 			if (none)
 				continue;
+			errno = saved;
 			return -2;
 		}
 		l.conns[l.n++] = c;

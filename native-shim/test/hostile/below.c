@@ -174,6 +174,8 @@ static long f_syscall(long nr, ...)
 	va_end(ap);
 	if (!kernel_live) {
 		struct ksock *k = sock_of((int)a[0]);
+		struct iovec piece = { (void *)a[1], (size_t)a[2] }; /* of the calls that have just one */
+		struct msghdr one = { .msg_iov = &piece, .msg_iovlen = 1 };
 
 		switch (nr) {
 		case SYS_recvmsg:
@@ -186,7 +188,11 @@ static long f_syscall(long nr, ...)
 			break;
 		case SYS_recvfrom:
 			if (k)
-				return k_recv(k, &(struct iovec){ (void *)a[1], (size_t)a[2] }, 1, a[3] & MSG_PEEK);
+				return f_recvmsg((int)a[0], &one, (int)a[3] | MSG_DONTWAIT);
+			break;
+		case SYS_sendto:
+			if (k)
+				return f_sendmsg((int)a[0], &one, (int)a[3] | MSG_DONTWAIT);
 			break;
 		case SYS_connect: /* AF_UNSPEC: the socket is reset */
 			if (k) {

@@ -7,6 +7,7 @@ import java.util.ArrayDeque;
 import java.util.PriorityQueue;
 import java.util.Queue;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.Consumer;
 
 /**
@@ -44,6 +45,7 @@ public final class EventLoop implements AutoCloseable {
   }
 
   private static final Duration NOW = Duration.ZERO;
+  private static final Duration PAUSE = Duration.ofMillis(10);
 
   private final Poller poller;
   private final NanoClock clock;
@@ -203,6 +205,7 @@ public final class EventLoop implements AutoCloseable {
       poller.await(untilNext(), onError);
     } catch (RuntimeException | Error e) {
       onError.accept(e);
+      LockSupport.parkNanos(PAUSE.toNanos()); // or what lasts would take the whole processor
     }
   }
 

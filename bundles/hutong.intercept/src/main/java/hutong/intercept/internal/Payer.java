@@ -188,8 +188,8 @@ final class Payer implements AutoCloseable {
       purse.closing.last.get(CLOSE_MS, TimeUnit.MILLISECONDS);
     } catch (TimeoutException | ExecutionException e) {
       // goesOn() sees to it; and a close cannot fail
-    } catch (RejectedExecutionException e) {
-      socket.close(); // this agent ends
+    } catch (RejectedExecutionException | Error e) {
+      socket.close(); // this agent ends, or gets no thread
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }

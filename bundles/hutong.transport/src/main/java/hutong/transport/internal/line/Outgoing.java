@@ -491,6 +491,7 @@ final class Outgoing {
     FlowNotes notes = flow.notes();
     if (notes.probed) {
       notes.probed = false;
+      failedAt = Long.MAX_VALUE;
       world.noteProbed(flow.wire(), line, flow.most());
     }
     if (notes.failure != null) {

@@ -164,6 +164,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       loop.execute(() -> begin(entry));
     } catch (RuntimeException | Error e) {
       opening.remove(spec.number());
+      pages.remove(spec.number());
       throw e;
     }
     return line;
@@ -313,8 +314,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     } catch (RejectedExecutionException e) {
       // The loop is being closed: whoever comes after it goes on with the line.
     } catch (RuntimeException | Error e) { // Hostile, or what should not be: this line alone ends
-      entry.line.cut();
-      remove(entry);
+      try {
+        entry.line.cut();
+      } finally {
+        remove(entry);
+      }
       trouble.count("transport.hostile");
       trouble.warn("line " + Integer.toHexString(entry.line.spec().number()) + " is cut: " + e);
     }
@@ -335,7 +339,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     if (told != PeerMessages.Told.YES) {
       entry.line.onLink(); // said again when the link is there, or has room
     }
-    if (told == PeerMessages.Told.LATER) {
+    if (told == PeerMessages.Told.LATER && message.fresh()) {
+      entry.line.onMissed();
+    }
+    if (told != PeerMessages.Told.NOBODY && entry.line.hasNews()) {
       wakeAt(now() + AGAIN_NS, now());
     } else if (told == PeerMessages.Told.NOBODY) {
       entry.line.silent();
@@ -444,9 +451,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     if (timer != null) {
       timer.cancel();
     }
-    timerAt = due;
+    timerAt = Long.MAX_VALUE;
     Duration delay = Duration.ofNanos(Math.max(0, due - now));
     timer = loop.schedule(delay.isZero() ? SOON : delay, this::onTimer);
+    timerAt = due; // only now that there is one
   }
 
   /** When a line has something to do; at once if it cannot even say so. */

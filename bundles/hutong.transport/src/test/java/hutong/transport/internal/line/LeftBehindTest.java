@@ -82,4 +82,30 @@ class LeftBehindTest {
     assertThat(outcome[0]).isNotEqualTo(Program.RESET);
     assertThat(lines.b.program.taken).isEqualTo(lines.a.program.written).isEqualTo(30_000);
   }
+
+  /** What the peer's agent said of the end was dropped here, where too much waited. */
+  @Test
+  void shouldAskForWhatWasDropped() {
+    Lines lines = new Lines(8, false);
+    int[] outcome = {Program.AGAIN};
+    readAll(lines, lines.b, outcome);
+    flow(lines, lines.a, 100);
+    assertThat(lines.a.program.rounds).isEqualTo(1);
+    lines.a.speaks = LineMessage.VERSION - 1; // not understood, which is as good as dropped
+    lines.a.program.write(1000, true);
+    lines.a.program.shutWrite(true);
+    lines.a.programGone();
+    lines.after(1000, lines.a.tcpOut()::deliver);
+    lines.run(lines.now + 1_000_000_000L, () -> outcome[0] < 0 && outcome[0] != Program.AGAIN);
+    assertThat(outcome[0]).isNotEqualTo(Program.EOF);
+    lines.a.speaks = LineMessage.VERSION;
+    lines.b.step(
+        () -> {
+          lines.b.line.onMissed();
+          lines.b.line.onLink();
+        });
+    lines.run(lines.now + 1_000_000_000L, () -> outcome[0] < 0 && outcome[0] != Program.AGAIN);
+    assertThat(outcome[0]).isEqualTo(Program.EOF);
+    assertThat(lines.b.program.taken).isEqualTo(lines.a.program.written);
+  }
 }
