@@ -186,26 +186,6 @@ class Life:
         self.nodes.wait_members(240)
         self.report.check("channels come back after the restore of %s" % vm, self.run.warm("VM1", "VM2"))
 
-    def saved_unannounced(self):
-        """Without a word to Hutong: connections may end, or the save may fail, but no program gets wrong bytes."""
-        for vm, peer in (("VM2", "VM1"), ("VM1", "VM2")):
-            role = ("grants", "maps")[self._roles().index(vm)]
-            wait = self._under_load(peer, vm, 96, 2)
-            said = self.lab.sh("PC1", "mkdir -p /scratch && mount /dev/vdd /scratch; xl save %s /scratch/vm && xl restore /scratch/vm"
-                               " && echo SAVED; rm -f /scratch/vm; umount /scratch" % vm, 400, False).text
-            self.lab.machine_of(vm).wait_up(vm, 120)
-            out = wait(240)
-            # Who has received all of it, as he says, has received what was sent.
-            good = len(out) == 2 and (out[1].status != 0 or out[0].text == out[1].text)
-            self.report.check("%s, which %s, saved without a word: no wrong bytes" % (vm, role), good,
-                              "%s; %s" % ("saved and restored" if "SAVED" in said else "not saved: " + said.strip()[-200:],
-                                          "; ".join("%d %s" % (a.status, a.text.strip()[-80:]) for a in out) or "no end"))
-            if "SAVED" in said:
-                self._nothing_left("%s as it was" % vm, {})
-                self.nodes.wait_domid(vm, 400)
-            self.nodes.wait_members(240)
-            self.report.check("channels come back after that", self.run.warm("VM1", "VM2"))
-
     def destroyed(self):
         """The VM that maps the other's pages is destroyed, comes back as another domain, and then the one that grants."""
         giver, taker = self._roles()
