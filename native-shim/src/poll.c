@@ -413,35 +413,31 @@ static int __attribute__((noinline)) look_by_kernel(struct pollfd *fds, nfds_t n
 	struct look l __attribute__((cleanup(look_end))) = { .n = 0 };
 	int saved = errno, rc;
 
-	signals_clear();
 	for (nfds_t i = 0; i < n; i++) {
 		struct conn *c = fds[i].fd >= 0 ? conn_get(fds[i].fd) : NULL;
 
 		if (!c)
 			continue;
-		/* Between neighbours it is a ring, mostly: nothing is looked at twice for those who ask as often. */
-		if (!c->end || l.n == LOOK_MOST || (conn_state(c) == HUT_END_CHANNEL && !conn_is_remote(c))) {
-			bool none = !c->end;
-
+		if (!c->end) { /* never connected: not one of those that are counted */
 			conn_put(c);
-			if (none)
-				continue;
-			errno = saved;
+			continue;
+		}
+		if (l.n == LOOK_MOST) {
+			conn_put(c);
 			return -2;
 		}
 		l.conns[l.n++] = c;
-		if (conn_progress(c, fds[i].fd) && !is_kernels(c)) {
-			errno = saved;
+		/* Between neighbours it is a ring, mostly: nothing is looked at twice for those who ask as often. */
+		if (conn_state(c) == HUT_END_CHANNEL && !conn_is_remote(c))
 			return -2;
-		}
+		if (conn_progress(c, fds[i].fd) && !is_kernels(c))
+			return -2;
 	}
 	errno = saved;
 	rc = REAL(poll)(fds, n, 0);
 	for (unsigned int i = 0; i < l.n; i++)
-		if (UNLIKELY(l.conns[i]->end && !is_kernels(l.conns[i]))) {
-			errno = saved;
+		if (UNLIKELY(l.conns[i]->end && !is_kernels(l.conns[i])))
 			return -2;
-		}
 	if (rc > 0)
 		wait_kernel_told();
 	return rc;
@@ -501,13 +497,16 @@ poll_job(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sig
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, uint64_t *began)
 {
 	if (timeout && !timeout->tv_sec && !timeout->tv_nsec && !mask) {
-		int rc = look_by_kernel(fds, n);
+		int saved = errno, rc;
 
+		signals_clear();
+		rc = look_by_kernel(fds, n);
 		if (rc != -2) {
 			if (began)
 				*began = 0;
 			return rc;
 		}
+		errno = saved;
 	}
 	return poll_job(fds, n, timeout, mask, began);
 }

@@ -60,16 +60,15 @@ final class Payer implements AutoCloseable {
   /** How long a payment waits for the copy of the socket to be closed. */
   private static final long CLOSE_MS = 20;
 
-  private final Processes processes;
-  private final Sockets sockets;
-  private final int mark;
-  private final ProcFs proc = new ProcFs(Path.of("/proc"));
-
   /** So many programs' sockets may be waiting to be closed; then nobody is paid. */
   private static final int MOST_CLOSING = 16;
 
   private static final long IDLE_SECONDS = 10;
 
+  private final Processes processes;
+  private final Sockets sockets;
+  private final int mark;
+  private final ProcFs proc = new ProcFs(Path.of("/proc"));
   private final ThreadPoolExecutor closer =
       new ThreadPoolExecutor(
           0,

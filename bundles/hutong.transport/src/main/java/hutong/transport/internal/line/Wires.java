@@ -258,9 +258,8 @@ final class Wires implements AutoCloseable {
   }
 
   void noteFailed(WireKind kind, PeerId peer, long now) {
-    Way way = new Way(kind, peer);
-    probed.remove(way);
-    failedUntil.put(way, now + FAILED_NS);
+    noteLeft(kind, peer);
+    failedUntil.put(new Way(kind, peer), now + FAILED_NS);
   }
 
   /** Nothing needs to be known of the wires to that peer any more. */

@@ -324,7 +324,11 @@ final class Lines {
 
     @Override
     public int datagramBytes(WireKind kind, byte[] localAddress) {
-      return away ? 0 : kind == WireKind.UDP ? known - UDP_HEADERS : known;
+      return away ? 0 : largest(kind);
+    }
+
+    private int largest(WireKind kind) {
+      return kind == WireKind.UDP ? known - UDP_HEADERS : known;
     }
 
     @Override
@@ -344,7 +348,7 @@ final class Lines {
 
         @Override
         public boolean fits() {
-          return flow.maxDatagram() <= (kind == WireKind.UDP ? known - UDP_HEADERS : known);
+          return flow.maxDatagram() <= largest(kind);
         }
 
         @Override
