@@ -267,6 +267,8 @@ static void tell_error(struct conn *c, int fd, int *val)
 		c->err = 0;
 	} else if (*val) {
 		conn_error_told(c, fd);
+	} else {
+		*val = remote_tell_late(c);
 	}
 }
 

@@ -28,7 +28,7 @@ static bool peer_died(struct conn *c)
 
 	if (head < e->tx_start)
 		head = e->tx_start; /* it has not come to the ring */
-	if (LOAD(&e->tx_path) != HUT_PATH_RING || head >= e->tx_tail || c->err)
+	if (LOAD(&e->tx_path) != HUT_PATH_RING || head >= e->tx_tail || c->err || LOAD(&c->late_told))
 		return false;
 	c->err = ECONNRESET;
 	return true;
@@ -128,17 +128,21 @@ static void saw_error(struct conn *c, int err)
 
 /*
  * The program has taken the socket's error by getsockopt(), and we would find an end without one.  Errors that the
- * connection survives leave no trace.  Between hosts the end comes later, see remote.c.
+ * connection survives leave no trace.  Between hosts bytes may follow, see remote.c.
  */
 void conn_error_told(struct conn *c, int fd)
 {
 	struct tcp_info ti;
 
-	if (conn_state(c) != HUT_END_CHANNEL || remote_end_open(c) || !raw_begin(c, fd))
+	if (conn_state(c) != HUT_END_CHANNEL || !raw_begin(c, fd))
 		return;
 	conn_established(fd, &ti);
 	raw_end(c);
-	if (ti.tcpi_state == TCP_IS_CLOSED)
+	if (ti.tcpi_state != TCP_IS_CLOSED)
+		return;
+	if (remote_end_open(c))
+		STORE(&c->late_told, true);
+	else
 		saw_error(c, 0);
 }
 
@@ -152,7 +156,7 @@ static void saw_fin(struct conn *c, int fd)
 	uint32_t bits = HUT_ENDF_FIN;
 
 	if (conn_is_remote(c) && remote_is_cut(c)) {
-		saw_error(c, ECONNRESET);
+		saw_error(c, remote_cut_error(c));
 		return;
 	}
 	int late = remote_end_open(c) ? 0 : remote_take_late(c); /* taken from the socket before the end was named */

@@ -235,7 +235,7 @@ static ssize_t switch_recv(struct conn *c, int fd, const struct cursor *k, size_
 	uint64_t to_s = e->rx_start - (e->tcp_in + e->ring_in);
 	ssize_t n = tcp_recv(c, fd, k, want < to_s ? want : to_s, want, flags);
 
-	if (n == 0 && (LOAD(&e->flags) & HUT_ENDF_ERR))
+	if (n == 0 && ((LOAD(&e->flags) & HUT_ENDF_ERR) || LOAD(&c->late_told)))
 		return ended(c);
 	if (n == 0 && (LOAD(&e->flags) & HUT_ENDF_RDSHUT))
 		return 0; /* by us */

@@ -75,12 +75,28 @@ int remote_take_late(struct conn *c)
 	return UNLIKELY(LOAD(&c->late_err)) ? __atomic_exchange_n(&c->late_err, 0, __ATOMIC_ACQ_REL) : 0;
 }
 
+/* The same for a call that does not wait for the bytes before it: the socket has no other error, nor the end of them. */
+int remote_tell_late(struct conn *c)
+{
+	int err = remote_take_late(c);
+
+	if (UNLIKELY(err))
+		STORE(&c->late_told, true);
+	return err;
+}
+
+/* What tells that bytes are missing. */
+int remote_cut_error(const struct conn *c)
+{
+	return LOAD(&c->late_told) ? 0 : ECONNRESET;
+}
+
 static void no_longer_early(struct conn *c, bool cut)
 {
 	int err = remote_take_late(c);
 
 	if (cut || err) {
-		c->err = err ? err : ECONNRESET;
+		c->err = err ? err : remote_cut_error(c);
 		conn_set_flags(c->end, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	}
 	/* Release: whoever sees the flag gone sees the error too. */
@@ -291,7 +307,7 @@ enum remote_next remote_after_tcp(struct conn *c)
 		return REMOTE_WAIT;
 	}
 	if (remote_is_cut(c)) {
-		c->err = ECONNRESET;
+		c->err = remote_cut_error(c);
 		conn_set_flags(e, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	}
 	return REMOTE_OVER;

@@ -149,7 +149,7 @@ static bool failed(struct conn *c)
 		c->err = 0;
 		return true;
 	}
-	int late = remote_take_late(c);
+	int late = remote_tell_late(c);
 
 	if (UNLIKELY(late)) { /* to a writer a reset is told at once, whatever is still to be read */
 		errno = late;

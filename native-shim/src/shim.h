@@ -202,6 +202,7 @@ struct conn {
 	int more;            /* the last bytes that went by TCP wait there for others (MSG_MORE) */
 	uint64_t stop_ns;    /* when this process has stopped both directions last */
 	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
+	bool late_told;      /* ... and was told before them: their end is none of its own then */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
 	bool end_told;       /* between hosts: TCP's end was shown to the program, no round may follow */
 	_Atomic unsigned int fin_told; /* ... 1: it is one, and was an edge; 2: which sort of end is known, too */
@@ -390,6 +391,8 @@ void remote_ask_end(struct conn *c);
 void remote_tcp_ended(struct conn *c);
 bool remote_late_error(struct conn *c, int err);
 int remote_take_late(struct conn *c);
+int remote_tell_late(struct conn *c);
+int remote_cut_error(const struct conn *c);
 bool remote_is_cut(const struct conn *c);
 bool remote_end_unknown(const struct conn *c);
 bool remote_early(struct conn *c, int fd);

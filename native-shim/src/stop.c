@@ -146,7 +146,7 @@ void conn_poison_by(struct conn *c, int fd, const char *who)
 
 	conn_mark_never(c, HUT_R_POISONED);
 	hut_log("fd %d: reset, found wrong by %s", fd, who);
-	c->err = ECONNRESET;
+	c->err = remote_cut_error(c);
 	conn_set_flags(c->end, HUT_ENDF_POISONED | HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	__atomic_fetch_and(&c->end->flags, ~(uint32_t)(HUT_ENDF_ARMED | HUT_ENDF_STOPPED), __ATOMIC_ACQ_REL);
 	STORE(&c->end->rx_path, HUT_PATH_TCP);

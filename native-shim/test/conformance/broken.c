@@ -81,6 +81,55 @@ static void b_reset_in_send_recv(int fd)
 	read_then_reset(fd);
 }
 
+/* Told once, by whichever call comes first; then there is only the end. */
+static void a_reset_in_send_twice(int fd)
+{
+	send_much(fd);
+	then_send(fd);
+	rd(fd, 1, 0);
+	soerr(fd);
+	then_send(fd);
+}
+
+static void b_reset_in_send_twice(int fd)
+{
+	read_then_reset(fd);
+}
+
+static void a_reset_in_small_sends(int fd)
+{
+	ssize_t n;
+
+	handle(SIGPIPE, SA_RESTART);
+	go(TO_B);
+	do
+		n = send(fd, big, 4096, 0);
+	while (n > 0);
+	note(" send=%s", err(n));
+	rd(fd, 1, 0);
+	soerr(fd);
+	then_send(fd);
+}
+
+static void b_reset_in_small_sends(int fd)
+{
+	read_then_reset(fd);
+}
+
+static void a_reset_in_send_soerr(int fd)
+{
+	send_much(fd);
+	soerr(fd);
+	soerr(fd);
+	rd(fd, 1, 0);
+	then_send(fd);
+}
+
+static void b_reset_in_send_soerr(int fd)
+{
+	read_then_reset(fd);
+}
+
 static void a_reset_in_send_poll(int fd)
 {
 	send_much(fd);
@@ -404,6 +453,9 @@ static const struct test_case cases[] = {
 	CASE(reset_in_send_poll, "16", WARM),
 	CASE(close_in_send, "16", WARM),
 	CASE(reset_in_sendfile, "16", WARM),
+	CASE(reset_in_send_twice, "16", WARM),
+	CASE(reset_in_send_soerr, "16", WARM),
+	CASE(reset_in_small_sends, "16", WARM),
 	CASE(reset_in_waitall, "16", WARM),
 	CASE(reset_in_waitall_young, "16", COLD),
 	CASE(reset_send_nothing, "16", WARM),
