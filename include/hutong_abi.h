@@ -192,7 +192,8 @@ struct hut_end {
 	uint32_t agent_stop; /* 176 set by the agent: go back to TCP for good, a reason */
 	uint32_t bell_fd;    /* 180 the own doorbell in the owner: an agent that was restarted finds it here ... */
 	uint32_t peer_bell_fd; /* 184 ... and the peer's */
-	uint32_t agent_peer; /* 188 set by the agent: the domain that the segment is shared with; 0: none, or not told */
+	uint32_t agent_peer; /* 188 set by the agent: the domain that the segment is shared with, 0: none, or not told; and, from
+				bit 16 on, the domain that this VM was then: 0: not told */
 	uint8_t pad[64];
 };
 

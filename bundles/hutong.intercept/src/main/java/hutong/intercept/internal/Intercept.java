@@ -300,6 +300,11 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     return meter;
   }
 
+  /** The domain that this VM is. */
+  int domid() {
+    return config.domid;
+  }
+
   Verdicts verdicts() {
     return verdicts;
   }

@@ -390,7 +390,7 @@ final class ShimSession implements Registration.Owner {
       return;
     }
     if (registration.far == null) {
-      pool.sharedWith(end.slot, registration.cookie, registration.channel.peerVm());
+      pool.shared(end.slot, registration.cookie, intercept.domid(), registration.channel.peerVm());
     }
     send(end, ShimMessage.channel(end.ref, side, registration), fds, false);
   }

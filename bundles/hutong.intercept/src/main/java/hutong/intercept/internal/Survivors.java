@@ -75,15 +75,19 @@ final class Survivors implements AutoCloseable {
     /** The domain that its memory is shared with; 0 while not known. */
     private int peer;
 
+    /** The domain that this VM was when that memory became shared; 0 while not known. */
+    private final int self;
+
     /** Whether the member that is this domain has been found. */
     private boolean named;
 
-    private Old(EndPool.Slot slot, int peer, Channel entry, SockDiag.Socket far) {
+    private Old(EndPool.Slot slot, int self, int peer, Channel entry, SockDiag.Socket far) {
       this.slot = slot.index();
       this.cookie = slot.cookie();
       this.entry = entry;
       this.shared = !slot.remote();
       this.peer = shared ? peer : 0;
+      this.self = shared ? self : 0;
       this.far = far;
       if (entry != null && this.peer != 0) {
         entry.peerVm(this.peer);
@@ -161,7 +165,8 @@ final class Survivors implements AutoCloseable {
           SockDiag.Socket socket = owned(found, slot, sockets);
           Channel entry = socket != null ? adopt(found, slot) : null;
           SockDiag.Socket far = slot.remote() ? socket : null;
-          found.channels.add(new Old(slot, found.pool.sharedWith(i), entry, far));
+          EndPool pool = found.pool;
+          found.channels.add(new Old(slot, pool.sharedAs(i), pool.sharedWith(i), entry, far));
         }
       }
       return found;
@@ -317,13 +322,22 @@ final class Survivors implements AutoCloseable {
   private void loseDead() {
     for (Found found : byInode.values()) {
       for (Old old : found.channels) {
-        if (old.peer != 0 && !old.lost && !live.isEmpty() && !live.contains(old.peer)) {
+        if (!old.lost && isLost(old)) {
           old.lost = true;
           intercept.meter().count("intercept.channels.lost");
           stop(found, old, Reason.POISONED);
         }
       }
     }
+  }
+
+  /**
+   * The other domain is no more. Or this VM was saved, or moved, unannounced, and is another domain
+   * now: what it had granted is its own copy, and what it had mapped is not there.
+   */
+  private boolean isLost(Old old) {
+    return (old.peer != 0 && !live.isEmpty() && !live.contains(old.peer))
+        || (old.self != 0 && old.self != intercept.domid());
   }
 
   private static boolean isOver(Found found, Old old) {
