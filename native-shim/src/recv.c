@@ -106,6 +106,12 @@ static void ring_copy_out(struct conn *c, const struct cursor *k, uint64_t skip,
 	ring_copy_from(&c->rx, c->end, k, skip, len);
 }
 
+/* n bytes have been copied from the ring: n, if they were there. */
+static ssize_t were_there(const struct conn *c, ssize_t n)
+{
+	return UNLIKELY(c->port) && xen_pages_gone(c) ? IO_POISONED : n;
+}
+
 /* TCP has no more bytes, or an urgent one: a look at it would only take the error, which is for whoever comes to it. */
 static bool nothing_beyond(struct conn *c, int fd)
 {
@@ -156,7 +162,7 @@ static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t 
 	n = (size_t)avail < want ? (size_t)avail : want;
 	if (flags & MSG_PEEK) {
 		ring_copy_out(c, k, 0, n);
-		return n < want && e->rx_head + n == e->rx_end ? peek_beyond(c, fd, k, want, n, flags) : (ssize_t)n;
+		return were_there(c, n < want && e->rx_head + n == e->rx_end ? peek_beyond(c, fd, k, want, n, flags) : (ssize_t)n);
 	}
 	struct cursor w = *k;
 
@@ -173,7 +179,7 @@ static ssize_t ring_recv(struct conn *c, int fd, const struct cursor *k, size_t 
 	heard();
 	if (e->rx_head == e->rx_end)
 		conn_rx_leave(c);
-	return (ssize_t)n;
+	return were_there(c, (ssize_t)n);
 }
 
 /* A peek at what TCP has after its next `skip` bytes, which end in a bin. */
@@ -208,7 +214,7 @@ static ssize_t peek_on(struct conn *c, int fd, const struct cursor *k, size_t wa
 	io_advance(&w, more);
 	if ((size_t)n + more < want && e->rx_head + more == e->rx_end)
 		more += (size_t)tcp_peek_after(c, fd, &w, (size_t)n, want - (size_t)n - more);
-	return n + (ssize_t)more;
+	return were_there(c, n + (ssize_t)more);
 }
 
 static bool tells_nothing_new(ssize_t n)
@@ -272,7 +278,7 @@ static ssize_t unclaimed_recv(struct conn *c, const struct cursor *k, size_t wan
 
 	n = n < want ? n : want;
 	ring_copy_from(&c->rx, &at, k, 0, n);
-	return (ssize_t)n;
+	return were_there(c, (ssize_t)n);
 }
 
 /* rx_lock held.  TCP has told of its end, or of an error, which is in errno: what does that mean for the stream? */

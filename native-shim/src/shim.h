@@ -120,6 +120,7 @@ bool event_take(int fd, uint32_t *port); /* true: the peer has rung; it can do s
 void event_allow(int fd, uint32_t port);
 void xen_before_fork(void); /* no lock held */
 void xen_in_child(void);    /* once the table is the child's own */
+bool xen_pages_gone(const struct conn *c);
 void xen_let_go(struct conn *c); /* unmaps granted pages of a connection that was reset, and may stay open for long */
 
 /* ---- connections ---------------------------------------------------------------------------- */

@@ -47,6 +47,18 @@ void event_allow(int fd, uint32_t port)
 	errno = saved;
 }
 
+/*
+ * A VM that is saved while it maps another's pages comes back without them, in the middle of whatever it did: all bits read
+ * as ones then, and writes go nowhere.  They all go at once and never come back, so what was read before the mark is seen
+ * has been there.
+ */
+bool xen_pages_gone(const struct conn *c)
+{
+	/* Acquire: the copies before the look at the mark. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return !c->rest_kept && LOAD(&((const struct hut_segment *)c->seg)->magic) != HUT_SEG_MAGIC;
+}
+
 /* Whatever still looks at the segment finds an empty one. */
 static void empty(struct conn *c)
 {

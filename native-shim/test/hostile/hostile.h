@@ -128,4 +128,13 @@ void call_buffers(void);
 
 uint64_t live_run(double seconds, uint64_t seed);
 
+/* live.c: connections of the loopback device, with what belongs to a channel. */
+void live_die(const char *what);
+int live_pair(int *peer);
+int live_segment(size_t len, bool sealed);
+struct conn *live_track(int fd, struct hut_msg *m, int seg);
+
+/* events.c */
+void events_run(void);
+
 #endif
