@@ -7,6 +7,7 @@
  */
 #include "net.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,19 +40,31 @@ static uint64_t checksum(uint64_t hash, const uint64_t *words)
 
 static const uint64_t fnv_start = UINT64_C(14695981039346656037);
 
+/* The next whole chunk; what an error or an end leaves of one is looked at, too. */
+static size_t read_chunk(int fd, const char **end)
+{
+	size_t have = 0;
+	ssize_t n;
+
+	while (have < CHUNK && ((n = read(fd, (char *)got + have, CHUNK - have)) > 0 || (n < 0 && errno == EINTR)))
+		have += n > 0 ? (size_t)n : 0;
+	*end = have == CHUNK ? NULL : n == 0 ? "the end" : strerror(errno);
+	return have;
+}
+
 static int receive(const char *port, uint64_t chunks, uint64_t seed)
 {
 	int listener = listen_on(port), fd = accept_from(listener);
 	uint64_t state = seed, hash = fnv_start;
 	for (uint64_t i = 0; i < chunks; i++) {
 		state = generate(state);
-		size_t have = read_full(fd, got, CHUNK);
+		const char *end;
+		size_t have = read_chunk(fd, &end);
 		if (have != CHUNK || memcmp(got, chunk, CHUNK) != 0) {
 			size_t at = 0;
 			while (at < have && ((char *)got)[at] == ((char *)chunk)[at])
 				at++;
-			fprintf(stderr, "xfer: %s at byte %" PRIu64 "\n", at < have ? "a wrong byte" : "the end",
-				i * CHUNK + at);
+			fprintf(stderr, "xfer: %s at byte %" PRIu64 "\n", at < have ? "a wrong byte" : end, i * CHUNK + at);
 			return 1;
 		}
 		hash = checksum(hash, got);
