@@ -63,12 +63,21 @@ final class Detaching {
       }
       pause();
     }
+    store.transaction(tx -> SaveLock.settle(tx, home)); // so would the scan, in its time
     return true;
   }
 
   /** See {@link hutong.api.discovery.HostControl#attach}. */
   void attach(XenStore store, String vm) throws XenStoreException {
-    store.remove(DOMAINS + "/" + domain(store, vm) + "/" + HostScanner.HANDED + "/detach");
+    String home = DOMAINS + "/" + domain(store, vm);
+    store.transaction(
+        tx -> {
+          String asked = home + "/" + HostScanner.HANDED + "/detach";
+          if (tx.read(asked).isPresent()) {
+            tx.remove(asked);
+            SaveLock.settle(tx, home); // in one step: it may share again from then on
+          }
+        });
   }
 
   private static void pause() {

@@ -90,6 +90,9 @@ final class HostScanner {
     String heartbeat;
     long seenNs;
     Entry entry;
+
+    /** Whether its {@link SaveLock} is known to be as it is due, and how that is. */
+    Optional<Boolean> locked = Optional.empty();
   }
 
   /** The domain whose heartbeat a watch event is about; empty for all other paths. */
@@ -135,6 +138,7 @@ final class HostScanner {
   void storeLost() {
     disturbed = true;
     handed.clear();
+    domains.values().forEach(domain -> domain.locked = Optional.empty());
   }
 
   /**
@@ -150,7 +154,8 @@ final class HostScanner {
     for (String name : store.list(DOMAINS)) {
       domainId(name).ifPresent(present::add);
     }
-    hypervisor.get().ifPresent(present::retainAll);
+    Optional<? extends Set<Integer>> live = hypervisor.get();
+    live.ifPresent(present::retainAll);
     if (disturbed) {
       // A store that was started anew is empty until the domains have noticed: they get the time
       // to.
@@ -164,7 +169,11 @@ final class HostScanner {
     handed.keySet().removeIf(domid -> !present.contains(domid));
     for (int domid : present) {
       if (domains.size() < MAX_DOMAINS || domains.containsKey(domid)) {
-        look(store, domid, domains.computeIfAbsent(domid, d -> new Domain()), nowNs, grace);
+        Domain domain = domains.computeIfAbsent(domid, d -> new Domain());
+        look(store, domid, domain, nowNs, grace);
+        if (live.isPresent() && domain.heartbeat != null) {
+          lock(store, DOMAINS + "/" + domid, domain); // before it is in a list, and can share
+        }
       }
     }
     return alive(nowNs);
@@ -201,6 +210,12 @@ final class HostScanner {
             addresses(store.read(published + "/addresses").orElse(""), configured(store, domid)),
             printable(store.read(published + "/version").orElse("")),
             key(store.read(published + "/key").orElse("").strip()));
+  }
+
+  private static void lock(XenStore store, String home, Domain domain) throws XenStoreException {
+    if (!domain.locked.equals(Optional.of(SaveLock.due(store, home)))) {
+      store.transaction(tx -> domain.locked = Optional.of(SaveLock.settle(tx, home)));
+    }
   }
 
   /**

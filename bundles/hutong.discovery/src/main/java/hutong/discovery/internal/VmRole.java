@@ -55,7 +55,11 @@ final class VmRole implements Role {
     this.hub = new MembershipHub(lists::execute, env.tally());
     this.vmStore =
         new VmStore(
-            env.config().name(), env.version(), key.publicKey(), env.epochSource().getAsLong());
+            env.config().name(),
+            env.version(),
+            key.publicKey(),
+            env.config().onXen() ? SaveLock.XEN : "own",
+            env.epochSource().getAsLong());
     try {
       this.publisher = new EventLoop(env.events(), "hutong-publisher", env.clock(), this::failed);
     } catch (OsException e) {

@@ -32,6 +32,7 @@ final class VmStore {
   private final String id;
   private final String version;
   private final String key;
+  private final String channels;
   private NetworkFacts published;
   private long heartbeat;
 
@@ -41,13 +42,15 @@ final class VmStore {
    * @param id the VM's id
    * @param version of this agent
    * @param key this agent's public key, Base64
+   * @param channels which sort of channels the VM may have, {@link SaveLock#XEN} or another one
    * @param firstHeartbeat differs from that of an earlier life, so that the host sees a change at
    *     once
    */
-  VmStore(String id, String version, String key, long firstHeartbeat) {
+  VmStore(String id, String version, String key, String channels, long firstHeartbeat) {
     this.id = id;
     this.version = version;
     this.key = key;
+    this.channels = channels;
     this.heartbeat = firstHeartbeat;
   }
 
@@ -78,6 +81,7 @@ final class VmStore {
               tx.write(PUBLISHED + "/addresses", String.join(" ", facts.addresses()));
               tx.write(PUBLISHED + "/version", version);
               tx.write(PUBLISHED + "/key", key);
+              tx.write(PUBLISHED + "/" + SaveLock.CHANNELS, channels);
               tx.write(PUBLISHED + "/heartbeat", Long.toString(heartbeat));
             });
       }

@@ -230,6 +230,73 @@ class HostScannerTest {
     assertThat(own.present()).containsExactly(1);
   }
 
+  private static final String LOCK = "/local/domain/%d/device/suspend/event-channel";
+
+  private boolean locked(int domid) throws XenStoreException {
+    return store.read(LOCK.formatted(domid)).equals(Optional.of("0"));
+  }
+
+  /** Else its kernel would be left with mappings and event channels that are not there any more. */
+  @Test
+  void keepsTheToolstackFromSavingADomainThatMayShareMemory() throws XenStoreException {
+    HostScanner own = onXen(Set.of(1, 2));
+    Detaching detaching = new Detaching(() -> 42);
+    own.scan(store, nowNs);
+    assertThat(locked(1)).as("takes no part").isFalse();
+    publish(1, MAC1, "10.0.0.1");
+    publish(2, MAC2, "10.0.0.2");
+    store.seenBy(2).write("data/hutong/channels", "own");
+    own.scan(store, nowNs);
+    assertThat(locked(1)).as("of an agent that does not say").isTrue();
+    assertThat(store.permissions(LOCK.formatted(1))).containsExactly(Permission.none(0));
+    assertThat(locked(2)).as("shares nothing with other domains").isFalse();
+    store.seenBy(1).write("data/hutong/channels", "xen");
+    own.scan(store, nowNs);
+    assertThat(locked(1)).isTrue();
+    assertThat(detaching.detach(store, "VM1", 0)).isFalse();
+    own.scan(store, nowNs);
+    assertThat(locked(1)).as("has not answered").isTrue();
+    VmStore.acknowledge(store.seenBy(1), "41");
+    own.scan(store, nowNs);
+    assertThat(locked(1)).as("an answer of before").isTrue();
+    VmStore.acknowledge(store.seenBy(1), "42");
+    own.scan(store, nowNs);
+    assertThat(locked(1)).as("answers late").isFalse();
+    detaching.attach(store, "VM1");
+    assertThat(locked(1)).as("at once").isTrue();
+    own.scan(store, nowNs);
+    assertThat(locked(1)).isTrue();
+    assertThat(detaching.detach(store, "VM1", 0)).isTrue();
+    assertThat(locked(1)).as("at once").isFalse();
+    own.scan(store, nowNs);
+    assertThat(locked(1)).isFalse();
+  }
+
+  @Test
+  void locksAgainInAStoreThatWasStartedAnew() throws XenStoreException {
+    HostScanner own = onXen(Set.of(1));
+    publish(1, MAC1, "10.0.0.1");
+    own.scan(store, nowNs);
+    store.remove(LOCK.formatted(1));
+    own.scan(store, nowNs);
+    assertThat(locked(1)).as("whoever takes it away knows what he does").isFalse();
+    own.storeLost();
+    own.scan(store, nowNs);
+    assertThat(locked(1)).isTrue();
+  }
+
+  @Test
+  void locksNothingWithoutAHypervisor() throws XenStoreException {
+    publish(1, MAC1, "10.0.0.1");
+    scan();
+    assertThat(locked(1)).isFalse();
+  }
+
+  private static HostScanner onXen(Set<Integer> live) {
+    return new HostScanner(
+        new Tally(() -> null, () -> null), HostScanner.SILENCE_MS, () -> Optional.of(live));
+  }
+
   @Test
   void aDomainThatEndsWhileItIsToBeAskedStaysGone() throws XenStoreException {
     Detaching detaching =

@@ -64,10 +64,11 @@ class SmallPartsTest {
   @Test
   void shouldPublishAllAtFirstAndThenBeatOnly() throws XenStoreException {
     FakeStore guest = new FakeStore().seenBy(1);
-    VmStore vm = new VmStore("VM1", "1.0", "k", 7);
+    VmStore vm = new VmStore("VM1", "1.0", "k", "xen", 7);
     vm.publish(guest, FACTS);
     assertThat(guest.list("data/hutong"))
-        .containsExactlyInAnyOrder("id", "mac", "addresses", "version", "key", "heartbeat");
+        .containsExactlyInAnyOrder(
+            "id", "mac", "addresses", "version", "key", "channels", "heartbeat");
     assertThat(guest.read("data/hutong/addresses")).contains("10.77.0.1 fd77::1");
     assertThat(guest.read("data/hutong/heartbeat")).contains("8");
     guest.remove("data/hutong/id");
