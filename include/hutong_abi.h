@@ -135,8 +135,8 @@ struct hut_segment {
  * End pool: one memfd a process, sealed SHRINK|GROW|SEAL, made by the process and handed to its
  * agent with HUT_MSG_HELLO.  One slot for each connection that may move ("end page" of rule 2):
  * shared by the processes that hold this end and their agent.  Never seen by the peer, so the
- * cursors here are the trusted ones.  The agent writes the four
- * `agent_` words and nothing else.
+ * cursors here are the trusted ones.  The agent writes the five
+ * `agent_` words and, between hosts, what docs/segment-abi.md says.
  */
 #define HUT_POOL_MAGIC 0x4c505548u /* "HUPL" */
 #define HUT_POOL_SLOTS 16383u
@@ -192,9 +192,9 @@ struct hut_end {
 	uint32_t agent_stop; /* 176 set by the agent: go back to TCP for good, a reason */
 	uint32_t bell_fd;    /* 180 the own doorbell in the owner: an agent that was restarted finds it here ... */
 	uint32_t peer_bell_fd; /* 184 ... and the peer's */
-	uint32_t agent_peer; /* 188 set by the agent: the domain that the segment is shared with, 0: none, or not told; and, from
-				bit 16 on, the domain that this VM was then: 0: not told */
-	uint8_t pad[64];
+	uint32_t agent_peer; /* 188 set by the agent: the domain that the segment is shared with; 0: none, or not told ... */
+	uint32_t agent_self; /* 192 ... and the domain that this VM was then; 0: not told */
+	uint8_t pad[60];
 };
 
 enum hut_end_flags {

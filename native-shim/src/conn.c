@@ -426,7 +426,7 @@ static bool needs_no_ring(struct conn *c)
 	struct hut_end *e = c->end;
 	bool none;
 
-	if (!c->port || LOAD(&e->tx_path) != HUT_PATH_TCP || !lock_rx(e))
+	if (!c->port || LOAD(&e->tx_path) != HUT_PATH_TCP || xen_round_lost(c) || !lock_rx(e))
 		return false;
 	none = e->rx_path == HUT_PATH_TCP &&
 	       (LOAD_ACQ(&c->rx.dir->prod_round) != e->rx_round || LOAD(&c->rx.dir->prod_done) == e->rx_round);

@@ -160,13 +160,25 @@ ssize_t io_finish(struct conn *c, size_t done, ssize_t n)
 	return done ? (ssize_t)done : n;
 }
 
+/* An error of the call itself says nothing of the connection. */
+static bool the_calls(int error)
+{
+	return error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == EFAULT || error == EPIPE ||
+	       error == EBADF || error == ENOTSOCK || error == ENOMEM || error == ENOBUFS || error == EINVAL;
+}
+
+/* A writer tells the socket's error: whoever comes to the end of the stream afterwards tells no other one. */
+void io_told(struct conn *c, int fd, int error)
+{
+	if (!the_calls(error) && conn_is_dead(c, fd))
+		remote_late_told(c);
+	errno = error;
+}
+
 /* A call that came short has taken the socket's error: the next one is to tell it, whatever it is, and getsockopt(). */
 void io_put_back(struct conn *c, int error)
 {
-	bool the_calls = error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == EFAULT || error == EPIPE ||
-			 error == EBADF || error == ENOMEM || error == ENOBUFS || error == EINVAL;
-
-	if (the_calls || conn_state(c) != HUT_END_CHANNEL)
+	if (the_calls(error) || conn_state(c) != HUT_END_CHANNEL)
 		return;
 	c->err = error;
 	/* Release, in it: who sees the flag finds the error. */

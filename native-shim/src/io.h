@@ -46,6 +46,7 @@ ssize_t recv_nothing(struct conn *c, int fd, bool blocks);
 ssize_t recv_discard(struct conn *c, int fd, size_t want, int flags);
 
 ssize_t io_finish(struct conn *c, size_t done, ssize_t n);
+void io_told(struct conn *c, int fd, int error);
 void io_put_back(struct conn *c, int error); /* errno of a call that came short; told by the next one */
 bool io_error_waits(struct conn *c, int fd, short want);
 

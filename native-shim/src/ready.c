@@ -126,22 +126,28 @@ static void saw_error(struct conn *c, int err)
 	atomic_fetch_add(&c->edges, 1);
 }
 
+/* On a channel, and the socket is not of the connection any more. */
+bool conn_is_dead(struct conn *c, int fd)
+{
+	struct tcp_info ti;
+
+	if (conn_state(c) != HUT_END_CHANNEL || !raw_begin(c, fd))
+		return false;
+	conn_established(fd, &ti);
+	raw_end(c);
+	return ti.tcpi_state == TCP_IS_CLOSED;
+}
+
 /*
  * The program has taken the socket's error by getsockopt(), and we would find an end without one.  Errors that the
  * connection survives leave no trace.  Between hosts bytes may follow, see remote.c.
  */
 void conn_error_told(struct conn *c, int fd)
 {
-	struct tcp_info ti;
-
-	if (conn_state(c) != HUT_END_CHANNEL || !raw_begin(c, fd))
-		return;
-	conn_established(fd, &ti);
-	raw_end(c);
-	if (ti.tcpi_state != TCP_IS_CLOSED)
+	if (!conn_is_dead(c, fd))
 		return;
 	if (remote_end_open(c))
-		STORE(&c->late_told, true);
+		remote_late_told(c);
 	else
 		saw_error(c, 0);
 }
@@ -460,7 +466,7 @@ short conn_ready(struct conn *c, int fd, short want)
 			p.events |= (short)(want & (POLLRDHUP | POLLPRI));
 	} else if (early) {
 		/* Where a writer has found the error, the reader may not have got that far. */
-		if ((want & READABLE) && (remote_rest(c) || (UNLIKELY(LOAD(&c->late_err)) && conn_queued_by_tcp(c, fd) > 0)))
+		if ((want & READABLE) && (remote_rest(c) || (UNLIKELY(LOAD(&c->late_err) || LOAD(&c->late_told)) && conn_queued_by_tcp(c, fd) > 0)))
 			got |= (short)(want & READABLE);
 	} else {
 		p.events |= (short)(want & (READABLE | POLLPRI | POLLRDHUP));

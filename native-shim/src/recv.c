@@ -46,7 +46,7 @@ static ssize_t tcp_recv(struct conn *c, int fd, const struct cursor *k, size_t l
 /* What a socket tells whose end has come: the error, once, and then the end of file. */
 static ssize_t ended(struct conn *c)
 {
-	int err = c->err ? c->err : remote_take_late(c);
+	int err = c->err ? c->err : remote_tell_late(c);
 
 	c->err = 0;
 	if (!err)
@@ -287,6 +287,8 @@ static ssize_t over_by_tcp(struct conn *c, int fd, ssize_t n)
 	struct hut_end *e = c->end;
 	int err = n < 0 ? errno : 0;
 
+	if (UNLIKELY(xen_round_lost(c)))
+		return IO_POISONED;
 	/* Nobody has ended it but our own SHUT_RD: what a writer owes still comes by TCP, and is read then. */
 	if (n == 0 && !c->err && (LOAD(&e->flags) & HUT_ENDF_RDSHUT) && !conn_peer_shut(c, fd))
 		return 0;

@@ -75,28 +75,36 @@ int remote_take_late(struct conn *c)
 	return UNLIKELY(LOAD(&c->late_err)) ? __atomic_exchange_n(&c->late_err, 0, __ATOMIC_ACQ_REL) : 0;
 }
 
-/* The same for a call that does not wait for the bytes before it: the socket has no other error, nor the end of them. */
-int remote_tell_late(struct conn *c)
+/* Before the bytes that come first: their end is no second error, and for a writer it is over (the kernel answers). */
+void remote_late_told(struct conn *c)
 {
-	int err = remote_take_late(c);
-
-	if (UNLIKELY(err))
-		STORE(&c->late_told, true);
-	return err;
+	STORE(&c->late_told, true);
+	conn_set_flags(c->end, HUT_ENDF_PEERGONE);
 }
 
-/* What tells that bytes are missing. */
-int remote_cut_error(const struct conn *c)
+/* The same as remote_take_late() for a call that does not wait for those bytes. */
+int remote_tell_late(struct conn *c)
 {
-	return LOAD(&c->late_told) ? 0 : ECONNRESET;
+	if (LIKELY(!LOAD(&c->late_err)))
+		return 0;
+	remote_late_told(c); /* first: between the two nobody shall tell the end as another error */
+	return remote_take_late(c);
+}
+
+/* Bytes are missing, or none can come any more: what is to be told of that?  0: nothing, it has been. */
+int remote_cut_error(struct conn *c)
+{
+	int late = remote_take_late(c);
+
+	if (c->err || (LOAD(&c->end->flags) & HUT_ENDF_ERR))
+		return c->err; /* still to be told, or told */
+	return late ? late : LOAD(&c->late_told) ? 0 : ECONNRESET;
 }
 
 static void no_longer_early(struct conn *c, bool cut)
 {
-	int err = remote_take_late(c);
-
-	if (cut || err) {
-		c->err = err ? err : remote_cut_error(c);
+	if (cut || LOAD(&c->late_err)) {
+		c->err = remote_cut_error(c);
 		conn_set_flags(c->end, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
 	}
 	/* Release: whoever sees the flag gone sees the error too. */

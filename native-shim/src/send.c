@@ -153,7 +153,6 @@ static bool failed(struct conn *c)
 
 	if (UNLIKELY(late)) { /* to a writer a reset is told at once, whatever is still to be read */
 		errno = late;
-		conn_set_flags(c->end, HUT_ENDF_PEERGONE); /* from now on the kernel answers */
 		return true;
 	}
 	if (UNLIKELY(c->end->flags & (HUT_ENDF_WRSHUT | HUT_ENDF_RESET | HUT_ENDF_ERR)) && conn_state(c) == HUT_END_CHANNEL) {
@@ -265,10 +264,12 @@ void io_raise_sigpipe(void)
 }
 
 /* The end of a call that failed, or came short. */
-static ssize_t broken(struct conn *c, struct waiting *w, size_t done, ssize_t n, int flags)
+static ssize_t broken(struct conn *c, int fd, struct waiting *w, size_t done, ssize_t n, int flags)
 {
 	if (done && n < 0)
 		io_put_back(c, errno);
+	else if (n < 0)
+		io_told(c, w->c ? io_plain_fd(c, fd, w) : fd, errno);
 	n = io_finish(c, done, n);
 	if (n >= 0 || errno != EPIPE || (flags & MSG_NOSIGNAL))
 		return n;
@@ -292,7 +293,7 @@ static ssize_t send_nothing(struct conn *c, int fd, const struct msghdr *m, int 
 		unlock_tx(c->end);
 		errno = saved;
 	}
-	return bad ? broken(c, &none, 0, -1, flags) : REAL(sendmsg)(fd, m, flags);
+	return bad ? broken(c, fd, &none, 0, -1, flags) : REAL(sendmsg)(fd, m, flags);
 }
 
 ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags, struct waiting *w)
@@ -336,7 +337,7 @@ ssize_t io_send(struct conn *c, int fd, const struct msghdr *m, int flags, struc
 			continue;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
-			return broken(c, w, done, n, flags);
+			return broken(c, fd, w, done, n, flags);
 		atomic_fetch_add(&c->tx_short, 1);
 		if (!blocks)
 			return io_finish(c, done, -1);

@@ -121,6 +121,7 @@ void event_allow(int fd, uint32_t port);
 void xen_before_fork(void); /* no lock held */
 void xen_in_child(void);    /* once the table is the child's own */
 bool xen_pages_gone(const struct conn *c);
+bool xen_round_lost(const struct conn *c);
 void xen_let_go(struct conn *c); /* unmaps granted pages of a connection that was reset, and may stay open for long */
 
 /* ---- connections ---------------------------------------------------------------------------- */
@@ -203,7 +204,7 @@ struct conn {
 	int more;            /* the last bytes that went by TCP wait there for others (MSG_MORE) */
 	uint64_t stop_ns;    /* when this process has stopped both directions last */
 	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
-	bool late_told;      /* ... and was told before them: their end is none of its own then */
+	bool late_told;      /* ... or of any: a writer was told of it, and the stream's end is none of its own then */
 	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
 	bool end_told;       /* between hosts: TCP's end was shown to the program, no round may follow */
 	_Atomic unsigned int fin_told; /* ... 1: it is one, and was an edge; 2: which sort of end is known, too */
@@ -309,7 +310,9 @@ void conn_send_past(int fd, uint32_t reason);       /* before one that does not 
 void conn_release(struct conn *c);                  /* last descriptor and pin are gone */
 void conn_check_socket(struct conn *c, int fd);
 int conn_queued_by_tcp(struct conn *c, int fd);     /* bytes for the reader, or -1 if that cannot be known */
+bool conn_is_dead(struct conn *c, int fd);          /* TCP says that it is over, and not how */
 void conn_error_told(struct conn *c, int fd);       /* by getsockopt() */
+void conn_cut(struct conn *c, int fd); /* resets the socket itself */
 void conn_poison_by(struct conn *c, int fd, const char *who);
 #define conn_poison(c, fd) conn_poison_by(c, fd, __func__)
 bool conn_end_of_tcp(struct conn *c);               /* TCP has ended: true when the ring has bytes that come first */
@@ -393,7 +396,8 @@ void remote_tcp_ended(struct conn *c);
 bool remote_late_error(struct conn *c, int err);
 int remote_take_late(struct conn *c);
 int remote_tell_late(struct conn *c);
-int remote_cut_error(const struct conn *c);
+void remote_late_told(struct conn *c);
+int remote_cut_error(struct conn *c);
 bool remote_is_cut(const struct conn *c);
 bool remote_end_unknown(const struct conn *c);
 bool remote_early(struct conn *c, int fd);

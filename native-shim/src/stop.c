@@ -138,12 +138,22 @@ void conn_send_past(int fd, uint32_t reason)
 		conn_put(c);
 }
 
+/* Disconnecting sends a reset, drops what is queued, and leaves the socket as a reset from the peer would. */
+void conn_cut(struct conn *c, int fd)
+{
+	const struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	if (!raw_begin(c, fd))
+		return;
+	/* Some kernels refuse while another thread sleeps on it: that ends the sleep. */
+	if (syscall(SYS_connect, fd, &none, sizeof(none)) && errno == EBUSY)
+		REAL(shutdown)(fd, SHUT_RDWR);
+	raw_end(c);
+}
+
 /* An impossible cursor, or bytes where none may be: the connection is reset, never guessed at (decision 8). */
 void conn_poison_by(struct conn *c, int fd, const char *who)
 {
-	/* Disconnecting sends a reset, drops what is queued, and leaves the socket as a reset from the peer would. */
-	const struct sockaddr none = { .sa_family = AF_UNSPEC };
-
 	conn_mark_never(c, HUT_R_POISONED);
 	hut_log("fd %d: reset, found wrong by %s", fd, who);
 	c->err = remote_cut_error(c);
@@ -152,12 +162,7 @@ void conn_poison_by(struct conn *c, int fd, const char *who)
 	STORE(&c->end->rx_path, HUT_PATH_TCP);
 	STORE(&c->end->tx_path, HUT_PATH_TCP);
 	c->shut_due = false;
-	if (raw_begin(c, fd)) {
-		/* Some kernels refuse while another thread sleeps on it: that ends the sleep. */
-		if (syscall(SYS_connect, fd, &none, sizeof(none)) && errno == EBUSY)
-			REAL(shutdown)(fd, SHUT_RDWR);
-		raw_end(c);
-	}
+	conn_cut(c, fd);
 	conn_changed(c);
 	conn_ring_peer(c);
 	xen_let_go(c);

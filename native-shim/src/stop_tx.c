@@ -124,6 +124,8 @@ static bool pay(struct conn *c, int fd)
 
 		/* Our own ring and our own split: the peer may spoil the copy, which only spoils its own bytes. */
 		ring_peek(&c->tx, &cursor, 0, buf, iov.iov_len);
+		if (UNLIKELY(c->port) && xen_pages_gone(c))
+			conn_cut(c, fd); /* or the peer would take what is read there for the stream */
 		if (!raw_begin(c, fd))
 			return false;
 		sent = syscall(SYS_sendmsg, fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);

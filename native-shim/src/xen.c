@@ -59,6 +59,12 @@ bool xen_pages_gone(const struct conn *c)
 	return !c->rest_kept && LOAD(&((const struct hut_segment *)c->seg)->magic) != HUT_SEG_MAGIC;
 }
 
+/* Could the round that we have armed, or stopped, have had bytes of which nothing can be known any more? */
+bool xen_round_lost(const struct conn *c)
+{
+	return UNLIKELY(c->port) && (LOAD(&c->end->flags) & (HUT_ENDF_ARMED | HUT_ENDF_STOPPED)) && xen_pages_gone(c);
+}
+
 /* Whatever still looks at the segment finds an empty one. */
 static void empty(struct conn *c)
 {
@@ -107,7 +113,7 @@ static bool copy_rest(struct conn *c)
 	if (copy == MAP_FAILED)
 		return false;
 	memcpy(copy, c->seg, c->seg_len);
-	if (mremap(copy, c->seg_len, c->seg_len, MREMAP_MAYMOVE | MREMAP_FIXED, c->seg) == MAP_FAILED) {
+	if (xen_pages_gone(c) || mremap(copy, c->seg_len, c->seg_len, MREMAP_MAYMOVE | MREMAP_FIXED, c->seg) == MAP_FAILED) {
 		munmap(copy, c->seg_len);
 		return false;
 	}

@@ -195,10 +195,12 @@ class Life:
             self.lab.sh("PC1", "mkdir -p /scratch && mount /dev/vdd /scratch")
             save = self.lab.sh("PC1", "xl save %s /scratch/vm" % vm, 400, False)
             self.lab.sh("PC1", "rm -f /scratch/vm; umount /scratch")
+            paths = [row.get("path") for row in self.nodes.ask_json(peer, "hutong:conns") or ()]
             out = wait(200)
             self.report.check("%s, which %s, is not saved unannounced: the stream goes on" % (vm, role),
-                              save.status != 0 and self.nodes.domid(vm) == domid and [a.status for a in out] == [0, 0],
-                              "xl: %s; %s" % (" | ".join(save.text.splitlines()[-3:]),
+                              save.status != 0 and "Suspend event channel" in save.text and "RING" in paths
+                              and self.nodes.domid(vm) == domid and [a.status for a in out] == [0, 0],
+                              "xl: %s; paths %s; %s" % (" | ".join(save.text.splitlines()[:3]), paths,
                                               "; ".join(a.text.strip() for a in out) or "no end"))
 
     def destroyed(self):

@@ -217,6 +217,23 @@ static void vanished(int flags)
 	without_event_channel(ep);
 }
 
+/* The round that we had armed may have had bytes before the end that TCP tells of. */
+static void vanished_before_the_end(void)
+{
+	char byte;
+	int ep;
+
+	with_event_channel(&ep);
+	conn_progress(victim, victim_fd);
+	if (!(victim_end->flags & HUT_ENDF_ARMED))
+		violation("the victim does not arm");
+	memset(victim->seg, 0xff, victim->seg_len);
+	REAL(shutdown)(peer_fd, SHUT_WR);
+	if (recv(victim_fd, &byte, 1, 0) >= 0 || errno != ECONNRESET)
+		violation("an end behind pages that are not there: error %d", errno);
+	without_event_channel(ep);
+}
+
 void events_run(void)
 {
 	for (unsigned int how = 0; how < 3; how++)
@@ -227,4 +244,5 @@ void events_run(void)
 	gone_on_the_way_back();
 	vanished(0);
 	vanished(MSG_PEEK);
+	vanished_before_the_end();
 }

@@ -134,7 +134,7 @@ int live_pair(int *peer);
 int live_segment(size_t len, bool sealed);
 struct conn *live_track(int fd, struct hut_msg *m, int seg);
 
-/* events.c */
-void events_run(void);
+void events_run(void); /* events.c */
+void late_run(void);   /* late.c */
 
 #endif

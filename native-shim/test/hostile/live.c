@@ -342,6 +342,7 @@ uint64_t live_run(double seconds, uint64_t seed)
 	other = live_track(other_fd, &m, live_segment(HUT_PAGE + 2 * (SMALL + OVER), true));
 	other->end->nonblock = 0;
 	events_run();
+	late_run();
 	begin = now_ns();
 	if (pthread_create(&thread, NULL, helper, &x))
 		live_die("thread");

@@ -81,7 +81,8 @@ final class HostRole implements Role {
                     HostScanner.SILENCE_MS,
                     HostScanner.SILENCE_MS,
                     MAX_VALID_MS),
-            env.hypervisor());
+            env.hypervisor(),
+            env.config().flag("hutong.xen.domains", false));
     this.loop = new EventLoop(env.events(), "hutong-discovery", env.clock(), this::failed);
     this.port =
         new PacketPort(env.sockets(), loop, env.config().networkInterface(), null, env.tally());

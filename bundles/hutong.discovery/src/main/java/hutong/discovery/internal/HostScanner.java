@@ -43,6 +43,7 @@ final class HostScanner {
   private final Tally tally;
   private final long silenceNs;
   private final Supplier<Optional<? extends Set<Integer>>> hypervisor;
+  private final boolean locks;
   private final Map<Integer, Domain> domains = new TreeMap<>();
   private final Map<Integer, Handout> handed = new HashMap<>();
   private boolean disturbed;
@@ -50,7 +51,7 @@ final class HostScanner {
   private long graceEndNs;
 
   HostScanner(Tally tally) {
-    this(tally, SILENCE_MS, Optional::empty);
+    this(tally, SILENCE_MS, Optional::empty, false);
   }
 
   /**
@@ -59,11 +60,17 @@ final class HostScanner {
    * @param silenceMs how long a domain's heartbeat may stay as it is
    * @param hypervisor the domains that live by the hypervisor's word, where there is one: the store
    *     may still have what a dead one left
+   * @param locks whether domains are kept from being saved, see {@link SaveLock}
    */
-  HostScanner(Tally tally, long silenceMs, Supplier<Optional<? extends Set<Integer>>> hypervisor) {
+  HostScanner(
+      Tally tally,
+      long silenceMs,
+      Supplier<Optional<? extends Set<Integer>>> hypervisor,
+      boolean locks) {
     this.tally = tally;
     this.silenceNs = TimeUnit.MILLISECONDS.toNanos(silenceMs);
     this.hypervisor = hypervisor;
+    this.locks = locks;
   }
 
   /** The domains that the last scan found, whether they take part or not. */
@@ -154,8 +161,7 @@ final class HostScanner {
     for (String name : store.list(DOMAINS)) {
       domainId(name).ifPresent(present::add);
     }
-    Optional<? extends Set<Integer>> live = hypervisor.get();
-    live.ifPresent(present::retainAll);
+    hypervisor.get().ifPresent(present::retainAll);
     if (disturbed) {
       // A store that was started anew is empty until the domains have noticed: they get the time
       // to.
@@ -171,8 +177,8 @@ final class HostScanner {
       if (domains.size() < MAX_DOMAINS || domains.containsKey(domid)) {
         Domain domain = domains.computeIfAbsent(domid, d -> new Domain());
         look(store, domid, domain, nowNs, grace);
-        if (live.isPresent() && domain.heartbeat != null) {
-          lock(store, DOMAINS + "/" + domid, domain); // before it is in a list, and can share
+        if (locks && domain.heartbeat != null) {
+          lock(store, DOMAINS + "/" + domid, domain);
         }
       }
     }
@@ -185,6 +191,7 @@ final class HostScanner {
     String published = home + "/" + PUBLISHED;
     if (handed.containsKey(domid) && store.read(home + "/" + HANDED + "/host").isEmpty()) {
       handed.remove(domid); // the store has lost it
+      domain.locked = Optional.empty();
     }
     Optional<String> heartbeat = store.read(published + "/heartbeat");
     if (heartbeat.isEmpty()) {
@@ -212,9 +219,19 @@ final class HostScanner {
             key(store.read(published + "/key").orElse("").strip()));
   }
 
-  private static void lock(XenStore store, String home, Domain domain) throws XenStoreException {
-    if (!domain.locked.equals(Optional.of(SaveLock.due(store, home)))) {
-      store.transaction(tx -> domain.locked = Optional.of(SaveLock.settle(tx, home)));
+  /** Before it is in a list, and can share. One guest can only keep itself out of it. */
+  private void lock(XenStore store, String home, Domain domain) throws XenStoreException {
+    try {
+      if (!domain.locked.equals(Optional.of(SaveLock.due(store, home)))) {
+        store.transaction(tx -> domain.locked = Optional.of(SaveLock.settle(tx, home)));
+      }
+    } catch (XenStoreException e) {
+      domain.locked = Optional.empty();
+      if (e.errno() != XenStoreException.EAGAIN) {
+        throw e;
+      }
+      domain.entry = null; // it writes there all the time
+      tally.count(Tally.BAD_CLAIM);
     }
   }
 

@@ -49,7 +49,7 @@ final class SaveLock {
    */
   static boolean settle(XenStore tx, String home) throws XenStoreException {
     boolean locked = due(tx, home);
-    if (!locked && tx.read(home + KEY).isPresent()) {
+    if (!locked && tx.read(home + KEY).equals(Optional.of(NO_PORT))) {
       tx.remove(home + KEY);
     } else if (locked && tx.read(home).isPresent()) { // or the directory would come back
       tx.write(home + KEY, NO_PORT);

@@ -293,7 +293,7 @@ final class VmRole implements Role {
 
   private void answer(XenStore store) throws XenStoreException {
     if (!unanswered.isEmpty()) {
-      VmStore.acknowledge(store, unanswered);
+      vmStore.acknowledge(store, unanswered);
       unanswered = "";
     }
   }

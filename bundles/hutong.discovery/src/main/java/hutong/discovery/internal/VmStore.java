@@ -33,6 +33,7 @@ final class VmStore {
   private final String version;
   private final String key;
   private final String channels;
+  private String detached = "";
   private NetworkFacts published;
   private long heartbeat;
 
@@ -82,6 +83,9 @@ final class VmStore {
               tx.write(PUBLISHED + "/version", version);
               tx.write(PUBLISHED + "/key", key);
               tx.write(PUBLISHED + "/" + SaveLock.CHANNELS, channels);
+              if (!detached.isEmpty()) {
+                tx.write(DETACHED, detached); // what was published was taken back, or lost
+              }
               tx.write(PUBLISHED + "/heartbeat", Long.toString(heartbeat));
             });
       }
@@ -150,8 +154,9 @@ final class VmStore {
   }
 
   /** Tells domain 0 that nothing is shared any more, as it has asked by that name. */
-  static void acknowledge(XenStore store, String detach) throws XenStoreException {
+  void acknowledge(XenStore store, String detach) throws XenStoreException {
     store.write(DETACHED, detach);
+    detached = detach;
   }
 
   static String formatFloor(long epoch, long sequence) {

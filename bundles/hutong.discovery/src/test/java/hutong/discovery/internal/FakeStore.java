@@ -22,6 +22,7 @@ final class FakeStore implements XenStore {
     final List<Watching> watches = new CopyOnWriteArrayList<>();
     boolean down;
     int failures;
+    String conflict;
   }
 
   private record Watching(String path, Consumer<String> listener) {}
@@ -116,6 +117,9 @@ final class FakeStore implements XenStore {
   @Override
   public void write(String path, String value) throws XenStoreException {
     synchronized (contents) {
+      if (contents.conflict != null && path(path).startsWith(contents.conflict)) {
+        throw new XenStoreException(XenStoreException.EAGAIN, "write");
+      }
       contents.values.put(path(path), value);
     }
     fire(path(path));
@@ -149,6 +153,13 @@ final class FakeStore implements XenStore {
   @Override
   public void transaction(Work work) throws XenStoreException {
     work.run(this);
+  }
+
+  /** From now on whatever is written below that path has a conflict; null: nothing has. */
+  void conflictsWith(String path) {
+    synchronized (contents) {
+      contents.conflict = path;
+    }
   }
 
   @Override

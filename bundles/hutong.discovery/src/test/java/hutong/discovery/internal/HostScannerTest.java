@@ -23,6 +23,7 @@ class HostScannerTest {
   private final FakeStore store = new FakeStore();
   private final HostScanner scanner = new HostScanner(new Tally(() -> null, () -> null));
   private long nowNs = -TimeUnit.HOURS.toNanos(1);
+  private final VmStore vm = new VmStore("VM1", "1.2.3", "", "xen", 0);
   private int beats;
 
   @BeforeEach
@@ -220,7 +221,10 @@ class HostScannerTest {
     Set<Integer> live = new TreeSet<>(Set.of(0, 1, 2));
     HostScanner own =
         new HostScanner(
-            new Tally(() -> null, () -> null), HostScanner.SILENCE_MS, () -> Optional.of(live));
+            new Tally(() -> null, () -> null),
+            HostScanner.SILENCE_MS,
+            () -> Optional.of(live),
+            false);
     publish(1, MAC1, "10.0.0.1");
     publish(2, MAC2, "10.0.0.2");
     assertThat(own.scan(store, nowNs)).hasSize(2);
@@ -256,10 +260,10 @@ class HostScannerTest {
     assertThat(detaching.detach(store, "VM1", 0)).isFalse();
     own.scan(store, nowNs);
     assertThat(locked(1)).as("has not answered").isTrue();
-    VmStore.acknowledge(store.seenBy(1), "41");
+    vm.acknowledge(store.seenBy(1), "41");
     own.scan(store, nowNs);
     assertThat(locked(1)).as("an answer of before").isTrue();
-    VmStore.acknowledge(store.seenBy(1), "42");
+    vm.acknowledge(store.seenBy(1), "42");
     own.scan(store, nowNs);
     assertThat(locked(1)).as("answers late").isFalse();
     detaching.attach(store, "VM1");
@@ -294,7 +298,48 @@ class HostScannerTest {
 
   private static HostScanner onXen(Set<Integer> live) {
     return new HostScanner(
-        new Tally(() -> null, () -> null), HostScanner.SILENCE_MS, () -> Optional.of(live));
+        new Tally(() -> null, () -> null), HostScanner.SILENCE_MS, () -> Optional.of(live), true);
+  }
+
+  /** It may not share unlocked, and nobody else is to suffer from it. */
+  @Test
+  void aGuestThatWritesAllTheTimeKeepsOnlyItselfOut() throws XenStoreException {
+    HostScanner own = onXen(Set.of(1, 2));
+    publish(1, MAC1, "10.0.0.1");
+    publish(2, MAC2, "10.0.0.2");
+    store.conflictsWith("/local/domain/1/device/");
+    assertThat(own.scan(store, nowNs)).extracting(Entry::domid).containsExactly(2);
+    store.conflictsWith(null);
+    assertThat(own.scan(store, nowNs)).extracting(Entry::domid).containsExactly(1, 2);
+    assertThat(locked(1)).isTrue();
+  }
+
+  @Test
+  void locksAlsoWhileTheHypervisorDoesNotTell() throws XenStoreException {
+    HostScanner own =
+        new HostScanner(
+            new Tally(() -> null, () -> null), HostScanner.SILENCE_MS, Optional::empty, true);
+    publish(1, MAC1, "10.0.0.1");
+    own.scan(store, nowNs);
+    assertThat(locked(1)).isTrue();
+  }
+
+  /** All that a VM has published goes with its interface; its answer is still true then. */
+  @Test
+  void aDetachedDomainThatPublishesAnewIsNotLockedAgain() throws XenStoreException {
+    HostScanner own = onXen(Set.of(1));
+    FakeStore guest = store.seenBy(1);
+    NetworkFacts facts = new NetworkFacts(MAC1, List.of("10.0.0.1"));
+    vm.publish(guest, facts);
+    assertThat(new Detaching(() -> 42).detach(store, "VM1", 0)).isFalse();
+    vm.acknowledge(guest, "42");
+    own.scan(store, nowNs);
+    assertThat(locked(1)).isFalse();
+    vm.publish(guest, NetworkFacts.NONE);
+    own.scan(store, nowNs);
+    vm.publish(guest, facts);
+    own.scan(store, nowNs);
+    assertThat(locked(1)).isFalse();
   }
 
   @Test
@@ -321,7 +366,7 @@ class HostScannerTest {
     FakeStore guest = store.seenBy(2);
     assertThat(guest.read("hutong/detach")).contains("42");
     assertThat(VmStore.readTrust(guest).notice().detach()).isEqualTo("42");
-    VmStore.acknowledge(guest, "42");
+    vm.acknowledge(guest, "42");
     assertThat(detaching.detach(store, "VM2", 0)).isTrue();
     detaching.attach(store, "VM2");
     assertThat(guest.read("hutong/detach")).isEmpty();

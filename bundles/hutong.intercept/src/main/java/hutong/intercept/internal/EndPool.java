@@ -19,9 +19,6 @@ final class EndPool implements AutoCloseable {
   /** F_SEAL_FUTURE_WRITE: the agent could not map it to count up notes. */
   private static final int SEAL_FUTURE_WRITE = 16;
 
-  /** Two domain ids, which Xen counts to 0x7fef, share one word. */
-  private static final int DOMID_BITS = 16;
-
   private final Mapping map;
   private final Payer.Closing closing = new Payer.Closing();
   private boolean paid;
@@ -243,28 +240,25 @@ final class EndPool implements AutoCloseable {
    * Writes down which domains share a program's memory, for a later agent.
    *
    * @param cookie the socket that is meant
-   * @param self the domain that this VM is now
+   * @param self the domain that this VM is now, 0 where that does not matter
    * @param peer the other one
    */
   void shared(int index, long cookie, int self, int peer) {
     int at = PoolLayout.slot(index);
     if (map.getLong(at + EndLayout.COOKIE) == cookie) {
-      map.putIntVolatile(at + EndLayout.AGENT_PEER, self << DOMID_BITS | peer);
+      map.putIntVolatile(at + EndLayout.AGENT_SELF, self);
+      map.putIntVolatile(at + EndLayout.AGENT_PEER, peer);
     }
   }
 
   /** The other domain, as an agent has written it down; 0 if none has. */
   int sharedWith(int index) {
-    return sharing(index) & (1 << DOMID_BITS) - 1;
+    return map.getIntVolatile(PoolLayout.slot(index) + EndLayout.AGENT_PEER);
   }
 
   /** The domain that this VM was then; 0 if no agent has written it down. */
   int sharedAs(int index) {
-    return sharing(index) >>> DOMID_BITS;
-  }
-
-  private int sharing(int index) {
-    return map.getIntVolatile(PoolLayout.slot(index) + EndLayout.AGENT_PEER);
+    return map.getIntVolatile(PoolLayout.slot(index) + EndLayout.AGENT_SELF);
   }
 
   /** Waits for a payment that is under way; there will be no other. */

@@ -300,9 +300,14 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
     return meter;
   }
 
-  /** The domain that this VM is. */
+  /** The domain that this VM is, by its configuration. */
   int domid() {
     return config.domid;
+  }
+
+  /** The domain as which it shares memory; 0 where that is no matter of domains. */
+  int sharesAs() {
+    return services.provider.passesDescriptors() ? 0 : config.domid;
   }
 
   Verdicts verdicts() {

@@ -390,7 +390,8 @@ final class ShimSession implements Registration.Owner {
       return;
     }
     if (registration.far == null) {
-      pool.shared(end.slot, registration.cookie, intercept.domid(), registration.channel.peerVm());
+      pool.shared(
+          end.slot, registration.cookie, intercept.sharesAs(), registration.channel.peerVm());
     }
     send(end, ShimMessage.channel(end.ref, side, registration), fds, false);
   }

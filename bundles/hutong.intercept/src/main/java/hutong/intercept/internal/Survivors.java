@@ -333,11 +333,12 @@ final class Survivors implements AutoCloseable {
 
   /**
    * The other domain is no more. Or this VM was saved, or moved, unannounced, and is another domain
-   * now: what it had granted is its own copy, and what it had mapped is not there.
+   * now: what it had granted is its own copy, and what it had mapped is not there. Only domain 0's
+   * word counts for that: an agent's configuration may be of before.
    */
   private boolean isLost(Old old) {
     return (old.peer != 0 && !live.isEmpty() && !live.contains(old.peer))
-        || (old.self != 0 && old.self != intercept.domid());
+        || (old.self != 0 && old.self != intercept.domid() && intercept.members().selfMac() != 0);
   }
 
   private static boolean isOver(Found found, Old old) {

@@ -144,7 +144,7 @@ class SurvivorsTest {
           assertThat(shim.await().type()).isEqualTo(Abi.MSG_CHANNEL);
           assertThat(shim.pool.getInt(PoolLayout.slot(3) + EndLayout.AGENT_PEER))
               .as("for an agent to come")
-              .isEqualTo(1 << 16 | 2);
+              .isEqualTo(2);
           int stop = PoolLayout.slot(3) + EndLayout.AGENT_STOP;
           vms.vms[0].hostChanged(new HostNotice(Set.of(1, 2), "7"));
           vms.settle(0);
@@ -161,7 +161,7 @@ class SurvivorsTest {
     InterceptTest.with(
         vms -> {
           FakeShim shim = vms.program(0);
-          shim.pool.putInt(PoolLayout.slot(4) + EndLayout.AGENT_PEER, 7 << 16 | 2);
+          shim.pool.putInt(PoolLayout.slot(4) + EndLayout.AGENT_SELF, 7);
           survivor(vms, shim);
           FakeShim.until(
               () ->
@@ -175,7 +175,7 @@ class SurvivorsTest {
     InterceptTest.with(
         vms -> {
           FakeShim shim = vms.program(0);
-          shim.pool.putInt(PoolLayout.slot(4) + EndLayout.AGENT_PEER, 1 << 16 | 2);
+          shim.pool.putInt(PoolLayout.slot(4) + EndLayout.AGENT_SELF, 1);
           Fd bell = survivor(vms, shim);
           vms.vms[0].hostChanged(new HostNotice(Set.of(1, 2), ""));
           vms.settle(0);

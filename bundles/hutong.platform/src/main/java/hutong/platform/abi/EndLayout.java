@@ -108,10 +108,11 @@ public final class EndLayout {
   /** 32 bits: ... and the peer's. */
   public static final int PEER_BELL_FD = 184;
 
-  /**
-   * 32 bits: set by the agent: the domain that the segment is shared with; 0: none, or not told.
-   */
+  /** 32 bits: set by the agent: the domain that the segment is shared with; 0: not told. */
   public static final int AGENT_PEER = 188;
+
+  /** 32 bits: set by the agent: the domain that this VM was then; 0: not told. */
+  public static final int AGENT_SELF = 192;
 
   /** Bytes of the whole structure. */
   public static final int SIZE = 256;

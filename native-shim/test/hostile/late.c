@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * late.c - with the real kernel, between hosts: an error of the socket that comes before the bytes which are still on
+ * their way, and an agent that then says that they are lost.  The program hears of it once.
+ */
+#include "hostile.h"
+
+#include "../../src/io.h"
+
+static int victim_fd = -1, peer_fd = -1;
+
+static void begin(void)
+{
+	struct hut_msg m = { .type = HUT_MSG_CHANNEL, .ring_size = SMALL, .over_size = OVER };
+
+	victim_fd = live_pair(&peer_fd);
+	victim = live_track(victim_fd, &m, live_segment(HUT_PAGE + 2 * (SMALL + OVER), true));
+	conn_get(victim_fd);
+	victim_end = victim->end;
+	victim_end->nonblock = 0;
+	conn_set_flags(victim_end, HUT_ENDF_REMOTE);
+	STORE_REL(&victim->rx.dir->prod_mark, HUT_MARK_WISH);
+	conn_progress(victim, victim_fd);
+	if (!remote_end_open(victim))
+		violation("the victim does not arm");
+}
+
+/* The peer resets; its error is taken from the socket, as the shim does it when it looks. */
+static void reset(void)
+{
+	struct linger hard = { 1, 0 };
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	REAL(setsockopt)(peer_fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	sys_close(peer_fd);
+	peer_fd = -1;
+	if (REAL(getsockopt)(victim_fd, SOL_SOCKET, SO_ERROR, &err, &len) || err != ECONNRESET)
+		violation("the peer does not reset: %d", err);
+	remote_late_error(victim, err);
+}
+
+static void end(void)
+{
+	close(victim_fd);
+	if (peer_fd >= 0)
+		sys_close(peer_fd);
+	conn_put(victim);
+}
+
+/* The agent gives up what is missing. */
+static void cut(void)
+{
+	__atomic_fetch_or(&victim->rx.dir->prod_mark, HUT_MARK_END | HUT_MARK_CUT, __ATOMIC_ACQ_REL);
+}
+
+static void told_once(const char *what)
+{
+	char byte;
+
+	if (recv(victim_fd, &byte, 1, MSG_DONTWAIT) >= 0 || errno != ECONNRESET)
+		violation("%s: no error, but %d", what, errno);
+	if (recv(victim_fd, &byte, 1, MSG_DONTWAIT) != 0)
+		violation("%s: after it no end, but error %d", what, errno);
+	if (send(victim_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || errno != EPIPE)
+		violation("%s: a writer is told %d", what, errno);
+}
+
+/* TCP's reset has been seen by a read that has waited for the bytes. */
+static void waits(void)
+{
+	begin();
+	reset();
+	cut();
+	told_once("a reset that waits");
+	end();
+}
+
+/* A writer has taken it, but had sent something: it is for whoever calls next. */
+static void put_back(void)
+{
+	struct pollfd p = { .events = POLLIN };
+
+	begin();
+	p.fd = victim_fd;
+	reset();
+	if (remote_tell_late(victim) != ECONNRESET)
+		violation("a writer is not told");
+	io_put_back(victim, ECONNRESET);
+	cut();
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLERR))
+		violation("an error that was put back is not shown: %d", p.revents);
+	told_once("a reset that was put back");
+	end();
+}
+
+/* A writer has been told, and the agent says afterwards that something is missing. */
+static void told(void)
+{
+	char byte = 0;
+
+	begin();
+	reset();
+	if (send(victim_fd, &byte, 1, MSG_NOSIGNAL) >= 0 || errno != ECONNRESET)
+		violation("a writer is told %d", errno);
+	cut();
+	if (recv(victim_fd, &byte, 1, MSG_DONTWAIT) != 0)
+		violation("a reset is told twice: %d", errno);
+	end();
+}
+
+/* Nobody has told of anything. */
+static void cut_alone(void)
+{
+	begin();
+	cut();
+	told_once("missing bytes");
+	end();
+}
+
+void late_run(void)
+{
+	waits();
+	put_back();
+	told();
+	cut_alone();
+}
