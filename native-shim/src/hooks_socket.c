@@ -196,6 +196,7 @@ static const struct {
 	{ SOL_SOCKET, SO_TIMESTAMP, 0 },   { SOL_SOCKET, SO_TIMESTAMPNS, 0 },  { SOL_SOCKET, SO_TIMESTAMPING, 0 },
 	{ SOL_SOCKET, TIMESTAMP_NEW, 0 },  { SOL_SOCKET, TIMESTAMPNS_NEW, 0 }, { SOL_SOCKET, TIMESTAMPING_NEW, 0 },
 	{ SOL_SOCKET, SO_MAX_PACING_RATE, -1 },
+	{ IPPROTO_IP, IP_RECVERR, 0 },     { IPPROTO_IPV6, IPV6_RECVERR, 0 }, /* errors that a connection survives */
 	{ IPPROTO_TCP, TCP_INQ_OPTION, 0 },
 };
 
@@ -266,7 +267,7 @@ static void tell_error(struct conn *c, int fd, int *val)
 		*val = c->err;
 		c->err = 0;
 	} else if (*val) {
-		conn_error_told(c, fd);
+		conn_error_told(c, fd, *val);
 	} else {
 		*val = remote_tell_late(c);
 	}

@@ -142,14 +142,14 @@ bool conn_is_dead(struct conn *c, int fd)
  * The program has taken the socket's error by getsockopt(), and we would find an end without one.  Errors that the
  * connection survives leave no trace.  Between hosts bytes may follow, see remote.c.
  */
-void conn_error_told(struct conn *c, int fd)
+void conn_error_told(struct conn *c, int fd, int err)
 {
 	if (!conn_is_dead(c, fd))
 		return;
-	if (remote_end_open(c))
-		remote_late_told(c);
-	else
+	if (!remote_end_open(c))
 		saw_error(c, 0);
+	else if (err != EPIPE)
+		remote_late_told(c);
 }
 
 static void saw_fin(struct conn *c, int fd)

@@ -49,6 +49,11 @@ static ssize_t ended(struct conn *c)
 	int err = c->err ? c->err : remote_tell_late(c);
 
 	c->err = 0;
+	if (err == EPIPE) { /* a writer's alone: to a reader it is the end of file */
+		c->err = err;
+		conn_set_flags(c->end, HUT_ENDF_ERR);
+		return 0;
+	}
 	if (!err)
 		return 0;
 	errno = err;
@@ -309,8 +314,10 @@ static ssize_t over_by_tcp(struct conn *c, int fd, ssize_t n)
 	if (n == 0 && (c->err || c->late_err))
 		return ended(c);
 	if (!conn_end_of_tcp(c)) {
-		if (err) /* told now */
+		if (err) { /* told now */
+			c->err = 0;
 			broken_by(e);
+		}
 		errno = err;
 		return n;
 	}

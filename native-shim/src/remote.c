@@ -85,28 +85,41 @@ void remote_late_told(struct conn *c)
 /* The same as remote_take_late() for a call that does not wait for those bytes. */
 int remote_tell_late(struct conn *c)
 {
-	if (LIKELY(!LOAD(&c->late_err)))
+	int err = LOAD(&c->late_err);
+
+	if (LIKELY(!err))
 		return 0;
-	remote_late_told(c); /* first: between the two nobody shall tell the end as another error */
+	if (err == EPIPE) /* behind the peer's FIN: it says nothing of what is to be read */
+		conn_set_flags(c->end, HUT_ENDF_PEERGONE);
+	else
+		remote_late_told(c); /* first: between the two nobody shall tell the end as another error */
 	return remote_take_late(c);
 }
 
-/* Bytes are missing, or none can come any more: what is to be told of that?  0: nothing, it has been. */
+/*
+ * Bytes are missing, or none can come any more: what is to be told of that?  0: nothing, it has been, by this process; of
+ * another one that holds the end it is not known what it has told.
+ */
 int remote_cut_error(struct conn *c)
 {
-	int late = remote_take_late(c);
+	bool alone = !c->inherited && LOAD(&c->end->holders) == 1;
+	int late = remote_take_late(c), err = c->err ? c->err : late;
 
-	if (c->err || (LOAD(&c->end->flags) & HUT_ENDF_ERR))
-		return c->err; /* still to be told, or told */
-	return late ? late : LOAD(&c->late_told) ? 0 : ECONNRESET;
+	if ((err && err != EPIPE) || LOAD(&c->late_told) || (alone && (LOAD(&c->end->flags) & HUT_ENDF_ERR)))
+		return err;
+	return ECONNRESET;
 }
 
 static void no_longer_early(struct conn *c, bool cut)
 {
-	if (cut || LOAD(&c->late_err)) {
+	int late = remote_take_late(c);
+
+	if (!c->err)
+		c->err = late;
+	if (cut)
 		c->err = remote_cut_error(c);
+	if (cut || late)
 		conn_set_flags(c->end, HUT_ENDF_ERR | HUT_ENDF_FIN | HUT_ENDF_PEERGONE);
-	}
 	/* Release: whoever sees the flag gone sees the error too. */
 	__atomic_fetch_and(&c->end->flags, ~(uint32_t)HUT_ENDF_EARLY, __ATOMIC_ACQ_REL);
 	conn_changed(c);

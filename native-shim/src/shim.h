@@ -311,7 +311,7 @@ void conn_release(struct conn *c);                  /* last descriptor and pin a
 void conn_check_socket(struct conn *c, int fd);
 int conn_queued_by_tcp(struct conn *c, int fd);     /* bytes for the reader, or -1 if that cannot be known */
 bool conn_is_dead(struct conn *c, int fd);          /* TCP says that it is over, and not how */
-void conn_error_told(struct conn *c, int fd);       /* by getsockopt() */
+void conn_error_told(struct conn *c, int fd, int err); /* by getsockopt() */
 void conn_cut(struct conn *c, int fd); /* resets the socket itself */
 void conn_poison_by(struct conn *c, int fd, const char *who);
 #define conn_poison(c, fd) conn_poison_by(c, fd, __func__)

@@ -192,6 +192,29 @@ static void b_tcp_info(int fd)
 	rd(fd, 1, 0);
 }
 
+/* Errors that the connection survives may come then. */
+static void a_recverr(int fd)
+{
+	get(fd, "recverr", IPPROTO_IP, IP_RECVERR);
+	set(fd, "recverr", IPPROTO_IP, IP_RECVERR, 1);
+	go(TO_B);
+	until_queued(fd, 3);
+	rd(fd, 10, 0);
+	wr(fd, "ok");
+	until_ended(fd);
+	soerr(fd);
+	rd(fd, 1, 0);
+}
+
+static void b_recverr(int fd)
+{
+	await(TO_B);
+	wr(fd, "abc");
+	rd(fd, 2, MSG_WAITALL);
+	linger_of(fd, 1, 0);
+	close(fd);
+}
+
 static void a_rcvlowat(int fd)
 {
 	get(fd, "lowat", SOL_SOCKET, SO_RCVLOWAT);
@@ -411,6 +434,7 @@ static const struct test_case cases[] = {
 	CASE(rcvtimeo_saved, "11,14", WARM),
 	CASE(names, "20", WARM),
 	CASE(tcp_info, "16", WARM),
+	CASE(recverr, "8,16", WARM),
 	CASE(rcvlowat, "8,7", WARM),
 	CASE(peek_off, "8,7", WARM),
 	CASE(setfl, "8", WARM),

@@ -26,16 +26,18 @@ static void begin(void)
 }
 
 /* The peer resets; its error is taken from the socket, as the shim does it when it looks. */
-static void reset(void)
+static void reset(int expect)
 {
 	struct linger hard = { 1, 0 };
 	int err = 0;
 	socklen_t len = sizeof(err);
 
+	if (expect == EPIPE) /* behind a FIN */
+		REAL(shutdown)(peer_fd, SHUT_WR);
 	REAL(setsockopt)(peer_fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	sys_close(peer_fd);
 	peer_fd = -1;
-	if (REAL(getsockopt)(victim_fd, SOL_SOCKET, SO_ERROR, &err, &len) || err != ECONNRESET)
+	if (REAL(getsockopt)(victim_fd, SOL_SOCKET, SO_ERROR, &err, &len) || err != expect)
 		violation("the peer does not reset: %d", err);
 	remote_late_error(victim, err);
 }
@@ -70,7 +72,7 @@ static void told_once(const char *what)
 static void waits(void)
 {
 	begin();
-	reset();
+	reset(ECONNRESET);
 	cut();
 	told_once("a reset that waits");
 	end();
@@ -83,7 +85,7 @@ static void put_back(void)
 
 	begin();
 	p.fd = victim_fd;
-	reset();
+	reset(ECONNRESET);
 	if (remote_tell_late(victim) != ECONNRESET)
 		violation("a writer is not told");
 	io_put_back(victim, ECONNRESET);
@@ -100,12 +102,35 @@ static void told(void)
 	char byte = 0;
 
 	begin();
-	reset();
+	reset(ECONNRESET);
 	if (send(victim_fd, &byte, 1, MSG_NOSIGNAL) >= 0 || errno != ECONNRESET)
 		violation("a writer is told %d", errno);
 	cut();
 	if (recv(victim_fd, &byte, 1, MSG_DONTWAIT) != 0)
 		violation("a reset is told twice: %d", errno);
+	end();
+}
+
+/* To a writer a reset behind the FIN is EPIPE, which says nothing of what is to be read. */
+static void behind_the_fin(bool lost)
+{
+	char byte = 0;
+
+	begin();
+	reset(EPIPE);
+	if (lost) {
+		if (send(victim_fd, &byte, 1, MSG_NOSIGNAL) >= 0 || errno != EPIPE)
+			violation("a writer is told %d", errno);
+		cut();
+		told_once("missing bytes behind EPIPE");
+	} else {
+		__atomic_fetch_or(&victim->rx.dir->prod_mark, HUT_MARK_END, __ATOMIC_ACQ_REL);
+		for (int i = 0; i < 2; i++)
+			if (recv(victim_fd, &byte, 1, MSG_DONTWAIT) != 0)
+				violation("no end behind EPIPE, but %d", errno);
+		if (send(victim_fd, &byte, 1, MSG_NOSIGNAL) >= 0 || errno != EPIPE)
+			violation("a writer is told %d", errno);
+	}
 	end();
 }
 
@@ -124,4 +149,6 @@ void late_run(void)
 	put_back();
 	told();
 	cut_alone();
+	behind_the_fin(false);
+	behind_the_fin(true);
 }

@@ -251,6 +251,9 @@ final class VmRole implements Role {
 
   private void readTrust(XenStore store) {
     try {
+      if (isAnotherDomain(store)) {
+        return; // or another VM, which has the old one's id now, would pass for this one in a list
+      }
       Trust trust = VmStore.readTrust(store);
       if (trust.hostId().isEmpty()) {
         // A store that domain 0 has not filled (yet, or again): what was known goes on to hold, and

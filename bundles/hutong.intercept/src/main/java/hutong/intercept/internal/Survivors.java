@@ -333,8 +333,9 @@ final class Survivors implements AutoCloseable {
 
   /**
    * The other domain is no more. Or this VM was saved, or moved, unannounced, and is another domain
-   * now: what it had granted is its own copy, and what it had mapped is not there. Only domain 0's
-   * word counts for that: an agent's configuration may be of before.
+   * now: what it had granted is its own copy, and what it had mapped is not there. An agent's
+   * configuration may be of before, so there must be a list that has the VM by that id, which
+   * discovery takes only when the id is the right one.
    */
   private boolean isLost(Old old) {
     return (old.peer != 0 && !live.isEmpty() && !live.contains(old.peer))
