@@ -64,7 +64,7 @@ class Shell:
                     return "\n".join(text), answer[len("error: "):]
                 text.append(answer)
         except OSError as e:
-            raise LabError("the agent of %s did not answer: %s" % (self._node.name, e)) from e
+            raise LabError("the agent of %s does not answer: %s" % (self._node.name, e)) from e
         raise LabError("the agent of %s closed the connection" % self._node.name)
 
 
