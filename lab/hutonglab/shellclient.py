@@ -65,7 +65,7 @@ class Shell:
                 text.append(answer)
         except OSError as e:
             raise LabError("the agent of %s does not answer: %s" % (self._node.name, e)) from e
-        raise LabError("the agent of %s closed the connection" % self._node.name)
+        raise LabError("the agent of %s does not answer: it has closed the connection" % self._node.name)
 
 
 def query(node, line, seconds=15.0):
