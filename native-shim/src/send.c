@@ -269,7 +269,7 @@ static ssize_t broken(struct conn *c, int fd, struct waiting *w, size_t done, ss
 	if (done && n < 0)
 		io_put_back(c, errno);
 	else if (n < 0)
-		io_told(c, w->c ? io_plain_fd(c, fd, w) : fd, errno);
+		io_told(c, io_plain_fd(c, fd, w), errno);
 	n = io_finish(c, done, n);
 	if (n >= 0 || errno != EPIPE || (flags & MSG_NOSIGNAL))
 		return n;

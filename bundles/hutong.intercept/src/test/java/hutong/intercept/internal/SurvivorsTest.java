@@ -57,6 +57,13 @@ class SurvivorsTest {
     return bell;
   }
 
+  /** The program of that end is told to reset its connection, and woken up once for that. */
+  private static void assertReset(FakeShim shim, Fd bell) throws Exception {
+    FakeShim.until(() -> InterceptTest.drain(bell) == 1);
+    assertThat(shim.pool.getInt(PoolLayout.slot(4) + EndLayout.AGENT_STOP))
+        .isEqualTo(Reason.POISONED.number());
+  }
+
   @Test
   void aNewAgentHasTheChannelsOfTheOldOneLetGo() throws Exception {
     InterceptTest.with(
@@ -88,9 +95,7 @@ class SurvivorsTest {
           vms.settle(0);
           assertThat(shim.pool.getInt(at + EndLayout.AGENT_STOP)).isZero();
           vms.vms[0].hostChanged(new HostNotice(Set.of(1), ""));
-          FakeShim.until(() -> InterceptTest.drain(bell) == 1);
-          assertThat(shim.pool.getInt(at + EndLayout.AGENT_STOP))
-              .isEqualTo(Reason.POISONED.number());
+          assertReset(shim, bell);
           shim.free(4);
           FakeShim.until(() -> vms.tables[0].size() == 0);
         });
@@ -105,9 +110,7 @@ class SurvivorsTest {
           Fd bell = survivor(vms, shim, 0x55550000);
           assertThat(vms.tables[0].size()).isZero();
           vms.vms[0].hostChanged(new HostNotice(Set.of(1), ""));
-          FakeShim.until(() -> InterceptTest.drain(bell) == 1);
-          assertThat(shim.pool.getInt(PoolLayout.slot(4) + EndLayout.AGENT_STOP))
-              .isEqualTo(Reason.POISONED.number());
+          assertReset(shim, bell);
         });
   }
 
@@ -123,9 +126,7 @@ class SurvivorsTest {
           assertThat(vms.tables[0].list(vm -> "domain " + vm).get(0).peerName())
               .isEqualTo("domain 9");
           vms.vms[0].hostChanged(new HostNotice(Set.of(1, 2), ""));
-          FakeShim.until(() -> InterceptTest.drain(bell) == 1);
-          assertThat(shim.pool.getInt(PoolLayout.slot(4) + EndLayout.AGENT_STOP))
-              .isEqualTo(Reason.POISONED.number());
+          assertReset(shim, bell);
         });
   }
 
