@@ -223,6 +223,7 @@ struct conn {
 	uint32_t spin_miss;
 	uint32_t ahead_pause; /* see let_run_ahead() */
 	_Atomic pid_t sender; /* between hosts: the thread that has sent by TCP last, see direct_begin() */
+	uint64_t bulk_ns;     /* between hosts: when the agent has heard last of bulk that goes by TCP */
 	uint32_t one_way;     /* reads from the ring since the last send */
 	uint32_t exec_state;  /* of the end, before an exec that may fail */
 	_Atomic int waiter;   /* the thread that waits, or -1: several have */
