@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agents are killed and started again while they carry connections between hosts: programs see none of it (D5)."""
+
+import glob
+import json
+import unittest
+
+from hutonglab import agents
+from hutonglab.shellclient import query
+from hutongbench.cases import results
+from inter import LONG, InterTest, LeftTest, configured, light, lines
+from support import EXAMPLES, VM1, VM2, VM3, Background, cluster_down, conns, eventually, hutong, shell
+from test_5_paths import transfer
+
+
+def resumed(node):
+    """Lines that the agent has taken over from the one before it."""
+    return json.loads(query(node, "hutong:stats --json"))["counters"].get("transport.lines.resumed", 0)
+
+
+def update(node, name):
+    """Replaces a bundle of the agent, which runs on, by the one of that name in the distribution."""
+    number = next(row.split("|")[0].strip() for row in shell(node, "lb -s").splitlines() if "|%s " % name in row)
+    jar, = glob.glob("%s/bundle/%s*.jar" % (agents.DIST, name))
+    hutong("shell", node.name, "-c", "update %s file:%s" % (number, jar))
+
+
+class RestartTest(InterTest):
+    """Ends of connections on the light protocol live in the programs' segments, and outlive the agent."""
+
+    MIB, RATE, STEP = 256, 16, 4 << 20
+
+    def moves(self, *nodes):
+        """Waits until these agents, as they are now, have brought bytes, or sent them."""
+        for node in nodes:
+            before = self.moved(node)
+            eventually(lambda node=node, before=before: self.moved(node) > before + self.STEP,
+                       lambda node=node: "%s moves bytes by the light protocol: %s" % (node.name, lines(node)), 30)
+
+    @staticmethod
+    def moved(node):
+        return sum(line["bytesIn"] + line["bytesOut"] for line in lines(node))
+
+    def again(self, *nodes):
+        """Kills these agents, and starts them, one after the other, when all are dead."""
+        for node in nodes:
+            hutong("agent", node.name, "kill")
+        for node in nodes:
+            hutong("agent", node.name, "start")
+        for node in nodes:
+            eventually(lambda node=node: resumed(node) > 0, node.name + " has taken connections over", 30)
+
+    def test_stream(self):
+        def during(_number):
+            self.moves(VM1, VM3)
+            for nodes in ((VM1,), (VM3,), (VM1, VM3)):
+                self.again(*nodes)
+                self.moves(VM1, VM3)
+        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE, during=during)
+        self.assertGreater(self.ring_bytes("xfer"), 1.8 * (self.MIB << 20))
+
+    def test_bundles_are_replaced(self):
+        """An upgrade in place, bundle by bundle, of each that has to do with the connection."""
+        def during(_number):
+            self.moves(VM1, VM3)
+            for name in ("hutong.transport", "hutong.intercept", "hutong.link", "hutong.discovery"):
+                for node in (VM3, VM1):
+                    update(node, name)
+                    self.moves(VM1, VM3)
+        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE, during=during)
+        self.assertGreater(self.ring_bytes("xfer"), 1.8 * (self.MIB << 20))
+
+
+class JobTest(RestartTest):
+    """Four ranks on three VMs: 0 and 3 on VM1, 1 on VM2, 2 alone on its host."""
+
+    ROUNDS = 4000
+
+    def paths(self, node):
+        """The pairs of VM and path of the job's connections that the node shows off TCP."""
+        by_address = {vm.ipv4: vm.name for vm in (VM1, VM2, VM3)}
+        return {(by_address.get(row["remote"].rpartition(":")[0]), row["path"]) for row in conns(node)
+                if row["program"] == "mixed" and row["path"] != "TCP"}
+
+    def apart(self):
+        """Each pair of VMs has a path of its own: shared memory within the host, the light protocol between hosts."""
+        for node, wanted in ((VM1, {("VM2", "RING"), ("VM3", "LIGHT")}), (VM2, {("VM1", "RING"), ("VM3", "LIGHT")}),
+                             (VM3, {("VM1", "LIGHT"), ("VM2", "LIGHT")})):
+            eventually(lambda node=node, wanted=wanted: self.paths(node) == wanted,
+                       lambda node=node: "%s shows each path: %s" % (node.name, self.paths(node)), 30)
+
+    def test_a_job_of_four_ranks(self):
+        line = ("-H", "VM1,VM2,VM3", "-np", 4, "--wdir", "/tmp", "--", EXAMPLES + "/c/mixed", self.ROUNDS)
+        tcp = results(hutong("mpirun", "--tcp", *line).stdout)
+        with Background("mpirun", *line, env=self.stats_env()) as job:
+            self.apart()
+            for node in (VM1, VM3):
+                self.again(node)
+                self.apart()
+                self.moves(VM1, VM3)
+            self.assertTrue(job.running(), "the job was over too early to show anything")
+            self.assertEqual(results(job.expect()), tcp)
+        self.assertIn("mixed ranks=4 ", tcp)
+
+
+def load_tests(loader, _standard, _pattern):
+    """Both wires have the job; the streams differ in nothing that the wire would see."""
+    suite = unittest.TestSuite()
+    for wire, bases in (("ethernet", (RestartTest, JobTest)), ("udp", (RestartTest, JobTest) if LONG else (JobTest,))):
+        for base in bases + (LeftTest,):
+            made = configured(__name__, base, wire.capitalize(), light(wire))
+            names = loader.getTestCaseNames(made)
+            if base is JobTest:
+                names = ["test_a_job_of_four_ranks"]
+            suite.addTests(map(made, names))
+    return suite
+
+
+def tearDownModule():  # pylint: disable=invalid-name  (unittest's)
+    cluster_down()
