@@ -114,6 +114,22 @@ public record FlowSettings(
         probeWaitNs);
   }
 
+  /** The same with a T that does not adapt: it and 3T are waited as they stand (M1.3, M3.C). */
+  public FlowSettings withFixedWait(long newAckWaitNs) {
+    return new FlowSettings(
+        maxDatagram,
+        window,
+        newAckWaitNs,
+        false,
+        congestionControl,
+        firstWindow,
+        longestWaitNs,
+        wireTimeoutNs,
+        probes,
+        probeAttempts,
+        probeWaitNs);
+  }
+
   /** The same, with data going out at once: for a wire that was probed already (D5). */
   public FlowSettings withoutProbes() {
     return new FlowSettings(

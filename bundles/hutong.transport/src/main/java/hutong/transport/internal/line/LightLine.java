@@ -156,7 +156,8 @@ final class LightLine {
   }
 
   FlowSettings settings(int maxDatagram) {
-    return FlowSettings.reference(maxDatagram).withWindow(world.window());
+    FlowSettings ours = FlowSettings.reference(maxDatagram).withWindow(world.window());
+    return world.waitNs() == 0 ? ours : ours.withFixedWait(world.waitNs());
   }
 
   boolean finSent() {

@@ -14,6 +14,7 @@ import java.util.Locale;
  * @param etherType EtherType of the datagrams
  * @param udpPort UDP port of the datagrams
  * @param window W (M1.3)
+ * @param waitNs T (M1.3), or 0 where it adapts to the round trip (D4)
  * @param ringSize bytes of a ring of a line
  * @param overSize bytes of an overflow
  * @param authenticate whether datagrams must carry a MAC (D6)
@@ -26,6 +27,7 @@ record LightSettings(
     int etherType,
     int udpPort,
     int window,
+    long waitNs,
     int ringSize,
     int overSize,
     boolean authenticate,
@@ -58,10 +60,26 @@ record LightSettings(
                 FlowSettings.REFERENCE_WINDOW,
                 FlowSettings.LEAST_WINDOW,
                 FlowSettings.MOST_WINDOW),
+        waitNs(config.text("hutong.wait.us", "auto")),
         (int) config.number("hutong.inter.ring.size", 1 << 20, 4096, 1 << 26),
         (int) config.number("hutong.inter.overflow.size", 4 << 20, 4096, 1 << 26),
         config.flag("hutong.authenticate", false),
         1_000_000 * config.number("hutong.end.ms", 10_000, 100, 3_600_000));
+  }
+
+  private static long waitNs(String text) {
+    if (text.equals("auto")) {
+      return 0;
+    }
+    long least = FlowSettings.LEAST_WAIT_NS / 1000;
+    long most = FlowSettings.MOST_WAIT_NS / 1000;
+    if (!text.matches("[0-9]{1,9}")
+        || Long.parseLong(text) < least
+        || Long.parseLong(text) > most) {
+      throw new IllegalArgumentException(
+          "hutong.wait.us is " + text + ", not auto or " + least + " to " + most);
+    }
+    return 1000 * Long.parseLong(text);
   }
 
   private static WireKind wire(String text) {

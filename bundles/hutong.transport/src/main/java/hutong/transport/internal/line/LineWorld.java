@@ -69,6 +69,9 @@ interface LineWorld {
   /** W of this end. */
   int window();
 
+  /** T of this end, 0 where it adapts. */
+  long waitNs();
+
   /** Whether datagrams must be authenticated (D6). */
   boolean authenticate();
 

@@ -676,6 +676,11 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   @Override
+  public long waitNs() {
+    return settings.waitNs();
+  }
+
+  @Override
   public boolean authenticate() {
     return settings.authenticate();
   }

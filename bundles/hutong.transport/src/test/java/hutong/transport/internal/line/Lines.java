@@ -437,7 +437,12 @@ final class Lines {
 
     @Override
     public int window() {
-      return 64;
+      return number == 1 ? 64 : 128;
+    }
+
+    @Override
+    public long waitNs() {
+      return number == 1 ? 1_000_000 : 0;
     }
 
     @Override

@@ -55,6 +55,7 @@ class WiresTest {
             0x88B5,
             7414,
             64,
+            0,
             1 << 16,
             1 << 16,
             false,
