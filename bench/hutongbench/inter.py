@@ -4,9 +4,9 @@ Cases between hosts. Besides its value each sample knows which path the bytes to
 machine and the agents worked for it.
 """
 
-import contextlib
 import json
 import os
+import sys
 from statistics import median
 
 from hutonglab import agents, link, procs, topology
@@ -196,6 +196,10 @@ INTER = (
 )
 
 
+#: Directions that are full at once, of cases whose value is what the link has carried.
+WAYS = {"inter-iperf3-stream": 1, "inter-iperf3-bidir": 2}
+
+
 def meet(progress, seconds):
     """
     Lets the agents meet and try their wire, and come to their full speed: the first connection of a cluster waits for the
@@ -209,8 +213,10 @@ def meet(progress, seconds):
         for number, run in enumerate(runs):
             case = _case("warm-up", "", run, "not measured", "")
             progress(case, number, True)
-            with contextlib.suppress(ProgramError, LabError, ValueError):  # a case will say what is wrong
+            try:
                 case.run(True)
+            except (ProgramError, LabError, ValueError, KeyError) as e:
+                print("hutong: the warm-up failed, so the figures may be of young agents: %s" % e, file=sys.stderr)
 
 
 def unused(sample):
@@ -236,16 +242,31 @@ def fill(row, case, samples):
                 row[side + name] = median(values)
     light, on_tcp = (sum(s.facts[name] for s in hutong) for name in ("light", "tcp"))
     row.update(light_bytes=light, tcp_bytes=on_tcp, path="LIGHT" if light > on_tcp else "MIXED" if light else "TCP")
+    row["estimated"] = any("tcp_counted" in s.facts for s in hutong)
     if row["ratio"] is not None:
         row["tcp_wins"] = row["ratio"] < 1 if case.more_is_better else row["ratio"] > 1
+    room, ways = link.current().goodput(), WAYS.get(case.name)
+    if room and ways:
+        row.update(arithmetic=ways * room / 1e9, tcp_share=row["tcp"] / (ways * room / 1e9),
+                   hutong_share=row["hutong"] / (ways * room / 1e9))
 
 
 def lines(row):
     """What stands below a row of the table."""
     total = row["light_bytes"] + row["tcp_bytes"]
-    words = ["path %s, %.1f %% of the bytes by the light protocol" % (row["path"], 100 * row["light_bytes"] / max(1, total))]
+    words = ["path %s%s, %s%.1f %% of the bytes by the light protocol" % (
+        row["path"], " by choice" if row["path"] == "TCP" and link.current().inter == "auto" else "",
+        "about " if row.get("estimated") and row["light_bytes"] else "", 100 * row["light_bytes"] / max(1, total))]
     if row.get("tcp_wins"):
         words[0] += "; TCP WINS"
+        if row.get("ratio_low", 2) <= 1 <= row.get("ratio_high", 0):
+            words[0] += " (within the interval)"
+    if "arithmetic" in row:
+        words.append("of the %.4f Gbit/s that TCP's frames have room for: TCP %.2f %%, Hutong %.2f %%"
+                     % (row["arithmetic"], 100 * row["tcp_share"], 100 * row["hutong_share"]))
+        if row["tcp_share"] < 1 - MOST_DEVIATION:
+            words.append("TCP DEVIATES from the arithmetic by more than %.1f %%: the processors, not the link, were its limit"
+                         % (100 * MOST_DEVIATION))
     for name, text in (("machine_s_gb", "CPU seconds a gigabyte, whole machine"), ("agents_s_gb", "  of it the agents"),
                        ("machine_us_round", "CPU microseconds a round trip, whole machine"),
                        ("frame_ratio", "frames on the wire for each by arithmetic")):

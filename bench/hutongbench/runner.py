@@ -2,10 +2,11 @@
 """`./hutong bench`: runs cases in alternating pairs, prints the table, writes the JSON."""
 
 import json
+import os
 import sys
 from statistics import median
 
-from hutonglab import cluster, link, net, topology
+from hutonglab import agents, cluster, link, net, state, topology
 from hutonglab.errors import LabError, UsageError
 
 from . import cases, inter, stats
@@ -136,37 +137,81 @@ def table(rows):
 
 def heading(pairs):
     """What every figure below stands under."""
+    settings = agents.overrides()
     return ("alternating pairs, medians; ratio = Hutong / TCP pair by pair; cpu = processor seconds of both sides\n"
             "TCP congestion control: %s; pairs: %d; write sizes as named in each row\n"
-            "link between the hosts: %s" % (congestion_control(), pairs, link.current().text()))
+            "link between the hosts: %s\nconnections between the hosts: %s%s"
+            % (congestion_control(), pairs, link.current().text(), link.current().choice(),
+               "\nsettings: " + " ".join(settings) if settings else ""))
 
 
-def write_json(path, rows, pairs, baseline=None):
-    """Writes the results file, while the cluster is up."""
-    control = congestion_control()
-    for row in rows:
-        row.setdefault("congestion_control", control)
-        row.setdefault("pairs", pairs)
-    with open(path, "w", encoding="ascii") as f:
-        json.dump({"results": rows, "link": cluster.link_status(), "baseline": baseline}, f, indent=1)
+def write_json(path, tables):
+    """Writes the results file: whole, or not at all; what is no file, such as /dev/stdout, is written to."""
+    results = [row for table in tables for row in table["results"]]
+    to = _beside(path)
+    with open(to, "w", encoding="ascii") as f:
+        json.dump({"results": results, "link": tables[0]["link"], "baseline": tables[0]["baseline"], "tables": tables}, f,
+                  indent=1)
         f.write("\n")
+    if to != path:
+        os.replace(to, path)
+
+
+def _beside(path):
+    return path if os.path.lexists(path) and not os.path.isfile(path) or os.path.islink(path) else path + ".new"
+
+
+def check_json(path):
+    """That the results file can be written, before hours are spent on what is to stand there."""
+    to = _beside(path)
+    try:
+        open(to, "a", encoding="ascii").close()
+        if to != path:
+            os.unlink(to)
+    except OSError as e:
+        raise UsageError("cannot write '%s': %s" % (path, e.strerror)) from e
 
 
 def choose(name):
-    """The cases that a name on the command line stands for."""
-    groups = {"intra": cases.INTRA, "conns": cases.CONNS, "inter": inter.INTER}
-    if name in groups:
-        return groups[name]
-    known = {c.name: c for group in groups.values() for c in group}
-    chosen = [known[n] for n in name.split(",") if n in known]
-    unknown = [n for n in name.split(",") if n not in known]
-    if unknown:
-        raise UsageError("unknown case '%s' (known: intra, conns, inter, %s)" % (unknown[0], ", ".join(known)))
+    """The cases that names on the command line stand for."""
+    known = {"intra": cases.INTRA, "conns": cases.CONNS, "inter": inter.INTER}
+    known.update({c.name: (c,) for group in list(known.values()) for c in group})
+    chosen = []
+    for one in name.split(","):
+        if one not in known:
+            raise UsageError("unknown case '%s' (known: %s)" % (one, ", ".join(known)))
+        chosen += [c for c in known[one] if c not in chosen]
     return chosen
 
 
-def main(name, pairs, json_file, wanted, warm_up):
-    """Runs the command; exit status 1 when a row failed."""
+def measure_table(chosen, pairs, warm_up):
+    """One table on the cluster that is up, printed; returns what the results file holds of it."""
+    baseline = inter.prepare(show_progress, warm_up) if any(c.between_hosts for c in chosen) else None
+    if baseline is not None:
+        print(inter.baseline_text(baseline), flush=True)
+    rows = measure(chosen, pairs, show_progress)
+    there, control = link.current(), congestion_control()
+    for row in rows:
+        row.update(congestion_control=control, wire=there.wire, inter=there.inter)
+        row.setdefault("pairs", pairs)
+    print(heading(pairs))
+    print(table(rows), flush=True)
+    return {"results": rows, "link": cluster.link_status(), "baseline": baseline, "settings": agents.overrides()}
+
+
+def plan(chosen, links):
+    """The links to measure on, one cluster each; of a cluster that is up the one it has."""
+    if not any(c.between_hosts for c in chosen):
+        links = links[-1:]
+    if len(links) > 1 and state.is_up():
+        there = [wanted for wanted in links if wanted == link.current()] or links[:1]
+        print("hutong: one table of two: a cluster is up, and its paths stay as they are", file=sys.stderr)
+        return there
+    return links
+
+
+def main(name, pairs, json_file, links, warm_up):
+    """Runs the command, with a table for each of the links; exit status 1 when a row failed."""
     if name == "list":
         for case in cases.INTRA + cases.CONNS + inter.INTER:
             print("%-20s %-7s %s" % (case.name, case.unit, case.about))
@@ -177,20 +222,14 @@ def main(name, pairs, json_file, wanted, warm_up):
     if warm_up < 1:
         raise UsageError("--warm-up wants a positive number")
     if json_file:
-        try:
-            open(json_file, "a", encoding="ascii").close()
-        except OSError as e:
-            raise UsageError("cannot write '%s': %s" % (json_file, e.strerror)) from e
-    with cluster.for_now(wanted):
-        baseline = inter.prepare(show_progress, warm_up) if any(c.between_hosts for c in chosen) else None
-        if baseline is not None:
-            print(inter.baseline_text(baseline), flush=True)
-        rows = measure(chosen, pairs, show_progress)
-        print(heading(pairs))
-        print(table(rows))
+        check_json(json_file)
+    tables = []
+    for wanted in plan(chosen, links):
+        with cluster.for_now(wanted):
+            tables.append(measure_table(chosen, pairs, warm_up))
         if json_file:
-            write_json(json_file, rows, pairs, baseline)
-    for row in rows:
-        if "failed" in row:
-            print("hutong: %s: %s" % (row["case"], row["failed"]), file=sys.stderr)
-    return 1 if any("failed" in row for row in rows) else 0
+            write_json(json_file, tables)
+    failed = [row for one in tables for row in one["results"] if "failed" in row]
+    for row in failed:
+        print("hutong: %s: %s" % (row["case"], row["failed"]), file=sys.stderr)
+    return 1 if failed else 0

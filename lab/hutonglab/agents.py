@@ -80,14 +80,19 @@ def _between_hosts():
             if value != "auto"}
 
 
+def overrides():
+    """Settings that the cluster was started with for all agents, as they were written."""
+    try:
+        with open(OVERRIDES, encoding="utf-8") as f:
+            return f.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
 def write_config(node):
     """Writes the agent's properties file; what `up --set` gave comes last and wins."""
     settings = _settings(node)
-    try:
-        with open(OVERRIDES, encoding="utf-8") as f:
-            settings.update(line.rstrip("\n").split("=", 1) for line in f)
-    except FileNotFoundError:
-        pass
+    settings.update(line.split("=", 1) for line in overrides())
     with open(config_path(node), "w", encoding="utf-8") as f:
         for key, value in settings.items():
             f.write("%s=%s\n" % (key, value))

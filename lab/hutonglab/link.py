@@ -2,6 +2,7 @@
 """The link between the two hosts: its rate, its packets, its faults, and what its counters say."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -79,6 +80,11 @@ class Link:
                   if value != "auto"]
         return ", ".join(parts)
 
+    def choice(self):
+        """Which path connections between the hosts have."""
+        return {"light": "all by the light protocol (forced)", "tcp": "all by TCP (forced)",
+                "auto": "by the light protocol where it pays (default choice)"}[self.inter]
+
     def queue_bytes(self):
         return QUEUE_FRAMES * (self.mtu + 14)
 
@@ -119,7 +125,7 @@ def parse_faults(text):
 
 def from_options(rate=None, offloads=None, mtu=None, faults=None, wire=None, inter=None):
     """The Link that options on a command line describe; None stands for an option that was not given."""
-    bits = parse_rate(rate) if rate else None
+    bits = parse_rate(rate) if rate is not None else None
     if faults:
         parse_faults(faults)
     if offloads == "on" and (bits is not None or faults):
@@ -128,6 +134,14 @@ def from_options(rate=None, offloads=None, mtu=None, faults=None, wire=None, int
         raise UsageError("--mtu wants %d to %d" % (LEAST_MTU, MOST_MTU))
     return Link(bits, bits is None and not faults and offloads != "off", mtu or 1500, faults or None,
                 wire or "auto", inter or "auto", offloads != "off")
+
+
+def to_compare(given):
+    """
+    The links that a comparison on that one wants, one table each: a wire that is named is measured, so the path is forced
+    to it, and then the default choice is. Who names the path as well gets only that.
+    """
+    return [dataclasses.replace(given, inter="light"), given]
 
 
 def save(link):
