@@ -6,6 +6,7 @@ import hutong.platform.BatchSocket;
 import hutong.platform.BatchSockets;
 import hutong.platform.OsException;
 import java.nio.ByteBuffer;
+import java.security.SecureRandom;
 import jnr.ffi.Pointer;
 import org.osgi.service.component.annotations.Component;
 
@@ -160,7 +161,15 @@ public final class LinuxBatchSockets implements BatchSockets {
   }
 
   /** {@code struct sockaddr_in6} of ipv6(7): port, flow label (always 0 here) and address. */
-  private record Ipv6Family() implements MmsgSocket.Family {
+  private static final class Ipv6Family implements MmsgSocket.Family {
+    private static final int WORDS = 5;
+
+    /**
+     * Numbers of two senders are equal with a chance of 2^-64, whatever addresses somebody chooses
+     * who does not know these (multiply-shift hashing: Dietzfelbinger, 1996).
+     */
+    private final long[] key = new SecureRandom().longs(2L * WORDS).toArray();
+
     @Override
     public int write(Pointer name, byte[] address, int port) {
       require(address, 16);
@@ -172,8 +181,15 @@ public final class LinuxBatchSockets implements BatchSockets {
 
     @Override
     public long number(Pointer names, long at) {
-      long mixed = names.getLong(at + 8) * 0x9e3779b97f4a7c15L ^ names.getLong(at + 16);
-      return mixed * 0xbf58476d1ce4e5b9L + names.getShort(at + 2);
+      return sum(names, at, 0) & 0xffffffff00000000L | sum(names, at, WORDS) >>> 32;
+    }
+
+    private long sum(Pointer names, long at, int from) {
+      long sum = key[from] * (names.getShort(at + 2) & 0xffff);
+      for (int i = 1; i < WORDS; i++) {
+        sum += key[from + i] * (names.getInt(at + 4 + 4L * i) & 0xffffffffL);
+      }
+      return sum;
     }
   }
 }

@@ -48,6 +48,16 @@ record LightSettings(
    * @throws IllegalArgumentException naming what is wrong
    */
   static LightSettings of(AgentConfig config) {
+    int ring = (int) config.number("hutong.inter.ring.size", 1 << 20, 4096, 1 << 26);
+    int over = (int) config.number("hutong.inter.overflow.size", 4 << 20, 4096, 1 << 26);
+    if (over < ring / 2) {
+      // A writer that has gone over to it is woken when there is room for half a ring.
+      throw new IllegalArgumentException(
+          "hutong.inter.overflow.size is "
+              + over
+              + ", less than half of hutong.inter.ring.size, "
+              + ring);
+    }
     return new LightSettings(
         one("hutong.inter", config.text("hutong.inter", "auto"), Inter.class),
         wire(config.text("hutong.wire", "auto")),
@@ -61,8 +71,8 @@ record LightSettings(
                 FlowSettings.LEAST_WINDOW,
                 FlowSettings.MOST_WINDOW),
         waitNs(config.text("hutong.wait.us", "auto")),
-        (int) config.number("hutong.inter.ring.size", 1 << 20, 4096, 1 << 26),
-        (int) config.number("hutong.inter.overflow.size", 4 << 20, 4096, 1 << 26),
+        ring,
+        over,
         config.flag("hutong.authenticate", false),
         1_000_000 * config.number("hutong.end.ms", 10_000, 100, 3_600_000));
   }

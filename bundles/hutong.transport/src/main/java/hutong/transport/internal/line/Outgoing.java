@@ -140,7 +140,8 @@ final class Outgoing {
       return;
     }
     WireKind wire = way();
-    if (wire == WireKind.NONE || peer.armed() != Turn.next(round)) {
+    int next = Turn.next(round);
+    if (peer.armed() != next || wire == WireKind.NONE && peer.stopped() != next) {
       return;
     }
     if (peer.room() < Abi.PAGE) {
@@ -150,13 +151,19 @@ final class Outgoing {
     if (!flow.reserve()) {
       return;
     }
-    flow.wire(wire, mostNow(wire));
-    round = Turn.next(round);
+    if (wire != WireKind.NONE) {
+      flow.wire(wire, mostNow(wire));
+    }
+    round = next;
     phase = Phase.ARMED;
     world.save(line); // what is armed, an agent after us must not arm again
     ring.arm(round);
     ring.armWait();
     look();
+    if (peer.stopped() == round) {
+      // Before it began, maybe long ago: the peer has nothing more to say, and waits for its end.
+      stop(peer.stoppedAt());
+    }
   }
 
   /** The wire to go to now; if there is none, {@link #reason} says why. */
@@ -184,7 +191,7 @@ final class Outgoing {
       flow.openLater(); // TCP takes nothing any more: it must go there
       return;
     }
-    if (!flow.wide() || line.barred() && !ended) {
+    if (!flow.wide() || !ended && (line.barred() || !isWanted())) {
       leave = round; // the wire went away meanwhile, or is not to be used
       line.changed();
       return;
@@ -200,6 +207,11 @@ final class Outgoing {
     if (ended && end >= 0) {
       flow.flow().end(end, world.now());
     }
+  }
+
+  /** Whether there is a wire that may be used. */
+  private boolean isWanted() {
+    return world.choose(line, peer.ethernetBytes(), peer.udpBytes()) != WireKind.NONE;
   }
 
   /** The largest datagram that the peer's agent offers on a wire. */
@@ -393,12 +405,13 @@ final class Outgoing {
   }
 
   /**
-   * What is not delivered when the program is stopped, it sends at its next call: we go only when
-   * there is nothing, or so much that the next call is under way.
+   * What has not arrived when the program is stopped, it sends at its next call: we go only when
+   * there is nothing of that, or so much that the next call is under way. What its peer's program
+   * has read does not matter, and may not be known.
    */
   private boolean atRestOrBusy() {
-    long held = ring.tail() - ring.head();
-    return held == 0 || held >= ring.capacity() / 2;
+    return flow.flow().acknowledged() == ring.tail()
+        || ring.tail() - ring.head() >= ring.capacity() / 2;
   }
 
   /** Wants the program back on TCP. */
@@ -559,9 +572,7 @@ final class Outgoing {
     if (ended || line.barred()) {
       return false;
     }
-    return choice == null
-        ? peer == null || world.choose(line, peer.ethernetBytes(), peer.udpBytes()) != WireKind.NONE
-        : pays;
+    return choice == null ? peer == null || isWanted() : pays;
   }
 
   /** What the peer's agent is to know. */

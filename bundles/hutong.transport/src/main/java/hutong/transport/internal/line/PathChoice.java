@@ -8,8 +8,8 @@ import java.util.Map;
  * Whether a sending direction pays on the light protocol: only bulk that goes one way, and only
  * while it is no slower than the same stream was on TCP just before. A stream that has kept TCP
  * busy for a while is tried on the light protocol for a moment; what that gave is remembered for
- * the peer, so that not every stream pays for the trial. One thread; times in nanoseconds, rates in
- * bytes a second.
+ * the peer, so that not every stream pays for the trial. One that becomes far slower than TCP was
+ * is measured on TCP anew. One thread; times in nanoseconds, rates in bytes a second.
  */
 final class PathChoice {
   /** How long TCP's rate is measured; shorter streams are left alone. */
@@ -72,6 +72,7 @@ final class PathChoice {
     private boolean light;
     private boolean judged;
     private int looks;
+    private int worse;
     private boolean cold;
     private long since;
     private long from;
@@ -136,6 +137,7 @@ final class PathChoice {
     stream.light = true;
     stream.judged = false;
     stream.looks = 0;
+    stream.worse = 0;
     stream.cold = !outcomes.containsKey(stream.peer);
     stream.begin(bytes, received, now);
   }
@@ -159,7 +161,12 @@ final class PathChoice {
       return true;
     }
     if (stream.judged) {
-      return false;
+      // It has become far slower: the path, or the program? TCP shows which, and another trial.
+      stream.worse = rate < FAR_OFF * stream.tcpRate ? stream.worse + 1 : 0;
+      return stream.worse == LASTING;
+    }
+    if (stream.tcpRate == 0) {
+      return true; // an earlier agent has tried it: there is nothing to compare with
     }
     boolean begins = stream.looks == 0;
     boolean farOff = rate < (begins ? FAR_OFF_FIRST : FAR_OFF) * stream.tcpRate;

@@ -605,25 +605,25 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   @Override
   public boolean probed(WireKind kind, LightLine line, int bytes) {
-    return wires.probed(kind, line.spec().peer(), bytes);
+    return wires.probed(kind, line.spec(), bytes, now());
   }
 
   @Override
   public void noteProbed(WireKind kind, LightLine line, int bytes) {
-    wires.noteProbed(kind, line.spec().peer(), bytes);
+    wires.noteProbed(kind, line.spec(), bytes, now());
   }
 
   @Override
   public void noteLeft(WireKind kind, LightLine line) {
     trouble.count("transport.wire.left");
-    wires.noteLeft(kind, line.spec().peer());
+    wires.noteLeft(kind, line.spec());
   }
 
   @Override
   public void noteFailed(WireKind kind, LightLine line) {
     trouble.count("transport.wire.failed");
     trouble.warn("no answer by " + kind.text() + " from " + line.spec().peer());
-    wires.noteFailed(kind, line.spec().peer(), now());
+    wires.noteFailed(kind, line.spec(), now());
     reconsiderLater();
   }
 

@@ -14,6 +14,8 @@ import hutong.transport.internal.wire.Wire;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.HashSet;
+import java.util.Set;
 import java.util.concurrent.RejectedExecutionException;
 
 /**
@@ -93,7 +95,7 @@ final class WirePort implements AutoCloseable {
   private long now;
   private long nextTry = Long.MIN_VALUE;
   private DatagramBatch nowhere;
-  private int attached;
+  private final Set<Route> routes = new HashSet<>();
   private boolean opensAgain;
   private boolean asksAgain;
   private long lostHere;
@@ -133,6 +135,8 @@ final class WirePort implements AutoCloseable {
       }
       wire = opened;
       generation++;
+      // Who only receives does nothing before something has come, and that from a known sender.
+      routes.forEach(Route::refresh);
       return true;
     } catch (OsException e) {
       return false;
@@ -144,7 +148,7 @@ final class WirePort implements AutoCloseable {
   }
 
   private void openAgain() {
-    if (attached == 0 || opensAgain) {
+    if (routes.isEmpty() || opensAgain) {
       return;
     }
     try {
@@ -176,7 +180,7 @@ final class WirePort implements AutoCloseable {
 
   /** Whether flows are attached. */
   boolean isUsed() {
-    return attached != 0;
+    return !routes.isEmpty();
   }
 
   /** The largest datagram; 0 while the socket cannot be opened. */
@@ -189,7 +193,7 @@ final class WirePort implements AutoCloseable {
     Route route = new Route(flow, address, port);
     boolean open = route.refresh();
     table.open(flow, route.number);
-    attached++;
+    routes.add(route);
     if (!open) {
       openAgain();
     }
@@ -371,7 +375,7 @@ final class WirePort implements AutoCloseable {
 
     @Override
     public void detach(Flow flow) {
-      attached--;
+      routes.remove(this);
       table.close(flow);
     }
   }

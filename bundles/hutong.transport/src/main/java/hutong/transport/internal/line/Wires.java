@@ -7,6 +7,7 @@ import hutong.platform.BatchSockets;
 import hutong.platform.EventLoop;
 import hutong.platform.OsException;
 import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowSettings;
 import hutong.transport.internal.wire.Wire;
 import java.net.NetworkInterface;
 import java.net.SocketException;
@@ -36,8 +37,23 @@ final class Wires implements AutoCloseable {
   private static final int MOST_BYTES = 65_507;
   private static final WireKind[] IN_ORDER = {WireKind.ETHERNET, WireKind.UDP};
 
-  /** A wire towards a peer. */
-  private record Way(WireKind kind, PeerId peer) {}
+  /** How long it is believed that a wire carries what it has carried in the probes. */
+  static final long PROBED_NS = 60_000_000_000L;
+
+  /** A wire towards a peer; by UDP each pair of addresses may have a path of its own. */
+  private record Way(WireKind kind, PeerId peer, String addresses) {
+    static Way of(WireKind kind, LineSpec spec) {
+      return new Way(
+          kind,
+          spec.peer(),
+          kind == WireKind.UDP
+              ? Arrays.toString(spec.localAddress()) + Arrays.toString(spec.peerAddress())
+              : "");
+    }
+  }
+
+  /** Probes of that size were answered; true until some time. */
+  private record Probed(int bytes, long until) {}
 
   private final EventLoop loop;
   private final BatchSockets sockets;
@@ -48,7 +64,7 @@ final class Wires implements AutoCloseable {
   private final WirePort ethernet;
   private final Map<String, WirePort> udp = new HashMap<>();
   private final Map<Way, Long> failedUntil = new HashMap<>();
-  private final Map<Way, Integer> probed = new HashMap<>();
+  private final Map<Way, Probed> probed = new HashMap<>();
   private final IntUnaryOperator mtuNow;
   private final Runnable onMtu;
   private int mtu;
@@ -233,33 +249,36 @@ final class Wires implements AutoCloseable {
   WireKind choose(LineSpec spec, int peerEthernetBytes, int peerUdpBytes, long now) {
     for (WireKind kind : IN_ORDER) {
       int theirs = kind == WireKind.ETHERNET ? peerEthernetBytes : peerUdpBytes;
-      Long until = failedUntil.get(new Way(kind, spec.peer()));
+      Long until = failedUntil.get(Way.of(kind, spec));
       boolean failed = until != null && until - now > 0;
-      if (theirs > 0 && !failed && datagramBytes(kind, spec.localAddress()) > 0) {
+      if (theirs >= FlowSettings.LEAST_DATAGRAM
+          && !failed
+          && datagramBytes(kind, spec.localAddress()) >= FlowSettings.LEAST_DATAGRAM) {
         return kind;
       }
     }
     return WireKind.NONE;
   }
 
-  boolean probed(WireKind kind, PeerId peer, int bytes) {
-    return probed.getOrDefault(new Way(kind, peer), 0) >= bytes;
+  boolean probed(WireKind kind, LineSpec spec, int bytes, long now) {
+    Probed known = probed.get(Way.of(kind, spec));
+    return known != null && known.bytes() >= bytes && known.until() - now > 0;
   }
 
-  void noteProbed(WireKind kind, PeerId peer, int bytes) {
-    Way way = new Way(kind, peer);
-    probed.merge(way, bytes, Math::max);
+  void noteProbed(WireKind kind, LineSpec spec, int bytes, long now) {
+    Way way = Way.of(kind, spec);
+    probed.put(way, new Probed(bytes, now + PROBED_NS));
     failedUntil.remove(way);
   }
 
   /** A wire is to be probed again before it is used the next time. */
-  void noteLeft(WireKind kind, PeerId peer) {
-    probed.remove(new Way(kind, peer));
+  void noteLeft(WireKind kind, LineSpec spec) {
+    probed.remove(Way.of(kind, spec));
   }
 
-  void noteFailed(WireKind kind, PeerId peer, long now) {
-    noteLeft(kind, peer);
-    failedUntil.put(new Way(kind, peer), now + FAILED_NS);
+  void noteFailed(WireKind kind, LineSpec spec, long now) {
+    noteLeft(kind, spec);
+    failedUntil.put(Way.of(kind, spec), now + FAILED_NS);
   }
 
   /** Nothing needs to be known of the wires to that peer any more. */

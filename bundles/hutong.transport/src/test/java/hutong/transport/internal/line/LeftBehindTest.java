@@ -54,6 +54,35 @@ class LeftBehindTest {
     assertThat(lines.b.program.taken).isGreaterThan(lines.a.program.written - 1000);
   }
 
+  /** The reader has stopped a round before the writer's agent armed it, and nobody speaks again. */
+  @Test
+  void shouldEndARoundThatWasStoppedBeforeItWasArmed() {
+    for (boolean later : new boolean[] {false, true}) {
+      Lines lines = new Lines(8, false);
+      lines.a.wanted = false; // but the first message, before anything is known, has the wish
+      readAll(lines, lines.b, new int[1]);
+      flow(lines, lines.a, 100);
+      assertThat(word(lines, DirLayout.CONS_ROUND)).isEqualTo(1); // armed
+      assertThat(lines.a.program.rounds).isZero();
+      if (later) {
+        lines.a.line.onLink(); // what was said stays unsaid: the stop comes with the next message
+        lines.a.peer.program.pause();
+        lines.a.wanted = true;
+      } else {
+        lines.b.program.pause();
+      }
+      flow(lines, lines.a, 100);
+      assertThat(word(lines, DirLayout.PROD_DONE)).isEqualTo(1);
+      lines.a.wanted = true;
+      lines.a.step(lines.a.line::reconsider);
+      flow(lines, lines.a, 300);
+      lines.b.program.resume();
+      flow(lines, lines.a, 300);
+      assertThat(lines.b.program.taken).isGreaterThan(lines.a.program.written - 1000);
+      assertThat(lines.a.program.rounds).isEqualTo(1); // the second one
+    }
+  }
+
   private static int word(Lines lines, int at) {
     return lines.b.program.memory.getInt(SegmentLayout.dir(InRing.SIDE) + at);
   }

@@ -48,6 +48,8 @@ class LightSettingsTest {
     "hutong.wait.us, fast",
     "hutong.window, 63",
     "hutong.window, 257",
+    "hutong.inter.ring.size, 16777216",
+    "hutong.inter.overflow.size, 262144",
     "hutong.inter, never",
     "hutong.wire, token-ring"
   })

@@ -14,6 +14,8 @@ class PathChoiceTest {
   /** Bytes that come back for each that is sent. */
   private double back;
 
+  private double sent;
+
   /** Sends by TCP for a while; true if the light protocol is to be tried. */
   private boolean tcp(PathChoice.Stream stream, long forMs, double rate) {
     boolean tried = false;
@@ -28,13 +30,17 @@ class PathChoiceTest {
 
   /** Sends by the light protocol for a while; true if it has to go back. */
   private boolean light(PathChoice.Stream stream, long forMs, double rate) {
-    boolean leaves = false;
-    double bytes = 0;
+    sent = 0;
     choice.onLight(stream, 0, 0, now);
+    return goesOn(stream, forMs, rate);
+  }
+
+  private boolean goesOn(PathChoice.Stream stream, long forMs, double rate) {
+    boolean leaves = false;
     for (long ms = 0; ms < forMs && !leaves; ms += 10) {
       now += 10 * MS;
-      bytes += rate / 100;
-      leaves = choice.onTime(stream, (long) bytes, (long) (back * bytes), now);
+      sent += rate / 100;
+      leaves = choice.onTime(stream, (long) sent, (long) (back * sent), now);
     }
     return leaves;
   }
@@ -64,6 +70,27 @@ class PathChoiceTest {
   void shouldStayWhereItIsNoSlower() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
     tcp(stream, 1_500, 117.7e6);
+    assertThat(light(stream, 60_000, 119.3e6)).isFalse();
+  }
+
+  @Test
+  void shouldMeasureAnewWhatHasBecomeFarSlower() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    tcp(stream, 1_500, 117.7e6);
+    assertThat(light(stream, 10_000, 119.3e6)).isFalse();
+    assertThat(goesOn(stream, 900, 40e6)).as("a bad moment").isFalse();
+    assertThat(goesOn(stream, 10_000, 119.3e6)).isFalse();
+    assertThat(goesOn(stream, 1_500, 40e6)).isTrue();
+    // It was the program: TCP is no faster, and from now on that is its rate.
+    assertThat(tcp(stream, 1_500, 40e6)).isTrue();
+    assertThat(light(stream, 60_000, 40e6)).isFalse();
+  }
+
+  @Test
+  void shouldMeasureWhatAnEarlierAgentHasTried() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    assertThat(light(stream, 1_000, 119.3e6)).isTrue();
+    assertThat(tcp(stream, 1_500, 117.7e6)).isTrue();
     assertThat(light(stream, 60_000, 119.3e6)).isFalse();
   }
 

@@ -4,6 +4,7 @@ package hutong.transport.internal.line;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import hutong.api.link.PeerId;
+import hutong.api.transport.LineSpec;
 import hutong.platform.EventLoop;
 import hutong.platform.OsException;
 import hutong.platform.Platform;
@@ -11,6 +12,7 @@ import hutong.transport.internal.datagram.DropCause;
 import hutong.transport.internal.datagram.Header;
 import hutong.transport.internal.datagram.Seal;
 import hutong.transport.internal.engine.Flow;
+import hutong.transport.internal.engine.FlowSettings;
 import hutong.transport.internal.wire.FakeSockets;
 import hutong.transport.internal.wire.Zeros;
 import java.nio.ByteBuffer;
@@ -231,19 +233,56 @@ class WiresTest {
         .containsKeys("transport.dropped.refused", "transport.dropped.no_socket");
   }
 
+  /** A line to that peer, of the peer's address with that number. */
+  private LineSpec spec(PeerId peer, int address) {
+    LineSpec of = line.spec();
+    return new LineSpec(
+        peer,
+        of.number(),
+        of.peerNumber(),
+        of.peerMac(),
+        of.localAddress(),
+        new byte[] {10, 0, 0, (byte) address},
+        of.cookie(),
+        of.program());
+  }
+
   @Test
   void shouldTrustProbesOfThatSizeOnly() throws Exception {
-    wires.noteProbed(WireKind.UDP, PEER, 1472);
-    assertThat(wires.probed(WireKind.UDP, PEER, 1472)).isTrue();
-    assertThat(wires.probed(WireKind.UDP, PEER, 8972)).isFalse();
-    assertThat(wires.probed(WireKind.ETHERNET, PEER, 1472)).isFalse();
+    wires.noteProbed(WireKind.UDP, spec(PEER, 1), 1472, 0);
+    assertThat(wires.probed(WireKind.UDP, spec(PEER, 1), 1472, 1)).isTrue();
+    assertThat(wires.probed(WireKind.UDP, spec(PEER, 1), 8972, 1)).isFalse();
+    assertThat(wires.probed(WireKind.ETHERNET, spec(PEER, 1), 1472, 1)).isFalse();
+  }
+
+  /** By UDP, routers may be between two addresses, and none between two others. */
+  @Test
+  void shouldTrustProbesOfThatPathAndForSomeTimeOnly() throws Exception {
+    wires.noteProbed(WireKind.UDP, spec(PEER, 1), 1472, 0);
+    wires.noteProbed(WireKind.ETHERNET, spec(PEER, 1), 1500, 0);
+    assertThat(wires.probed(WireKind.UDP, spec(PEER, 2), 1472, 1)).isFalse();
+    assertThat(wires.probed(WireKind.ETHERNET, spec(PEER, 2), 1500, 1)).isTrue();
+    assertThat(wires.probed(WireKind.UDP, spec(PEER, 1), 1472, Wires.PROBED_NS)).isFalse();
+    assertThat(wires.probed(WireKind.ETHERNET, spec(PEER, 1), 1500, Wires.PROBED_NS)).isFalse();
+  }
+
+  @Test
+  void shouldLeaveWiresAloneThatCarryTooLittle() throws Exception {
+    int least = FlowSettings.LEAST_DATAGRAM;
+    onLoop(
+        () -> {
+          assertThat(wires.choose(spec(PEER, 1), least - 1, least, 0)).isEqualTo(WireKind.UDP);
+          assertThat(wires.choose(spec(PEER, 1), least, least, 0)).isEqualTo(WireKind.ETHERNET);
+          assertThat(wires.choose(spec(PEER, 1), least - 1, 1, 0)).isEqualTo(WireKind.NONE);
+          return null;
+        });
   }
 
   @Test
   void shouldTryEachWireAgainThatHasFailed() {
     assertThat(wires.retryAt(0)).isEqualTo(Long.MAX_VALUE);
-    wires.noteFailed(WireKind.ETHERNET, PEER, 0);
-    wires.noteFailed(WireKind.ETHERNET, OTHER, 1_000_000_000L);
+    wires.noteFailed(WireKind.ETHERNET, spec(PEER, 1), 0);
+    wires.noteFailed(WireKind.ETHERNET, spec(OTHER, 1), 1_000_000_000L);
     assertThat(wires.retryAt(2_000_000_000L)).isEqualTo(Wires.FAILED_NS);
     assertThat(wires.retryAt(Wires.FAILED_NS)).isEqualTo(Wires.FAILED_NS + 1_000_000_000L);
     assertThat(wires.retryAt(2 * Wires.FAILED_NS)).isEqualTo(Long.MAX_VALUE);
@@ -263,12 +302,12 @@ class WiresTest {
   void shouldForgetPeersThatAreGone() throws Exception {
     onLoop(
         () -> {
-          wires.noteProbed(WireKind.UDP, PEER, 1400);
-          wires.noteProbed(WireKind.UDP, OTHER, 1400);
-          wires.noteFailed(WireKind.ETHERNET, PEER, 0);
+          wires.noteProbed(WireKind.UDP, spec(PEER, 1), 1400, 0);
+          wires.noteProbed(WireKind.UDP, spec(OTHER, 1), 1400, 0);
+          wires.noteFailed(WireKind.ETHERNET, spec(PEER, 1), 0);
           wires.forget(PEER);
-          assertThat(wires.probed(WireKind.UDP, PEER, 1400)).isFalse();
-          assertThat(wires.probed(WireKind.UDP, OTHER, 1400)).isTrue();
+          assertThat(wires.probed(WireKind.UDP, spec(PEER, 1), 1400, 1)).isFalse();
+          assertThat(wires.probed(WireKind.UDP, spec(OTHER, 1), 1400, 1)).isTrue();
           assertThat(wires.retryAt(0)).isEqualTo(Long.MAX_VALUE);
           return null;
         });
