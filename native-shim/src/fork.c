@@ -109,6 +109,7 @@ static void fork_parent(void)
 static void child_begins(bool late)
 {
 	hut_pid = (pid_t)syscall(SYS_getpid);
+	hut_leaver = 0; /* the parent's */
 	memset(&stats, 0, sizeof(stats));
 	table_after_fork_child(late);
 	control_fork(false);
@@ -157,6 +158,8 @@ static void let_go_one(struct conn *c, void *arg)
 		control_let_go(c->end); /* the parent is alone with it again */
 }
 
+_Atomic pid_t hut_leaver;
+
 /* Once, by exit(), quick_exit() or _exit(). */
 static void leave(void)
 {
@@ -166,6 +169,7 @@ static void leave(void)
 	    atomic_exchange(&left, true))
 		return;
 	stats_write();
+	hut_leaver = hut_tid();
 	table_each(exit_one, NULL);
 	table_conns(let_go_one, NULL);
 }

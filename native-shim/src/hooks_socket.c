@@ -220,6 +220,19 @@ bool socket_has_odd_option(int fd)
 	return false;
 }
 
+/* A time-out for what the peer's *host* does not answer: between hosts the kernel sees nothing of it. */
+static bool limits_remote(const struct conn *c, int level, int name, const void *val, socklen_t len)
+{
+	unsigned int ms = 0;
+	uint32_t state;
+
+	if (LIKELY(level != IPPROTO_TCP || name != USER_TIMEOUT) || !c || !c->end || !val || len < sizeof(ms))
+		return false;
+	memcpy(&ms, val, sizeof(ms));
+	state = conn_state(c);
+	return ms && (state == HUT_END_PENDING || (state == HUT_END_CHANNEL && conn_is_remote(c)));
+}
+
 static bool cannot_honour(int level, int name)
 {
 	if (level == IPPROTO_TCP && (name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION))
@@ -248,6 +261,8 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	}
 	if (LIKELY(!c))
 		return REAL(setsockopt)(fd, level, name, val, len);
+	if (UNLIKELY(limits_remote(c, level, name, val, len)))
+		conn_never(fd, HUT_R_OPTION);
 	rc = REAL(setsockopt)(fd, level, name, val, len);
 	c = rc == 0 && level == SOL_SOCKET ? conn_get(fd) : NULL;
 	if (c) {

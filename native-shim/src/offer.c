@@ -39,7 +39,7 @@ static uint32_t near_or_reason(int fd)
 	case MEMBER_SELF:
 		return HUT_R_SAME_VM;
 	case MEMBER_REMOTE:
-		return control_remote() ? HUT_R_NONE : HUT_R_INTER_HOST;
+		return !control_remote() ? HUT_R_INTER_HOST : remote_has_time_out(fd) ? HUT_R_OPTION : HUT_R_NONE;
 	default:
 		return HUT_R_NOT_MEMBER;
 	}

@@ -7,13 +7,17 @@
  * the ring.  A writer does not end a round by itself but asks its agent, who agrees an offset with the other one and
  * stops it (D5); so no byte comes by TCP before this host knows that it comes that way.
  */
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 #include "real.h"
 #include "conn.h"
 
-#define END_PATIENCE_NS (60000 * NS_PER_MS) /* the agent's own limit is shorter; this is for one that is not there */
+/* The agent's own limit is shorter; this is for one that is not there.  It counts while nothing comes, and nothing is left. */
+#ifndef END_PATIENCE_NS
+#define END_PATIENCE_NS (60000 * NS_PER_MS)
+#endif
 #define LEAVE_PATIENCE_NS (10000 * NS_PER_MS)
 
 /* May bytes still come by the ring, whatever TCP says?  The last round is not over, and nobody has named the end. */
@@ -37,9 +41,10 @@ void remote_ask_end(struct conn *c)
 {
 	struct hut_dir *d = c->rx.dir;
 
+	if (!c->fin_ns) /* the mark may be another process's, who has seen the FIN before */
+		c->fin_ns = now_ns();
 	if (LOAD(&d->cons_mark) & HUT_MARK_FIN)
 		return;
-	c->fin_ns = now_ns();
 	if (!(__atomic_fetch_or(&d->cons_mark, HUT_MARK_FIN, __ATOMIC_ACQ_REL) & HUT_MARK_FIN))
 		conn_ring_peer(c);
 }
@@ -210,6 +215,19 @@ void remote_asked_how_many(struct conn *c, int fd)
 	give_up_known(c);
 }
 
+/* EARLY is set, perhaps by another process that has the connection too: has nothing come for too long? */
+static bool end_overdue(struct conn *c)
+{
+	uint64_t now = now_ns(), tail = LOAD_ACQ(&c->rx.dir->tail);
+	bool left = LOAD(&c->end->rx_path) == HUT_PATH_TCP ? remote_rest(c) : LOAD(&c->end->rx_head) != tail;
+
+	if (!c->fin_ns || tail != c->fin_tail || left) {
+		c->fin_ns = now;
+		c->fin_tail = tail;
+	}
+	return now - c->fin_ns >= END_PATIENCE_NS;
+}
+
 /* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */
 bool remote_early(struct conn *c, int fd)
 {
@@ -224,7 +242,7 @@ bool remote_early(struct conn *c, int fd)
 		no_longer_early(c, true);
 	else if (!remote_end_open(c))
 		no_longer_early(c, false);
-	else if (now_ns() - c->fin_ns >= END_PATIENCE_NS)
+	else if (end_overdue(c))
 		no_longer_early(c, true);
 	else {
 		make_room(c);
@@ -236,7 +254,9 @@ bool remote_early(struct conn *c, int fd)
 /* When a sleeper has to look again although nobody rings. */
 uint64_t remote_due_ns(const struct conn *c)
 {
-	return LOAD(&c->end->flags) & HUT_ENDF_EARLY ? c->fin_ns + END_PATIENCE_NS : NS_FOREVER;
+	if (LIKELY(!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)))
+		return NS_FOREVER;
+	return (c->fin_ns ? c->fin_ns : now_ns()) + END_PATIENCE_NS;
 }
 
 /*
@@ -344,6 +364,14 @@ uint64_t remote_rest(const struct conn *c)
 		return 0;
 	tail = LOAD_ACQ(&c->rx.dir->tail);
 	return tail > at ? tail - at : 0; /* a round may have been announced just now, with nothing in it */
+}
+
+bool remote_has_time_out(int fd)
+{
+	unsigned int ms = 0;
+	socklen_t len = sizeof(ms);
+
+	return REAL(getsockopt)(fd, IPPROTO_TCP, USER_TIMEOUT, &ms, &len) == 0 && ms;
 }
 
 /*

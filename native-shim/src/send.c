@@ -163,12 +163,24 @@ static bool failed(struct conn *c)
 	return false;
 }
 
+/* The process ends, by another thread, and our last round may be over. */
+static bool too_late(const struct conn *c)
+{
+	pid_t leaver = atomic_load_explicit(&hut_leaver, memory_order_relaxed);
+
+	return UNLIKELY(leaver) && conn_is_remote(c) && leaver != hut_tid();
+}
+
 static ssize_t send_locked(struct conn *c, int fd, const struct cursor *k, size_t want, int flags)
 {
 	struct hut_end *e = c->end;
 
 	if (UNLIKELY(failed(c)))
 		return -1;
+	if (UNLIKELY(too_late(c))) {
+		errno = EAGAIN;
+		return -1;
+	}
 	if (conn_tx_unread(c))
 		return tcp_send(c, fd, k, want, flags);
 	switch (e->tx_path) {
@@ -194,6 +206,11 @@ static ssize_t send_once(struct conn *c, int fd, const struct cursor *k, size_t 
 		io_early_end(c);
 		errno = saved;
 		return n;
+	}
+	if (UNLIKELY(too_late(c))) { /* here the thread can wait for its end; once it has the lock it is only turned away */
+		REAL(ppoll)(NULL, 0, &(struct timespec){ 0, NS_PER_MS }, NULL);
+		errno = EAGAIN;
+		return -1;
 	}
 	/* A close is to be noticed at once, as by TCP: the first bytes after it go out, the next ones fail. */
 	if (now_coarse_ns() - c->check_ns >= CHECK_NS ||

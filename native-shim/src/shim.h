@@ -205,7 +205,8 @@ struct conn {
 	uint64_t stop_ns;    /* when this process has stopped both directions last */
 	int late_err;        /* between hosts: an error of the socket that comes after bytes which are on their way */
 	bool late_told;      /* ... or of any: a writer was told of it, and the stream's end is none of its own then */
-	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's */
+	uint64_t fin_ns;     /* between hosts: when TCP's end was seen, which may not be the stream's, or later bytes */
+	uint64_t fin_tail;   /* ... and how far the ring was written then */
 	bool end_told;       /* between hosts: TCP's end was shown to the program, no round may follow */
 	_Atomic unsigned int fin_told; /* ... 1: it is one, and was an edge; 2: which sort of end is known, too */
 	int fd;              /* a descriptor of it, most likely */
@@ -408,6 +409,8 @@ short remote_hide_end(struct conn *c, int fd, short got);
 enum remote_next remote_after_tcp(struct conn *c); /* rx_lock held */
 uint64_t remote_rest(const struct conn *c);
 void remote_asked_how_many(struct conn *c, int fd); /* rx_lock held; TCP has none */
+#define USER_TIMEOUT 18           /* TCP_USER_TIMEOUT of linux/tcp.h, which only the kernel can keep */
+bool remote_has_time_out(int fd);
 void remote_sent_by_tcp(struct conn *c, uint64_t was, uint64_t n);
 void remote_ask_back(struct conn *c);
 void remote_is_back(struct conn *c);
@@ -500,6 +503,11 @@ void life_unkeep_child(struct conn *c, void *arg);
 bool life_in_vfork_child(void);
 void fork_late_child(void);                         /* a child made by _Fork() or clone(): notices itself here */
 void stdio_flush(void);                             /* FILEs whose calls are ours, before the end */
+/*
+ * The thread that ends the process, or 0.  Others go on until the kernel stops them; what they send between hosts by TCP, after
+ * the end of our last round, would overtake what is in the ring: nobody tells the reader of that order any more.
+ */
+extern _Atomic pid_t hut_leaver;
 void fork_child_exits(void);                        /* _exit(): the library's part of what exit() does */
 /* Calls that may make some descriptor ready: after one the kernel is always asked. */
 extern _Atomic uint32_t hut_stirs;

@@ -14,7 +14,7 @@ import test_8b_mpi as mpi
 from hutongbench.cases import results
 from hutonglab.shellclient import query
 from inter import LONG, InterTest, LeftTest, carried, configured, light, lines, mtu
-from support import EXAMPLES, VM1, VM3, cluster_down, conns, eventually, hutong, stats_of
+from support import EXAMPLES, VM1, VM3, Background, cluster_down, conns, eventually, hutong, port, stats_of
 from test_5_paths import transfer
 
 #: The version of IP that the ordinary run takes in each.
@@ -101,6 +101,24 @@ class ShownTest(InterTest):
         self.shown(VM3.ipv6)
 
 
+class TimeOutTest(InterTest):
+    """A program that limits how long its data may stay unacknowledged (TCP_USER_TIMEOUT) stays with the kernel, who can."""
+
+    def moved(self, *options):
+        number, env = port(), self.stats_env()
+        with Background("run", "VM3", "--", "iperf3", "-s", "-1", "-p", number, env=env) as server:
+            server.listening(number)
+            with Background("run", "VM1", "--", "iperf3", "-c", VM3.ipv4, "-p", number, "-t", 1, *options,
+                            env=env) as client:
+                client.expect(seconds=30)
+            server.expect(seconds=30)
+        return self.ring_bytes("iperf3")
+
+    def test_user_timeout(self):
+        self.assertGreater(self.moved(), 1 << 20)
+        self.assertEqual(self.moved("--snd-timeout", 5000), 0)
+
+
 class MtuTest(InterTest):
     """The interfaces of both VMs carry smaller packets than before, in the middle of a stream and for good."""
 
@@ -162,6 +180,7 @@ class MpichTest(InterTest, mpi.MpichTest):
 OWN = (
     (ShownTest, "test_ipv4", "Ethernet"),
     (ShownTest, "test_ipv6", "EthernetJumbo Udp"),
+    (TimeOutTest, "test_user_timeout", "Ethernet"),
     (MtuTest, "test_shrinks", "EthernetJumbo"),
     (OpenMpiTest, "test_c_and_java", "Ethernet"),
     (OpenMpiTest, "test_ipv6_and_two_links", "Udp EthernetJumbo"),

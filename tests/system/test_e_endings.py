@@ -40,6 +40,9 @@ class EndingTest(InterTest, PairTest):
     def test_close_with_bytes_under_way(self):
         self.case("close")
 
+    def test_exit_while_a_thread_sends(self):
+        self.case("exiting")
+
     def test_reset(self):
         self.case("reset")
 

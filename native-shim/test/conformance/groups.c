@@ -4,7 +4,7 @@
 
 #define GROUPS(X)                                                                                                      \
 	X(io) X(vector) X(poll) X(epoll) X(sets) X(threads) X(wakes) X(process) X(forks) X(children) X(options)         \
-	X(ends) X(gone) X(closing) X(signals) X(cancel) X(handover) X(stop) X(debt) X(switch) X(connect) X(members)            \
+	X(ends) X(exits) X(gone) X(closing) X(signals) X(cancel) X(handover) X(stop) X(debt) X(switch) X(connect) X(members)            \
 	X(agent) X(uring) X(jumps) X(corners) X(numbers) X(files) X(given) X(broken) X(kept) X(past) X(fresh)          \
 	X(older) X(taken) X(pipes) X(rare) X(beside) X(crew) X(turned)
 

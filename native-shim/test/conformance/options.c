@@ -192,6 +192,26 @@ static void b_tcp_info(int fd)
 	rd(fd, 1, 0);
 }
 
+/* Between hosts only TCP can keep it, and the connection goes back there; with 0 nothing is to be kept. */
+static void a_user_timeout(int fd)
+{
+	get(fd, "timeout", IPPROTO_TCP, TCP_USER_TIMEOUT);
+	set(fd, "none", IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+	talk_a(fd);
+	set(fd, "timeout", IPPROTO_TCP, TCP_USER_TIMEOUT, 60000);
+	get(fd, "timeout", IPPROTO_TCP, TCP_USER_TIMEOUT);
+	noted("short", setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, "", 1));
+	set(fd, "negative", IPPROTO_TCP, TCP_USER_TIMEOUT, -1);
+	talk_a(fd);
+}
+
+static void b_user_timeout(int fd)
+{
+	rd(fd, 4, MSG_WAITALL);
+	wr(fd, "pong");
+	talk_b(fd);
+}
+
 /* Errors that the connection survives may come then. */
 static void a_recverr(int fd)
 {
@@ -434,6 +454,7 @@ static const struct test_case cases[] = {
 	CASE(rcvtimeo_saved, "11,14", WARM),
 	CASE(names, "20", WARM),
 	CASE(tcp_info, "16", WARM),
+	CASE(user_timeout, "8", WARM),
 	CASE(recverr, "8,16", WARM),
 	CASE(rcvlowat, "8,7", WARM),
 	CASE(peek_off, "8,7", WARM),

@@ -143,8 +143,56 @@ static void cut_alone(void)
 	end();
 }
 
+static void no_patience(void)
+{
+	victim->fin_ns -= 61000 * NS_PER_MS;
+}
+
+static void shows(short want, const char *what)
+{
+	struct pollfd p = { .fd = victim_fd, .events = POLLIN };
+
+	poll(&p, 1, 0);
+	if (p.revents != want)
+		violation("%s: poll shows %d", what, p.revents);
+}
+
+/*
+ * The FIN has come, and the agent brings bytes still: however long the reader stays away it finds them.  Only when nothing
+ * is there, and nothing comes, nobody may be there to bring it.
+ */
+static void slow_reader(void)
+{
+	struct hut_dir *d;
+	char bytes[64];
+
+	begin();
+	d = victim->rx.dir;
+	STORE(&d->start, 0);
+	STORE_REL(&d->tail, 40);
+	STORE_REL(&d->prod_round, victim_end->rx_round);
+	REAL(shutdown)(peer_fd, SHUT_WR);
+	shows(POLLIN, "bytes before the end");
+	no_patience();
+	shows(POLLIN, "bytes for a minute");
+	if (recv(victim_fd, bytes, 40, 0) != 40)
+		violation("the bytes cannot be read");
+	shows(0, "nothing for the moment");
+	no_patience();
+	STORE_REL(&d->tail, 60);
+	shows(POLLIN, "more bytes after a minute");
+	if (recv(victim_fd, bytes, sizeof(bytes), 0) != 20)
+		violation("the other bytes cannot be read");
+	shows(0, "nothing again");
+	no_patience();
+	shows(POLLIN | POLLERR | POLLHUP, "nothing for a minute");
+	told_once("nothing for a minute");
+	end();
+}
+
 void late_run(void)
 {
+	slow_reader();
 	waits();
 	put_back();
 	told();
