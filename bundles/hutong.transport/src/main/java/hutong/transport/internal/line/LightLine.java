@@ -40,6 +40,7 @@ final class LightLine {
   private final Incoming in;
   private boolean changed = true;
   private boolean heard;
+  private boolean known;
   private boolean answer;
   private boolean missed;
   private boolean leaving;
@@ -179,7 +180,7 @@ final class LightLine {
   /** Writes what a later agent must know, beside what is in the segment. */
   void save(ByteBuffer to) {
     to.putLong(key.hi()).putLong(key.lo()).putLong(peerKey.hi()).putLong(peerKey.lo());
-    to.putInt((authenticate ? 1 : 0) | (sealed ? 2 : 0));
+    to.putInt((authenticate ? 1 : 0) | (sealed ? 2 : 0) | (known || heard ? 4 : 0));
     out.save(to);
     in.save(to);
   }
@@ -198,6 +199,7 @@ final class LightLine {
     barred = world.authenticate() && !authenticate;
     out.restore(from);
     in.restore(from);
+    known = (agreed & 4) != 0 || out.begun() || in.begun(); // a round begins with the peer's word
     if (barred) {
       out.leaveAtOnce();
       in.leaveAtOnce();
@@ -250,6 +252,13 @@ final class LightLine {
     out.onPeer(message.receiving());
     in.onPeer(message.sending(), message.receiving());
     look();
+  }
+
+  /** Neither the wires nor the link have brought anything for as long as TCP would have tried. */
+  void peerLost() {
+    out.peerOver();
+    in.peerOver();
+    ringProgram();
   }
 
   /** The link to the peer's agent is new: it may have missed what was said. */
@@ -366,6 +375,7 @@ final class LightLine {
         over(),
         authenticate,
         barred,
+        known || heard,
         key,
         in.state(),
         out.state());

@@ -74,7 +74,7 @@ record LightSettings(
         ring,
         over,
         config.flag("hutong.authenticate", false),
-        1_000_000 * config.number("hutong.end.ms", 10_000, 100, 3_600_000));
+        1_000_000 * config.number("hutong.end.ms", 50_000, 100, 3_600_000));
   }
 
   private static long waitNs(String text) {

@@ -8,7 +8,7 @@ import java.nio.ByteBuffer;
  * earlier one, or comes after a lost one, means the same. Big-endian.
  *
  * <pre>
- *   0  u8 version (2)   u8 flags: 1 fresh, 2 bye, 4 authenticate   u16 zero
+ *   0  u8 version (2)   u8 flags: 1 fresh, 2 bye, 4 authenticate, 8 barred, 16 known   u16 zero
  *   4  number           sender's channel number
  *   8  peer number      receiver's channel number
  *      The direction that the sender receives:
@@ -31,6 +31,8 @@ import java.nio.ByteBuffer;
  * @param authenticate the sender takes and sends authenticated datagrams only (D6)
  * @param barred the sender keeps the line on TCP: it was begun without authentication
  * @param key from which those of what it sends come
+ * @param known the sender, or the agent before it, has heard of the receiver's end: if that is not
+ *     there it is there no more
  * @param bye the sender's end is over, and all that it had to deliver is delivered
  */
 record LineMessage(
@@ -40,6 +42,7 @@ record LineMessage(
     boolean bye,
     boolean authenticate,
     boolean barred,
+    boolean known,
     Key key,
     Receiving receiving,
     Sending sending) {
@@ -52,6 +55,8 @@ record LineMessage(
   private static final int BYE = 2;
   private static final int AUTHENTICATE = 4;
   private static final int BARRED = 8;
+  private static final int KNOWN =
+      16; // not asked for by a version: who does not know it does not answer
 
   /**
    * The direction that the sender of the message receives.
@@ -126,6 +131,14 @@ record LineMessage(
     return bye && sending.window == 0;
   }
 
+  /**
+   * Whether goodbye may be said to its sender where the line is not there: it cannot be one that is
+   * to come.
+   */
+  boolean answerable() {
+    return !bye && (!fresh || known);
+  }
+
   /** The answer to one who speaks of a line that is over here. */
   static LineMessage goodbye(int number, int peerNumber) {
     return new LineMessage(
@@ -135,6 +148,7 @@ record LineMessage(
         true,
         false,
         false,
+        true,
         Key.NONE,
         new Receiving(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, 0),
         new Sending(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, -1));
@@ -143,7 +157,7 @@ record LineMessage(
   byte[] encode() {
     ByteBuffer out = ByteBuffer.allocate(BYTES);
     int flags = (fresh ? FRESH : 0) | (bye ? BYE : 0);
-    flags |= (authenticate ? AUTHENTICATE : 0) | (barred ? BARRED : 0);
+    flags |= (authenticate ? AUTHENTICATE : 0) | (barred ? BARRED : 0) | (known ? KNOWN : 0);
     out.put((byte) VERSION).put((byte) flags).putShort((short) 0);
     out.putInt(number).putInt(peerNumber);
     Receiving r = receiving;
@@ -251,6 +265,7 @@ record LineMessage(
         (flags & BYE) != 0,
         (flags & AUTHENTICATE) != 0,
         (flags & BARRED) != 0,
+        (flags & KNOWN) != 0,
         new Key(in.getLong(), in.getLong()),
         receiving,
         sending);

@@ -47,6 +47,9 @@ final class Outgoing {
   /** How long a closed program's wire may leave all unanswered when there is another one. */
   private static final long CHANGE_NS = 3_000_000_000L;
 
+  /** As long as TCP sends again what nobody answers (tcp_retries2 of tcp(7): 924.6 s). */
+  private static final long GIVE_UP_NS = 924_600_000_000L;
+
   /**
    * After so many datagrams with a MAC a round ends, long before H-seq comes round: the one before
    * that has the same number, and with equal lengths the same H-idx, would be taken again (D6).
@@ -514,6 +517,10 @@ final class Outgoing {
       failedAt = now - CHANGE_NS;
     }
     change(now);
+    long silentSince = flow.flow().unansweredSince();
+    if (!peerOver && silentSince != Long.MAX_VALUE && now - silentSince >= GIVE_UP_NS) {
+      line.peerLost();
+    }
     if (line.authenticates() && flow.flow().counters().datagramsOut > MOST_SEALED) {
       leaveWire();
     }

@@ -140,7 +140,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.trouble = trouble;
     this.pages = pages;
     this.messages = new PeerMessages(link, trouble);
-    this.unclaimed = new Unclaimed(pages, messages, this::isKnown);
+    this.unclaimed = new Unclaimed(pages, messages, this::isKnown, this::hand);
     this.loop =
         new EventLoop(events, "hutong-transport", clock, e -> trouble.warn("transport: " + e));
     this.inbox = new Inbox<>(loop::execute, this::onFlood);
@@ -378,9 +378,12 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private void take(PeerId from, byte[] payload) {
     LineMessage message = messages.read(from, payload);
-    if (message == null) {
-      return;
+    if (message != null) {
+      hand(from, message);
     }
+  }
+
+  private void hand(PeerId from, LineMessage message) {
     Entry entry = byNumber.get(message.peerNumber());
     if (entry == null
         || !entry.line.spec().peer().equals(from)

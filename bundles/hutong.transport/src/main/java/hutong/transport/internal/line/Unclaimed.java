@@ -5,6 +5,7 @@ import hutong.api.link.PeerId;
 import hutong.api.transport.LineSpec;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.BiConsumer;
 import java.util.function.IntPredicate;
 
 /**
@@ -20,6 +21,7 @@ final class Unclaimed {
   private final Pages pages;
   private final PeerMessages messages;
   private final IntPredicate carried;
+  private final BiConsumer<PeerId, LineMessage> lastWord;
   private final List<LineSpec> orphans = new ArrayList<>();
   private final List<Unknown> unknown = new ArrayList<>();
   private boolean ownersKnown;
@@ -28,11 +30,17 @@ final class Unclaimed {
    * Nothing yet.
    *
    * @param carried whether the line of that number is carried here
+   * @param lastWord takes what a peer has said of a line that is carried since, its last word
    */
-  Unclaimed(Pages pages, PeerMessages messages, IntPredicate carried) {
+  Unclaimed(
+      Pages pages,
+      PeerMessages messages,
+      IntPredicate carried,
+      BiConsumer<PeerId, LineMessage> lastWord) {
     this.pages = pages;
     this.messages = messages;
     this.carried = carried;
+    this.lastWord = lastWord;
   }
 
   /** Whether all that had an owner has been claimed: what is left belongs to nobody. */
@@ -53,8 +61,17 @@ final class Unclaimed {
     orphans.forEach(spec -> messages.want(spec.peer()));
     bury();
     ownersKnown = true;
-    unknown.forEach(u -> answer(u.from, u.message));
+    unknown.forEach(this::settle);
     unknown.clear();
+  }
+
+  /** What was said before its line was resumed the peer will say again, but for its last word. */
+  private void settle(Unknown said) {
+    if (said.message.bye() && carried.test(said.message.peerNumber())) {
+      lastWord.accept(said.from, said.message);
+    } else {
+      answer(said.from, said.message);
+    }
   }
 
   /** Tells the peers of such lines, as far as they can be reached now. */
@@ -91,7 +108,7 @@ final class Unclaimed {
   }
 
   private void answer(PeerId from, LineMessage message) {
-    if (!message.fresh() && !message.bye() && !carried.test(message.peerNumber())) {
+    if (message.answerable() && !carried.test(message.peerNumber())) {
       messages.farewell(from, LineMessage.goodbye(message.peerNumber(), message.number()));
     }
   }

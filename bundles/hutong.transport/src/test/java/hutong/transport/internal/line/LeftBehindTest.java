@@ -83,6 +83,48 @@ class LeftBehindTest {
     }
   }
 
+  /** The peer's end has come and gone while this agent was away: who writes must hear of it. */
+  @Test
+  void shouldHearOfAPeerThatWentWhileTheAgentWasAway() {
+    for (boolean forth : new boolean[] {true, false}) {
+      Lines lines = new Lines(11, false);
+      Lines.End writer = forth ? lines.a : lines.b;
+      readAll(lines, writer.peer, new int[1]);
+      flow(lines, writer, 100);
+      assertThat(writer.program.rounds).isEqualTo(1);
+      writer.restart(90_000_000_000L);
+      writer.peer.program.kill();
+      writer.peer.programGone();
+      lines.run(lines.now + 80_000_000_000L, () -> false);
+      assertThat(writer.peer.removed).isTrue();
+      lines.run(lines.now + 20_000_000_000L, () -> false);
+      assertThat(writer.restarts).isEqualTo(1);
+      assertThat(gone(writer)).isTrue();
+    }
+  }
+
+  /** A host without power: TCP would give up after a quarter of an hour, and so do we. */
+  @Test
+  void shouldGiveUpAPeerThatIsSilentForVeryLong() {
+    Lines lines = new Lines(12, false);
+    readAll(lines, lines.b, new int[1]);
+    flow(lines, lines.a, 100);
+    assertThat(lines.a.program.rounds).isEqualTo(1);
+    lines.cutLink(Long.MAX_VALUE / 2);
+    lines.a.wireDown = true;
+    lines.b.wireDown = true;
+    lines.a.program.write(500, false);
+    lines.run(lines.now + 920_000_000_000L, () -> false);
+    assertThat(gone(lines.a)).isFalse();
+    lines.run(lines.now + 10_000_000_000L, () -> false);
+    assertThat(gone(lines.a)).isTrue();
+  }
+
+  private static boolean gone(Lines.End writer) {
+    int at = SegmentLayout.dir(OutRing.SIDE) + DirLayout.CONS_MARK;
+    return (writer.program.memory.getInt(at) & Abi.MARK_GONE) != 0;
+  }
+
   private static int word(Lines lines, int at) {
     return lines.b.program.memory.getInt(SegmentLayout.dir(InRing.SIDE) + at);
   }

@@ -280,7 +280,7 @@ final class Lines {
       if (said == null || linkLife != life) {
         return;
       }
-      if (peer.removed && !said.fresh() && !said.bye()) {
+      if (peer.removed && said.answerable()) {
         step(() -> line.onMessage(LineMessage.goodbye(said.peerNumber(), said.number())));
       } else {
         peer.step(() -> peer.line.onMessage(said));
