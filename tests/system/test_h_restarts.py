@@ -2,14 +2,17 @@
 """Agents are killed and started again while they carry connections between hosts: programs see none of it (D5)."""
 
 import glob
+import hashlib
 import json
+import threading
+import time
 import unittest
 
 from hutonglab import agents
 from hutonglab.shellclient import query
 from hutongbench.cases import results
 from inter import LONG, InterTest, LeftTest, configured, light, lines
-from support import EXAMPLES, VM1, VM2, VM3, Background, cluster_down, conns, eventually, hutong, shell
+from support import EXAMPLES, VM1, VM2, VM3, Background, cluster_down, conns, eventually, hutong, port, shell
 from test_5_paths import transfer
 
 
@@ -71,6 +74,50 @@ class RestartTest(InterTest):
         self.assertGreater(self.ring_bytes("xfer"), 1.8 * (self.MIB << 20))
 
 
+class LeftoverTest(InterTest):
+    """A program has written, closed and gone, and its reader takes its time: only the agent has the rest."""
+
+    PIECE = bytes(range(256)) * 4096
+    WRITER = """if True:
+        import socket, sys, time
+        with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:
+            for pieces in (1, 1, 1, 1, 3):
+                s.sendall(bytes(range(256)) * 4096 * pieces)
+                time.sleep(0.2)
+        """
+    READER = """if True:
+        import hashlib, os, socket, sys, time
+        with socket.create_server(("", int(sys.argv[1]))) as listener:
+            s = listener.accept()[0]
+        found, left = hashlib.sha256(), 4 << 20
+        while left:
+            data = s.recv(min(left, 65536))
+            found.update(data)
+            left -= len(data)
+        while not os.path.exists(sys.argv[2]):
+            time.sleep(0.01)
+        while data := s.recv(65536):
+            found.update(data)
+        print(found.hexdigest())
+        """
+
+    def test_an_upgrade_waits_for_it(self):
+        number, env, go_on = port(), self.stats_env(), self.file("go-on")
+        with Background("run", "VM3", "--", "python3", "-c", self.READER, number, go_on, env=env) as reader:
+            reader.listening(number)
+            with Background("run", "VM1", "--", "python3", "-c", self.WRITER, VM3.ipv4, number, env=env) as writer:
+                writer.expect()
+            upgrade = threading.Thread(target=update, args=(VM1, "hutong.transport"))
+            upgrade.start()
+            time.sleep(0.5)
+            self.assertTrue(upgrade.is_alive(), "nothing was left to wait for")
+            with open(go_on, "w", encoding="ascii"):
+                pass
+            self.assertEqual(reader.expect(seconds=30).strip(), hashlib.sha256(self.PIECE * 7).hexdigest())
+            upgrade.join()
+        self.assertGreater(self.ring_bytes("python3"), 6 << 20)
+
+
 class JobTest(RestartTest):
     """Four ranks on three VMs: 0 and 3 on VM1, 1 on VM2, 2 alone on its host."""
 
@@ -106,7 +153,9 @@ class JobTest(RestartTest):
 def load_tests(loader, _standard, _pattern):
     """Both wires have the job; the streams differ in nothing that the wire would see."""
     suite = unittest.TestSuite()
-    for wire, bases in (("ethernet", (RestartTest, JobTest)), ("udp", (RestartTest, JobTest) if LONG else (JobTest,))):
+    ways = (("ethernet", (RestartTest, LeftoverTest, JobTest)),
+            ("udp", (RestartTest, LeftoverTest, JobTest) if LONG else (JobTest,)))
+    for wire, bases in ways:
         for base in bases + (LeftTest,):
             made = configured(__name__, base, wire.capitalize(), light(wire))
             names = loader.getTestCaseNames(made)

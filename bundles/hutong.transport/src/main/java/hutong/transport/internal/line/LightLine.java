@@ -396,6 +396,13 @@ final class LightLine {
     return gone && (out.delivered() || out.ended() && peerGone);
   }
 
+  /**
+   * Whether there is something to be sent that only this agent has: the program's memory is gone.
+   */
+  boolean left() {
+    return (leaving || gone) && out.left();
+  }
+
   /** Whether the line may be closed: the last message has been taken. */
   boolean finished(long now) {
     return gone && now - signAt >= lingerNs() || over() && !changed && !answer;

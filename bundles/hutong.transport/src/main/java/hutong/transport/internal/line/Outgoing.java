@@ -540,6 +540,11 @@ final class Outgoing {
     return choice == null ? deadline : Math.min(deadline, choice.due(stream));
   }
 
+  /** Whether bytes of a closed program have not come to the far agent. */
+  boolean left() {
+    return ended && flow.flow() != null && flow.flow().acknowledged() < end;
+  }
+
   /** Whether nothing more is to be delivered. */
   boolean delivered() {
     return ended && delivered;

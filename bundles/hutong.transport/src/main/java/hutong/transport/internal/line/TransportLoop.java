@@ -28,8 +28,12 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.function.LongConsumer;
 import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
@@ -43,6 +47,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   /** Calls that take what has come, before others get their turn. */
   private static final int TURNS = 64;
+
+  private static final long SETTLE_NS = 5_000_000_000L;
+  private static final long SETTLE_STEP_NS = 5_000_000;
 
   private static final Duration SOON = Duration.ofMillis(1);
 
@@ -713,9 +720,34 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     return loop;
   }
 
+  /**
+   * Bytes of programs that are gone have no other place: an orderly end waits for them, as long as
+   * their readers may take.
+   */
+  private void settle() {
+    long until = now() + SETTLE_NS;
+    while (now() - until < 0 && isLeft()) {
+      pause.accept(SETTLE_STEP_NS);
+    }
+  }
+
+  private boolean isLeft() {
+    CompletableFuture<Boolean> left = new CompletableFuture<>();
+    try {
+      loop.execute(() -> left.complete(byLine.keySet().stream().anyMatch(LightLine::left)));
+      return left.get(SETTLE_NS, TimeUnit.NANOSECONDS);
+    } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
+      return false;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
+  }
+
   /** Ends the thread; what stands between programs stays in their segments. */
   @Override
   public void close() {
+    settle();
     loop.close();
     List.copyOf(byLine.values()).forEach(this::drop); // their pages stay, for the next one
     wires.close();
