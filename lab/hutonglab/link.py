@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from dataclasses import asdict, dataclass
 
@@ -183,7 +184,9 @@ def make(first, second, link):
         steer.by_flow((first, second), LINK)
         if link.vm_offloads:
             steer.in_polls((first, second))
-        steer.light_by_host((first, second), LINK)
+        if not steer.light_by_host((first, second), LINK):
+            print("hutong: this kernel cannot give each host a processor for light frames: they share one, and are slower",
+                  file=sys.stderr)
     if link.faults:
         _start_injector(link)
 

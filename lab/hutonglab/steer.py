@@ -9,6 +9,7 @@ import socket
 import struct
 
 from . import enter, topology
+from .errors import LabError
 from .net import GRO, ethtool, inside
 
 #: Frames without IP, which the light protocol's are on the Ethernet wire.
@@ -17,6 +18,7 @@ LIGHT = 0x88B5
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _PROG_LOAD, _PROG_ATTACH, _SCHED_CLS, _TCX_EGRESS = 5, 8, 3, 47  # linux/bpf.h; tcx since Linux 6.6
 _SET_HASH = 48
+_UNSPEC, _SHOT = -1, 2  # TC_ACT_*
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,13 +45,17 @@ def light_by_host(hosts, link):
     """
     The kernel knows no flows in frames without IP: all of them, of both hosts, would go to one and the same processor,
     which a hash chooses. A card puts them into one queue, and two hosts have two cards: so each host has one processor for
-    them, the first and the last. Where this kernel cannot be told, they stay where they were.
+    them, the first and the last. Where this kernel cannot be told, they stay where they were: false.
     """
     first, last = (1, -1)  # as hashes: the kernel takes the upper part of hash times processors
     for host, to_host, to_peer in ((hosts[0], first, last), (hosts[1], last, first)):
-        inside(host, lambda h=to_peer: _hash_of_light(link, h))
-        for vm in topology.vms_of(host):
-            inside(vm, lambda name=vm.interface, h=to_host: _hash_of_light(name, h))
+        try:
+            inside(host, lambda h=to_peer: _hash_of_light(link, h))
+            for vm in topology.vms_of(host):
+                inside(vm, lambda name=vm.interface, h=to_host: _hash_of_light(name, h))
+        except LabError:
+            return False
+    return True
 
 
 def _ports(host, link):
@@ -89,22 +95,41 @@ def _instruction(code, registers=0, offset=0, value=0):
     return struct.pack("<BBhi", code, registers, offset, value)
 
 
-def _program(value):
-    """if (skb->protocol == LIGHT) bpf_set_hash(skb, value); return TC_ACT_UNSPEC;"""
+def _of_light(*then):
+    """if (skb->protocol == LIGHT) those instructions; return TC_ACT_UNSPEC;"""
     return b"".join((
         _instruction(0x61, 0x12, 16),                                     # w2 = skb->protocol
-        _instruction(0x55, 0x02, 2, socket.htons(LIGHT)),                 # if r2 != LIGHT skip 2
-        _instruction(0xB4, 0x02, 0, value),                               # w2 = value
-        _instruction(0x85, 0, 0, _SET_HASH),                              # call; r1 is still the skb
-        _instruction(0xB7, 0x00, 0, -1),                                  # r0 = TC_ACT_UNSPEC
+        _instruction(0x55, 0x02, len(then), socket.htons(LIGHT)),         # if r2 != LIGHT skip them
+        *then,
+        _instruction(0xB7, 0x00, 0, _UNSPEC),                             # r0 = TC_ACT_UNSPEC
         _instruction(0x95)))                                              # exit
+
+
+def _load(program):
+    """A descriptor, or a negative number where this kernel does not take it."""
+    code, license_text = ctypes.create_string_buffer(program), ctypes.create_string_buffer(b"Apache-2.0")
+    return _bpf(_PROG_LOAD, struct.pack("<IIQQ", _SCHED_CLS, len(program) // 8, ctypes.addressof(code),
+                                        ctypes.addressof(license_text)))
+
+
+def _leaving(device, program):
+    """Has what leaves by that device of this namespace go through a program from then on, in turn with others."""
+    number = _load(program)
+    if number < 0:
+        raise OSError(ctypes.get_errno(), "this kernel takes no such program")
+    try:
+        if _bpf(_PROG_ATTACH, struct.pack("<III", socket.if_nametoindex(device), number, _TCX_EGRESS)) != 0:
+            raise OSError(ctypes.get_errno(), "this kernel attaches no program to " + device)
+    finally:
+        os.close(number)
 
 
 def _hash_of_light(device, value):
     """Whatever light frame leaves by that device bears this hash from then on."""
-    code, license_text = ctypes.create_string_buffer(_program(value)), ctypes.create_string_buffer(b"Apache-2.0")
-    program = _bpf(_PROG_LOAD, struct.pack("<IIQQ", _SCHED_CLS, 6, ctypes.addressof(code), ctypes.addressof(license_text)))
-    if program < 0:
-        return
-    _bpf(_PROG_ATTACH, struct.pack("<III", socket.if_nametoindex(device), program, _TCX_EGRESS))
-    os.close(program)
+    _leaving(device, _of_light(_instruction(0xB4, 0x02, 0, value),        # w2 = value
+                               _instruction(0x85, 0, 0, _SET_HASH)))      # call; r1 is still the skb
+
+
+def without_light(host, device):
+    """No light frame leaves by that device of the host from then on; LabError where the kernel cannot do that."""
+    inside(host, lambda: _leaving(device, _of_light(_instruction(0xB7, 0x00, 0, _SHOT), _instruction(0x95))))

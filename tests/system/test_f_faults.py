@@ -205,11 +205,13 @@ def load_tests(loader, _standard, _pattern):
     """Each class on each of its clusters; those without a class are for long runs."""
     ways = (
         ("Ethernet1", faults("ethernet", 1, 11), (LongFaultTest, StreamTest)),
-        ("Udp1", faults("udp", 1, 12, "--mtu", "9000", "--link", "1gbit"), (LongFaultTest, StreamTest) if LONG else ()),
-        ("Ethernet5", faults("ethernet", 5, 13, "--mtu", "9000", "--link", "1gbit"), (FaultTest, StreamTest) if LONG else ()),
+        ("Udp1", faults("udp", 1, 12, "--mtu", "9000", "--link", "1gbit"),
+         (LongFaultTest, StreamTest) if LONG else (FaultTest,)),
+        ("Ethernet5", faults("ethernet", 5, 13, "--mtu", "9000", "--link", "1gbit"),
+         (FaultTest, StreamTest) if LONG else (FaultTest,)),
         ("Udp5", faults("udp", 5, 14), (FaultTest, StreamTest)),
-        ("EthernetLimited", light("ethernet", "--link", "1gbit"), (FairTest, CaptureTest) if LONG else (CaptureTest,)),
-        ("UdpLimited", light("udp", "--link", "1gbit"), (FairTest, CaptureTest) if LONG else ()),
+        ("EthernetLimited", light("ethernet", "--link", "1gbit"), (FairTest, CaptureTest)),
+        ("UdpLimited", light("udp", "--link", "1gbit"), (FairTest, CaptureTest) if LONG else (FairTest,)),
     )
     suite = unittest.TestSuite()
     for name, options, bases in ways:

@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from hutonglab import agents
+from hutonglab import agents, link
 from hutonglab.shellclient import query
 from hutongbench.cases import results
 from inter import LONG, InterTest, LeftTest, configured, light, lines
@@ -119,9 +119,12 @@ class LeftoverTest(InterTest):
 
 
 class JobTest(RestartTest):
-    """Four ranks on three VMs: 0 and 3 on VM1, 1 on VM2, 2 alone on its host."""
+    """
+    Four ranks on three VMs: 0 and 3 on VM1, 1 on VM2, 2 alone on its host. Its agents are killed and started, and the
+    cable between the hosts is pulled for a while.
+    """
 
-    ROUNDS = 4000
+    ROUNDS, PULLED = 4000, 5
 
     def paths(self, node):
         """The pairs of VM and path of the job's connections that the node shows off TCP."""
@@ -140,6 +143,12 @@ class JobTest(RestartTest):
         line = ("-H", "VM1,VM2,VM3", "-np", 4, "--wdir", "/tmp", "--", EXAMPLES + "/c/mixed", self.ROUNDS)
         tcp = results(hutong("mpirun", "--tcp", *line).stdout)
         with Background("mpirun", *line, env=self.stats_env()) as job:
+            self.apart()
+            link.switch(False)
+            try:
+                time.sleep(self.PULLED)
+            finally:
+                link.switch(True)
             self.apart()
             for node in (VM1, VM3):
                 self.again(node)
