@@ -222,7 +222,7 @@ def build_parser():
                      formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", parser_class=_Parser)
     _add(commands, "demo", _demo, "build, start the cluster, run the reference experiment, print its table")
-    test = _add(commands, "test", _test, "build and run all tests; the last line holds the counts")
+    test = _add(commands, "test", _test, "build and run the tests; the last line holds the counts (the README names longer ones)")
     test.add_argument("--only", metavar="LAYER", choices=("unit", "native", "conformance", "system"),
                       help="one layer: unit (with the in-framework tests), native, conformance or system")
     up = _add(commands, "up", _up, "start the virtual cluster: PC1 {VM1, VM2}, PC2 {VM3}")

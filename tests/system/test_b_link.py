@@ -70,7 +70,7 @@ class LimitedTest(LinkTest):
         data = 64 << 20
         # Each packet is a frame of its own, and none is sent in vain but for what the queue dropped.
         self.assertAlmostEqual(there.packets / (data / 1448), 1, delta=0.02)
-        # What the bucket let through is the rate at most (and its one millisecond); the time includes programs' starts.
+        # What the bucket let through is the rate at most (and its two milliseconds); the time includes programs' starts.
         self.assertLess(there.on_wire() * 8, 200e6 * (seconds + 0.01))
         self.assertGreater(there.on_wire() * 8, 0.6 * 200e6 * seconds)
 

@@ -24,10 +24,10 @@ final class PeerMessages {
   }
 
   private final Supplier<PeerLink> link;
-  private final TransportLoop.Trouble trouble;
+  private final Trouble trouble;
   private final Set<PeerId> strangers = new HashSet<>();
 
-  PeerMessages(Supplier<PeerLink> link, TransportLoop.Trouble trouble) {
+  PeerMessages(Supplier<PeerLink> link, Trouble trouble) {
     this.link = link;
     this.trouble = trouble;
   }

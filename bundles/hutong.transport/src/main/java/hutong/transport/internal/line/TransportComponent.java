@@ -98,7 +98,7 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
             NanoClock.SYSTEM,
             LockSupport::parkNanos,
             new SecureRandom(),
-            new TransportLoop.Trouble() {
+            new Trouble() {
               @Override
               public void warn(String text) {
                 log.warn("transport", text);
@@ -163,11 +163,10 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
     }
   }
 
-  private TransportLoop.Held held(Fd segment, int ring, int over, Fd bell, Fd programBell)
-      throws OsException {
+  private Held held(Fd segment, int ring, int over, Fd bell, Fd programBell) throws OsException {
     long inode = memory.inode(segment);
     Mapping mapping = memory.map(segment, Segments.bytes(ring, over), true);
-    return new TransportLoop.Held(mapping, inode, bell, programBell);
+    return new Held(mapping, inode, bell, programBell);
   }
 
   @Override
@@ -197,8 +196,7 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
           throw new IOException("descriptor " + number + " of the program is no doorbell");
         }
       }
-      TransportLoop.Held held =
-          held(segment, page.ringSize(), page.overSize(), own.get(0), own.get(1));
+      Held held = held(segment, page.ringSize(), page.overSize(), own.get(0), own.get(1));
       return new OpenLine(loop.resume(page, held), null, null);
     } catch (IOException | RuntimeException e) {
       own.forEach(Fd::close);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package hutong.transport.internal.line;
 
-import hutong.api.intercept.Reason;
 import hutong.api.link.PeerId;
 import hutong.api.link.PeerLink;
 import hutong.api.os.Fd;
@@ -12,20 +11,15 @@ import hutong.platform.BatchSockets;
 import hutong.platform.EventLoop;
 import hutong.platform.Events;
 import hutong.platform.Inbox;
-import hutong.platform.Mapping;
 import hutong.platform.NanoClock;
 import hutong.platform.OsException;
 import hutong.platform.Poller;
-import hutong.transport.internal.datagram.DropCause;
-import hutong.transport.internal.engine.Flow;
-import hutong.transport.internal.engine.FlowCounters;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -42,7 +36,7 @@ import java.util.random.RandomGenerator;
  * All lines of an agent on one event loop, which blocks when nothing is to be done: bells of
  * programs, datagrams, messages of the peers' agents, and time.
  */
-final class TransportLoop implements LineWorld, AutoCloseable {
+final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
   private static final long AGAIN_NS = 50_000_000;
 
   /** Calls that take what has come, before others get their turn. */
@@ -52,23 +46,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private static final long SETTLE_STEP_NS = 5_000_000;
 
   private static final Duration SOON = Duration.ofMillis(1);
-
-  /**
-   * What a line holds of the operating system.
-   *
-   * @param memory its segment
-   * @param inode of the segment
-   * @param bell the agent's doorbell, which the program rings
-   * @param programBell the program's
-   */
-  record Held(Mapping memory, long inode, Fd bell, Fd programBell) implements AutoCloseable {
-    @Override
-    public void close() {
-      bell.close();
-      programBell.close();
-      memory.close();
-    }
-  }
 
   /** A line and what it holds. */
   private static final class Entry {
@@ -88,34 +65,19 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     }
   }
 
-  /** What goes wrong. */
-  interface Trouble {
-    /** Something that should not be. */
-    void warn(String text);
-
-    /** Adds to a counter. */
-    void add(String name, long n);
-
-    /** Adds one to a counter. */
-    default void count(String name) {
-      add(name, 1);
-    }
-  }
-
   private final LightSettings settings;
   private final Events events;
   private final NanoClock clock;
   private final LongConsumer pause;
-  private final RandomGenerator random;
   private final Trouble trouble;
   private final EventLoop loop;
   private final Map<Integer, Entry> byNumber = new HashMap<>();
   private final Map<LightLine, Entry> byLine = new HashMap<>();
   private final List<Entry> touched = new ArrayList<>();
+  private final List<Entry> scanned = new ArrayList<>();
   private boolean reconsiders;
-  private final ChannelEntries channels;
-  private final PathChoice pathChoice = new PathChoice();
   private final Wires wires;
+  private final AgentWorld world;
   private final Pages pages;
   private final PeerMessages messages;
   private final Unclaimed unclaimed;
@@ -142,8 +104,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     this.events = events;
     this.clock = clock;
     this.pause = pause;
-    this.random = random;
-    this.channels = new ChannelEntries(random);
     this.trouble = trouble;
     this.pages = pages;
     this.messages = new PeerMessages(link, trouble);
@@ -156,6 +116,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     loop.execute(events::urgent);
     Runnable onMtu = () -> later(this::reconsider);
     this.wires = new Wires(loop, sockets, settings, this::onInput, this::touch, trouble, onMtu);
+    this.world = new AgentWorld(this, settings, clock, random, trouble, wires);
   }
 
   // ---------------------------------------------------------------- lines
@@ -167,7 +128,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     // Before the program has it: an agent that is started anew must know of it.
     opening.add(spec.number());
     try {
-      pages.save(line, held.inode);
+      pages.save(line, held.inode());
       loop.execute(() -> begin(entry));
     } catch (RuntimeException | Error e) {
       opening.remove(spec.number());
@@ -182,8 +143,8 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   private LightLine line(LineSpec spec, int ringSize, int overSize, Held held) {
-    ByteBuffer bytes = held.memory.buffer();
-    return new LightLine(spec, bytes, ringSize, overSize, () -> ring(held.programBell), this);
+    ByteBuffer bytes = held.memory().buffer();
+    return new LightLine(spec, bytes, ringSize, overSize, () -> ring(held.programBell()), world);
   }
 
   /** The page of a line that an earlier agent left; on any thread. */
@@ -260,9 +221,9 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     byNumber.put(entry.line.spec().number(), entry);
     byLine.put(entry.line, entry);
     opening.remove(entry.line.spec().number());
-    pages.save(entry.line, entry.held.inode);
+    pages.save(entry.line, entry.held.inode());
     try {
-      loop.add(entry.held.bell, Poller.IN | Poller.EDGE, bits -> onBell(entry));
+      loop.add(entry.held.bell(), Poller.IN | Poller.EDGE, bits -> onBell(entry));
     } catch (OsException e) {
       trouble.warn("a line cannot be watched: " + e.getMessage());
       remove(entry);
@@ -333,7 +294,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private void saveIfDue(Entry entry) {
     if (entry.line.pageDue()) {
-      pages.save(entry.line, entry.held.inode);
+      pages.save(entry.line, entry.held.inode());
     }
   }
 
@@ -364,7 +325,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   private void drop(Entry entry) {
     byLine.remove(entry.line);
     byNumber.remove(entry.line.spec().number(), entry);
-    loop.remove(entry.held.bell);
+    loop.remove(entry.held.bell());
     entry.close();
   }
 
@@ -437,8 +398,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
             messages.want(peer); // it may come back, and its programs with it
             return;
           }
-          wires.forget(peer);
-          pathChoice.forget(peer);
+          world.forget(peer);
           messages.forget(peer);
           unclaimed.forget(peer);
         });
@@ -493,7 +453,10 @@ final class TransportLoop implements LineWorld, AutoCloseable {
   }
 
   private void lookAtAll(long now) {
-    for (Entry entry : List.copyOf(byLine.values())) {
+    scanned.clear();
+    scanned.addAll(byLine.values()); // a step may close lines
+    for (int i = 0; i < scanned.size(); i++) {
+      Entry entry = scanned.get(i);
       long due = dueOf(entry, now);
       if (due - now <= 0 || entry.line.hasNews()) {
         step(entry, () -> entry.line.onTime(now));
@@ -501,6 +464,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
         wakeAt(due, now);
       }
     }
+    scanned.clear();
   }
 
   // ---------------------------------------------------------------- wires
@@ -545,100 +509,28 @@ final class TransportLoop implements LineWorld, AutoCloseable {
     wires.flush();
   }
 
-  // ---------------------------------------------------------------- LineWorld
+  // ---------------------------------------------------------------- what lines are told of
 
-  @Override
-  public long now() {
+  private long now() {
     return clock.nanoTime();
   }
 
   @Override
-  public RandomGenerator random() {
-    return random;
-  }
-
-  @Override
-  public int reserve() {
-    // Pages that are still to be read have their own.
-    return unclaimed.ownersKnown() ? channels.reserve() : 0;
-  }
-
-  @Override
-  public void reserve(int channel) {
-    channels.reserve(channel);
+  public boolean ownersKnown() {
+    return unclaimed.ownersKnown();
   }
 
   @Override
   public void save(LightLine line) {
     Entry entry = byLine.get(line);
     if (entry != null) {
-      pages.save(entry.line, entry.held.inode);
+      pages.save(entry.line, entry.held.inode());
     }
   }
 
-  @Override
-  public void release(int channel) {
-    channels.release(channel);
-  }
-
-  @Override
-  public int datagramBytes(WireKind kind, byte[] localAddress) {
-    return wires.datagramBytes(kind, localAddress);
-  }
-
-  @Override
-  public FlowRoute attach(WireKind kind, LightLine line, Flow flow) {
-    return wires.attach(kind, line, flow);
-  }
-
-  @Override
-  public WireKind choose(LightLine line, int peerEthernetBytes, int peerUdpBytes) {
-    return settings.inter() == LightSettings.Inter.TCP
-        ? WireKind.NONE
-        : wires.choose(line.spec(), peerEthernetBytes, peerUdpBytes, now());
-  }
-
-  @Override
-  public Reason noWire() {
-    return settings.inter() == LightSettings.Inter.TCP ? Reason.INTER_HOST : Reason.WIRE;
-  }
-
-  @Override
-  public void noteReason(Reason reason) {
-    trouble.count("reason." + reason.number());
-  }
-
-  @Override
-  public PathChoice pathChoice() {
-    return settings.inter() == LightSettings.Inter.AUTO ? pathChoice : null;
-  }
-
-  @Override
-  public boolean probed(WireKind kind, LightLine line, int bytes) {
-    return wires.probed(kind, line.spec(), bytes, now());
-  }
-
-  @Override
-  public void noteProbed(WireKind kind, LightLine line, int bytes) {
-    wires.noteProbed(kind, line.spec(), bytes, now());
-  }
-
-  @Override
-  public void noteLeft(WireKind kind, LightLine line) {
-    trouble.count("transport.wire.left");
-    wires.noteLeft(kind, line.spec());
-  }
-
-  @Override
-  public void noteFailed(WireKind kind, LightLine line) {
-    trouble.count("transport.wire.failed");
-    trouble.warn("no answer by " + kind.text() + " from " + line.spec().peer());
-    wires.noteFailed(kind, line.spec(), now());
-    reconsiderLater();
-  }
-
   /** Each line of a wire that fails says so in its own time, and puts the next try off. */
-  private void reconsiderLater() {
+  @Override
+  public void wireFailed() {
     long retryAt = wires.retryAt(now());
     if (!reconsiders && retryAt != Long.MAX_VALUE) {
       reconsiders = true;
@@ -648,7 +540,7 @@ final class TransportLoop implements LineWorld, AutoCloseable {
 
   private void retry() {
     reconsiders = false;
-    reconsiderLater();
+    wireFailed();
     reconsider();
   }
 
@@ -657,47 +549,6 @@ final class TransportLoop implements LineWorld, AutoCloseable {
       step(entry, entry.line::reconsider);
     }
     flush();
-  }
-
-  /** The counter of datagrams that were dropped for a cause. */
-  static String dropped(DropCause cause) {
-    return WirePort.DROPPED + cause.name().toLowerCase(Locale.ROOT);
-  }
-
-  @Override
-  public void account(FlowCounters of) {
-    trouble.add("transport.datagrams.out", of.datagramsOut);
-    trouble.add("transport.datagrams.in", of.datagramsIn);
-    trouble.add("transport.data.bytes.out", of.dataBytesOut);
-    trouble.add("transport.data.bytes.in", of.dataBytesIn);
-    trouble.add("transport.resent", of.resent);
-    trouble.add("transport.silences", of.silences);
-    trouble.add("transport.losses", of.lossEvents);
-    for (DropCause cause : DropCause.values()) {
-      if (of.drops(cause) != 0) {
-        trouble.add(dropped(cause), of.drops(cause));
-      }
-    }
-  }
-
-  @Override
-  public int window() {
-    return settings.window();
-  }
-
-  @Override
-  public long waitNs() {
-    return settings.waitNs();
-  }
-
-  @Override
-  public boolean authenticate() {
-    return settings.authenticate();
-  }
-
-  @Override
-  public long endPatienceNs() {
-    return settings.endPatienceNs();
   }
 
   // ---------------------------------------------------------------- display and end

@@ -50,7 +50,7 @@ final class WirePort implements AutoCloseable {
       this.counter = counter;
     }
 
-    void is(long now, TransportLoop.Trouble trouble) {
+    void is(long now, Trouble trouble) {
       if (now != told) {
         trouble.add(counter, now - told);
         told = now;
@@ -82,7 +82,7 @@ final class WirePort implements AutoCloseable {
   private final Touched touched;
   private final FlowTable table = new FlowTable();
   private final Wire.Taker taker = this::take;
-  private final TransportLoop.Trouble trouble;
+  private final Trouble trouble;
   private final Coalescing coalescing = new Coalescing();
   private final Told[] beforeFlows = new Told[BEFORE_FLOWS.length];
   private final Told unsent = new Told(DROPPED + "no_socket");
@@ -101,18 +101,14 @@ final class WirePort implements AutoCloseable {
   private long lostHere;
 
   WirePort(
-      EventLoop loop,
-      Opener opener,
-      Poller.Handler onInput,
-      Touched touched,
-      TransportLoop.Trouble trouble) {
+      EventLoop loop, Opener opener, Poller.Handler onInput, Touched touched, Trouble trouble) {
     this.loop = loop;
     this.opener = opener;
     this.onInput = onInput;
     this.touched = touched;
     this.trouble = trouble;
     for (int i = 0; i < BEFORE_FLOWS.length; i++) {
-      beforeFlows[i] = new Told(TransportLoop.dropped(BEFORE_FLOWS[i]));
+      beforeFlows[i] = new Told(Trouble.dropped(BEFORE_FLOWS[i]));
     }
   }
 

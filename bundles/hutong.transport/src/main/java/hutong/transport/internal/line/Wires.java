@@ -60,7 +60,7 @@ final class Wires implements AutoCloseable {
   private final LightSettings settings;
   private final Consumer<WirePort> onInput;
   private final WirePort.Touched touched;
-  private final TransportLoop.Trouble trouble;
+  private final Trouble trouble;
   private final WirePort ethernet;
   private final Map<String, WirePort> udp = new HashMap<>();
   private final Map<Way, Long> failedUntil = new HashMap<>();
@@ -85,7 +85,7 @@ final class Wires implements AutoCloseable {
       LightSettings settings,
       Consumer<WirePort> onInput,
       WirePort.Touched touched,
-      TransportLoop.Trouble trouble,
+      Trouble trouble,
       Runnable onMtu) {
     this(
         loop,
@@ -109,7 +109,7 @@ final class Wires implements AutoCloseable {
       LightSettings settings,
       Consumer<WirePort> onInput,
       WirePort.Touched touched,
-      TransportLoop.Trouble trouble,
+      Trouble trouble,
       Runnable onMtu,
       IntUnaryOperator mtuNow) {
     this.loop = loop;

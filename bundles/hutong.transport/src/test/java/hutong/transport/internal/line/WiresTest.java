@@ -74,7 +74,7 @@ class WiresTest {
                       port.report();
                     },
                     touched -> {},
-                    new TransportLoop.Trouble() {
+                    new Trouble() {
                       @Override
                       public void warn(String text) {
                         throw new AssertionError(text);

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+package hutong.transport.internal.line;
+
+import hutong.api.os.Fd;
+import hutong.platform.Mapping;
+
+/**
+ * What a line holds of the operating system.
+ *
+ * @param memory its segment
+ * @param inode of the segment
+ * @param bell the agent's doorbell, which the program rings
+ * @param programBell the program's
+ */
+record Held(Mapping memory, long inode, Fd bell, Fd programBell) implements AutoCloseable {
+  @Override
+  public void close() {
+    bell.close();
+    programBell.close();
+    memory.close();
+  }
+}
