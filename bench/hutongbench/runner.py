@@ -164,9 +164,10 @@ def _beside(path):
 def check_json(path):
     """That the results file can be written, before hours are spent on what is to stand there."""
     to = _beside(path)
+    there = os.path.lexists(to)
     try:
         open(to, "a", encoding="ascii").close()
-        if to != path:
+        if not there:
             os.unlink(to)
     except OSError as e:
         raise UsageError("cannot write '%s': %s" % (path, e.strerror)) from e

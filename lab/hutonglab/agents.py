@@ -24,7 +24,7 @@ JVM_FLAGS = ("-Xms11m", "-Xmn3m", "-Xmx64m", "-XX:+UseSerialGC", "-Xshare:auto",
 # A host's agent moves no bytes: the first compiler is enough for it, and takes less memory.
 HOST_FLAGS = ("-XX:TieredStopAtLevel=1",)
 READY_SECONDS = 40.0
-STOP_SECONDS = 5.0
+STOP_SECONDS = 8.0
 TRUSTED = topology.RUN + "/trusted"
 OVERRIDES = topology.LAB + "/overrides"
 
@@ -83,8 +83,8 @@ def _between_hosts():
 def overrides():
     """Settings that the cluster was started with for all agents, as they were written."""
     try:
-        with open(OVERRIDES, encoding="utf-8") as f:
-            return f.read().splitlines()
+        with open(OVERRIDES, encoding="utf-8", newline="") as f:
+            return f.read().split("\n")[:-1]
     except FileNotFoundError:
         return []
 

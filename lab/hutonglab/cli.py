@@ -48,7 +48,7 @@ def _link(arguments):
 def _up(arguments):
     wanted = _link(arguments)
     for setting in arguments.set:
-        if "=" not in setting or "\n" in setting:
+        if "=" not in setting or not setting.isprintable():
             raise UsageError("--set wants KEY=VALUE, not '%s'" % setting)
         key = setting.partition("=")[0].strip()
         if key in ("hutong.wire", "hutong.inter"):  # the bench's arithmetic, and its headings, know the options only

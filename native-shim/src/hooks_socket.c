@@ -233,6 +233,18 @@ static bool limits_remote(const struct conn *c, int level, int name, const void 
 	return ms && (state == HUT_END_PENDING || (state == HUT_END_CHANNEL && conn_is_remote(c)));
 }
 
+/* Our own calls go on, and find what is in the rings: nobody has to wait for it here, as before a reader of another kind. */
+static void stay_with_kernel(struct conn *c, int fd)
+{
+	int saved = errno;
+
+	if (conn_state(c) == HUT_END_CHANNEL)
+		conn_stop(c, fd, HUT_R_OPTION);
+	else
+		conn_never(fd, HUT_R_OPTION);
+	errno = saved;
+}
+
 static bool cannot_honour(int level, int name)
 {
 	if (level == IPPROTO_TCP && (name == TCP_ULP_OPTION || name == TCP_REPAIR_OPTION))
@@ -261,9 +273,13 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	}
 	if (LIKELY(!c))
 		return REAL(setsockopt)(fd, level, name, val, len);
-	if (UNLIKELY(limits_remote(c, level, name, val, len)))
-		conn_never(fd, HUT_R_OPTION);
+	bool limit = limits_remote(c, level, name, val, len);
+
 	rc = REAL(setsockopt)(fd, level, name, val, len);
+	if (UNLIKELY(limit) && rc == 0 && (c = conn_get(fd))) {
+		stay_with_kernel(c, fd);
+		conn_put(c);
+	}
 	c = rc == 0 && level == SOL_SOCKET ? conn_get(fd) : NULL;
 	if (c) {
 		if (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == RCVTIMEO_NEW || name == SNDTIMEO_NEW)

@@ -379,6 +379,8 @@ class JavaTest(PairTest):
 
 class EventLibraryTest(PairTest):
     CONNECTIONS, BYTES, SEED = 100, 200000, 43
+    #: It is over in a fifth of a second, and an agent that was started just before takes as long for its first channel.
+    attempts = 3
 
     def case(self, program, other=None, **variables):
         def run(way):

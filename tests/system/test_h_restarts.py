@@ -102,19 +102,26 @@ class LeftoverTest(InterTest):
         """
 
     def test_an_upgrade_waits_for_it(self):
+        self.waits(update, VM1, "hutong.transport")
+
+    def test_a_stop_waits_for_it(self):
+        self.addCleanup(hutong, "agent", "VM1", "start")
+        self.waits(hutong, "agent", "VM1", "stop")
+
+    def waits(self, *ends):
         number, env, go_on = port(), self.stats_env(), self.file("go-on")
         with Background("run", "VM3", "--", "python3", "-c", self.READER, number, go_on, env=env) as reader:
             reader.listening(number)
             with Background("run", "VM1", "--", "python3", "-c", self.WRITER, VM3.ipv4, number, env=env) as writer:
                 writer.expect()
-            upgrade = threading.Thread(target=update, args=(VM1, "hutong.transport"))
-            upgrade.start()
+            end = threading.Thread(target=ends[0], args=ends[1:])
+            end.start()
             time.sleep(0.5)
-            self.assertTrue(upgrade.is_alive(), "nothing was left to wait for")
+            self.assertTrue(end.is_alive(), "nothing was left to wait for")
             with open(go_on, "w", encoding="ascii"):
                 pass
             self.assertEqual(reader.expect(seconds=30).strip(), hashlib.sha256(self.PIECE * 7).hexdigest())
-            upgrade.join()
+            end.join()
         self.assertGreater(self.ring_bytes("python3"), 6 << 20)
 
 

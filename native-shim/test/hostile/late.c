@@ -190,8 +190,39 @@ static void slow_reader(void)
 	end();
 }
 
+/*
+ * The peer's end is lost, for good: its agent has said so, or nobody has heard of it for long.  Its reader was on the ring,
+ * its writer on TCP, where nothing will ever come: the writer must hear of it.
+ */
+static void writer_cut(bool fin)
+{
+	struct hut_dir *d;
+	char byte = 0;
+	int n = 0;
+
+	begin();
+	d = victim->tx.dir;
+	STORE(&d->turn, HUT_TURN(1, HUT_TURN_OPEN, 0));
+	STORE_REL(&d->cons_round, 1);
+	while (send(victim_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 && LOAD(&victim_end->tx_path) != HUT_PATH_RING)
+		if (++n > 1000)
+			violation("the writer does not come to the ring");
+	if (fin)
+		REAL(shutdown)(peer_fd, SHUT_WR);
+	__atomic_fetch_or(&d->cons_mark, HUT_MARK_GONE, __ATOMIC_ACQ_REL);
+	cut();
+	for (n = 0; send(victim_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 || errno == EAGAIN;)
+		if (++n > 100000)
+			violation("a writer whose peer is lost is told nothing");
+	if (errno != EPIPE && errno != ECONNRESET)
+		violation("a writer whose peer is lost is told %d", errno);
+	end();
+}
+
 void late_run(void)
 {
+	writer_cut(false);
+	writer_cut(true);
 	slow_reader();
 	waits();
 	put_back();

@@ -34,8 +34,11 @@ import org.osgi.framework.startlevel.FrameworkStartLevel;
  * once or often.
  */
 final class Agent {
-  /** Stopping is to be over within 2 seconds; the rest is for the files. */
-  private static final long STOP_MILLIS = 1700;
+  /**
+   * Stopping is over within 2 seconds, unless the transport waits for what only it has, for 3 more;
+   * the rest is for the files.
+   */
+  private static final long STOP_MILLIS = 4700;
 
   /** {@code hutong.api.NewDomid.DOMID}; that class lives inside the framework. */
   static final String NEW_DOMID = "hutong.domid.now";

@@ -57,6 +57,15 @@ final class OutRing implements SendBuffer {
     Words.putInt(memory, DIR + DirLayout.CONS_ROUND, round);
   }
 
+  /** The same for a round that was stopped before: the program passes it over. */
+  void armStopped(int round, long offset) {
+    if (!armed(round)) { // else by an earlier agent, and the program may have passed it over
+      Words.putLong(memory, DIR + DirLayout.TURN, Turn.of(round, Abi.TURN_STOPPED, offset));
+      Words.putInt(memory, DIR + DirLayout.CONS_ROUND, round); // release, as above
+    }
+    limit = offset;
+  }
+
   /** Whether the program has gone to the ring in that round. */
   boolean announced(int round) {
     return Words.getInt(memory, DIR + DirLayout.PROD_ROUND) == round;

@@ -123,6 +123,11 @@ final class Outgoing {
     }
   }
 
+  /** Whether our program is on the ring, and may write more. */
+  boolean carries() {
+    return started == round && isStarted() && !ended;
+  }
+
   /** The far program is gone: nobody reads any more. */
   void peerOver() {
     peerOver = true;
@@ -144,7 +149,14 @@ final class Outgoing {
     }
     WireKind wire = way();
     int next = Turn.next(round);
-    if (peer.armed() != next || wire == WireKind.NONE && peer.stopped() != next) {
+    if (peer.armed() != next) {
+      return;
+    }
+    if (peer.stopped() == next) {
+      passOver(next);
+      return;
+    }
+    if (wire == WireKind.NONE) {
       return;
     }
     if (peer.room() < Abi.PAGE) {
@@ -154,19 +166,24 @@ final class Outgoing {
     if (!flow.reserve()) {
       return;
     }
-    if (wire != WireKind.NONE) {
-      flow.wire(wire, mostNow(wire));
-    }
+    flow.wire(wire, mostNow(wire));
     round = next;
     phase = Phase.ARMED;
     world.save(line); // what is armed, an agent after us must not arm again
     ring.arm(round);
     ring.armWait();
     look();
-    if (peer.stopped() == round) {
-      // Before it began, maybe long ago: the peer has nothing more to say, and waits for its end.
-      stop(peer.stoppedAt());
-    }
+  }
+
+  /**
+   * The peer's program has stopped the round before ours had heard of it, maybe long ago: its agent
+   * has nothing more to say, and waits for its end. Ours never gets there.
+   */
+  private void passOver(int next) {
+    ring.armStopped(next, Math.max(peer.stoppedAt(), start));
+    round = next;
+    phase = Phase.STOPPED;
+    settleStop();
   }
 
   /** The wire to go to now; if there is none, {@link #reason} says why. */
@@ -340,11 +357,16 @@ final class Outgoing {
     if (ended || !ring.stop(round, Math.max(offset, start))) {
       return; // it has closed: all of it is delivered, whatever the reader has said
     }
-    agreed = round;
     phase = Phase.STOPPED;
+    flow.park();
+    settleStop();
+  }
+
+  /** The program is to send by TCP what it owes. */
+  private void settleStop() {
+    agreed = round;
     payNs = PAY_NS;
     payAt = world.now() + payNs;
-    flow.park();
     line.ringProgram();
     line.changed();
   }
@@ -469,6 +491,9 @@ final class Outgoing {
       if (flow.flow() != null) {
         flow.flow().end(end, world.now());
       }
+    }
+    if (peer != null && mayOpen()) {
+      flow.openLater(); // it was refused while TCP could have taken the bytes
     }
     line.changed();
   }

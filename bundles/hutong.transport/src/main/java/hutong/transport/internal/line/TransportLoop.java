@@ -42,7 +42,7 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
   /** Calls that take what has come, before others get their turn. */
   private static final int TURNS = 64;
 
-  private static final long SETTLE_NS = 5_000_000_000L;
+  private static final long SETTLE_NS = 3_000_000_000L;
   private static final long SETTLE_STEP_NS = 5_000_000;
 
   private static final Duration SOON = Duration.ofMillis(1);
@@ -577,16 +577,16 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
    */
   private void settle() {
     long until = now() + SETTLE_NS;
-    while (now() - until < 0 && isLeft()) {
+    while (now() - until < 0 && isLeft(until - now())) {
       pause.accept(SETTLE_STEP_NS);
     }
   }
 
-  private boolean isLeft() {
+  private boolean isLeft(long forNs) {
     CompletableFuture<Boolean> left = new CompletableFuture<>();
     try {
       loop.execute(() -> left.complete(byLine.keySet().stream().anyMatch(LightLine::left)));
-      return left.get(SETTLE_NS, TimeUnit.NANOSECONDS);
+      return left.get(forNs, TimeUnit.NANOSECONDS);
     } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
       return false;
     } catch (InterruptedException e) {

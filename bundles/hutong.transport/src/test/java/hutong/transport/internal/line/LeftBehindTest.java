@@ -120,9 +120,14 @@ class LeftBehindTest {
     assertThat(gone(lines.a)).isTrue();
   }
 
+  /**
+   * Whether the writer hears of it: by the cut, since nothing comes by the ring or TCP any more.
+   */
   private static boolean gone(Lines.End writer) {
-    int at = SegmentLayout.dir(OutRing.SIDE) + DirLayout.CONS_MARK;
-    return (writer.program.memory.getInt(at) & Abi.MARK_GONE) != 0;
+    int read = SegmentLayout.dir(OutRing.SIDE) + DirLayout.CONS_MARK;
+    int written = SegmentLayout.dir(InRing.SIDE) + DirLayout.PROD_MARK;
+    return (writer.program.memory.getInt(read) & Abi.MARK_GONE) != 0
+        && (writer.program.memory.getInt(written) & Abi.MARK_CUT) != 0;
   }
 
   private static int word(Lines lines, int at) {
