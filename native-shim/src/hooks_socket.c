@@ -221,12 +221,12 @@ bool socket_has_odd_option(int fd)
 }
 
 /* A time-out for what the peer's *host* does not answer: between hosts the kernel sees nothing of it. */
-static bool limits_remote(const struct conn *c, int level, int name, const void *val, socklen_t len)
+static bool limits_remote(const struct conn *c, const void *val, socklen_t len)
 {
 	unsigned int ms = 0;
 	uint32_t state;
 
-	if (LIKELY(level != IPPROTO_TCP || name != USER_TIMEOUT) || !c || !c->end || !val || len < sizeof(ms))
+	if (!c->end || !val || len < sizeof(ms))
 		return false;
 	memcpy(&ms, val, sizeof(ms));
 	state = conn_state(c);
@@ -273,11 +273,10 @@ HUT_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_
 	}
 	if (LIKELY(!c))
 		return REAL(setsockopt)(fd, level, name, val, len);
-	bool limit = limits_remote(c, level, name, val, len);
-
 	rc = REAL(setsockopt)(fd, level, name, val, len);
-	if (UNLIKELY(limit) && rc == 0 && (c = conn_get(fd))) {
-		stay_with_kernel(c, fd);
+	if (UNLIKELY(level == IPPROTO_TCP && name == USER_TIMEOUT) && rc == 0 && (c = conn_get(fd))) {
+		if (limits_remote(c, val, len)) /* now: who offers it after this has seen the option */
+			stay_with_kernel(c, fd);
 		conn_put(c);
 	}
 	c = rc == 0 && level == SOL_SOCKET ? conn_get(fd) : NULL;

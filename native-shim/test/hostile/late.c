@@ -194,7 +194,7 @@ static void slow_reader(void)
  * The peer's end is lost, for good: its agent has said so, or nobody has heard of it for long.  Its reader was on the ring,
  * its writer on TCP, where nothing will ever come: the writer must hear of it.
  */
-static void writer_cut(bool fin)
+static void writer_lost(bool fin, uint32_t marks)
 {
 	struct hut_dir *d;
 	char byte = 0;
@@ -209,8 +209,8 @@ static void writer_cut(bool fin)
 			violation("the writer does not come to the ring");
 	if (fin)
 		REAL(shutdown)(peer_fd, SHUT_WR);
+	__atomic_fetch_or(&victim->rx.dir->prod_mark, marks, __ATOMIC_ACQ_REL);
 	__atomic_fetch_or(&d->cons_mark, HUT_MARK_GONE, __ATOMIC_ACQ_REL);
-	cut();
 	for (n = 0; send(victim_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 || errno == EAGAIN;)
 		if (++n > 100000)
 			violation("a writer whose peer is lost is told nothing");
@@ -221,8 +221,9 @@ static void writer_cut(bool fin)
 
 void late_run(void)
 {
-	writer_cut(false);
-	writer_cut(true);
+	writer_lost(false, HUT_MARK_END | HUT_MARK_CUT);
+	writer_lost(true, HUT_MARK_END | HUT_MARK_CUT);
+	writer_lost(true, HUT_MARK_END | HUT_MARK_SHUT);
 	slow_reader();
 	waits();
 	put_back();

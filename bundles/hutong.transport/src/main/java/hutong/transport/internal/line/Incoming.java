@@ -305,7 +305,7 @@ final class Incoming {
       askedReceived = received();
       line.changed();
       if (orphaned) {
-        peerOver();
+        peerOver(false);
       }
     }
   }
@@ -319,10 +319,28 @@ final class Incoming {
   /**
    * The peer's agent knows nothing of the line any more. In a round that no datagram was taken of
    * TCP may go on as if nothing had happened; whether something is missing then matters at its end.
+   *
+   * @param writes whether our program is on the ring with what it writes, of which nobody takes
+   *     more: then it is to take TCP's end for a close, and not to wait for a word on that
    */
-  void peerOver() {
+  void peerOver(boolean writes) {
     orphaned = true;
-    if (!told && phase != Phase.TCP && (phase != Phase.ARMED || ask)) {
+    if (told) {
+      return; // as after each close: this end is known, and may still be to be read
+    }
+    if (phase != Phase.TCP && (phase != Phase.ARMED || ask)) {
+      cut();
+    } else if (writes) {
+      told = true;
+      ring.writerIs(Abi.MARK_SHUT | Abi.MARK_END);
+      line.ringProgram();
+      line.changed();
+    }
+  }
+
+  /** The peer is silent for good: not even TCP's end will come. */
+  void peerLost() {
+    if (!told) {
       cut();
     }
   }

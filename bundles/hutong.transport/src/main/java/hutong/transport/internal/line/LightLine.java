@@ -242,14 +242,8 @@ final class LightLine {
         out.onPeer(message.receiving());
         in.onPeer(message.sending(), message.receiving());
       }
-      boolean writes = message.bare() && out.carries();
+      in.peerOver(message.bare() && out.carries());
       out.peerOver();
-      in.peerOver();
-      if (writes) {
-        in.cut(); // what our program writes nobody takes, nor is there anybody to agree that it
-        // stops
-        ringProgram();
-      }
       return;
     }
     onKey(message);
@@ -263,8 +257,7 @@ final class LightLine {
   /** Neither the wires nor the link have brought anything for as long as TCP would have tried. */
   void peerLost() {
     out.peerOver();
-    in.cut();
-    ringProgram();
+    in.peerLost();
   }
 
   /** The link to the peer's agent is new: it may have missed what was said. */

@@ -123,9 +123,9 @@ final class Outgoing {
     }
   }
 
-  /** Whether our program is on the ring, and may write more. */
+  /** Whether our program is on the ring, and nobody has stopped it there. */
   boolean carries() {
-    return started == round && isStarted() && !ended;
+    return started == round && (phase == Phase.STARTED || phase == Phase.LIGHT) && !ended;
   }
 
   /** The far program is gone: nobody reads any more. */

@@ -120,14 +120,48 @@ class LeftBehindTest {
     assertThat(gone(lines.a)).isTrue();
   }
 
-  /**
-   * Whether the writer hears of it: by the cut, since nothing comes by the ring or TCP any more.
-   */
+  /** Whether the writer can hear of it: that nobody reads, and what TCP's end is, if it comes. */
   private static boolean gone(Lines.End writer) {
     int read = SegmentLayout.dir(OutRing.SIDE) + DirLayout.CONS_MARK;
     int written = SegmentLayout.dir(InRing.SIDE) + DirLayout.PROD_MARK;
     return (writer.program.memory.getInt(read) & Abi.MARK_GONE) != 0
-        && (writer.program.memory.getInt(written) & Abi.MARK_CUT) != 0;
+        && (writer.program.memory.getInt(written) & Abi.MARK_END) != 0;
+  }
+
+  /** A goodbye follows each close, when the line speaks once more: what has come is still read. */
+  @Test
+  void shouldKeepWhatAPeerHasLeftThatClosed() {
+    for (int i = 0; i < 3; i++) {
+      Lines lines = new Lines(14 + i, false);
+      Lines.End reader = lines.a;
+      readAll(lines, lines.b, new int[1]);
+      flow(lines, reader, 100); // its writer is on the ring, and stays there
+      for (int k = 0; k < 100; k++, lines.now += 100_000) {
+        lines.b.program.write(100, false);
+        lines.b.tcpOut().deliver();
+        reader.program.read(50);
+        lines.run(lines.now, () -> false);
+      }
+      assertThat(lines.b.program.rounds).isEqualTo(1);
+      lines.b.program.shutWrite(false);
+      lines.b.programGone();
+      lines.b.tcpOut().deliver();
+      lines.run(lines.now + 2_000_000_000L, () -> false);
+      assertThat(lines.b.removed).isTrue();
+      if (i == 0) {
+        reader.step(reader.line::onLink);
+      } else if (i == 1) {
+        reader.step(reader.line::leaveWire);
+      } else {
+        reader.restart(1_000_000);
+      }
+      lines.run(lines.now + 1_000_000_000L, () -> false);
+      int[] outcome = {Program.AGAIN};
+      readAll(lines, reader, outcome);
+      lines.run(lines.now + 10_000_000_000L, () -> outcome[0] == Program.EOF);
+      assertThat(outcome[0]).as("way " + i).isEqualTo(Program.EOF);
+      assertThat(reader.program.taken).isEqualTo(lines.b.program.written).isGreaterThan(5000);
+    }
   }
 
   private static int word(Lines lines, int at) {
