@@ -221,11 +221,14 @@ static bool end_overdue(struct conn *c)
 	uint64_t now = now_ns(), tail = LOAD_ACQ(&c->rx.dir->tail);
 	bool left = LOAD(&c->end->rx_path) == HUT_PATH_TCP ? remote_rest(c) : LOAD(&c->end->rx_head) != tail;
 
-	if (!c->fin_ns || tail != c->fin_tail || left) {
-		c->fin_ns = now;
-		c->fin_tail = tail;
+	uint64_t since = LOAD(&c->fin_ns);
+
+	if (!since || tail != LOAD(&c->fin_tail) || left) {
+		STORE(&c->fin_tail, tail);
+		STORE(&c->fin_ns, now);
+		return false;
 	}
-	return now - c->fin_ns >= END_PATIENCE_NS;
+	return now > since && now - since >= END_PATIENCE_NS; /* another thread may have looked at the clock after us */
 }
 
 /* Is TCP's end to be ignored still?  Notices when the agent has spoken, or is silent for too long. */
@@ -256,7 +259,9 @@ uint64_t remote_due_ns(const struct conn *c)
 {
 	if (LIKELY(!(LOAD(&c->end->flags) & HUT_ENDF_EARLY)))
 		return NS_FOREVER;
-	return (c->fin_ns ? c->fin_ns : now_ns()) + END_PATIENCE_NS;
+	uint64_t since = LOAD(&c->fin_ns);
+
+	return (since ? since : now_ns()) + END_PATIENCE_NS;
 }
 
 /*
