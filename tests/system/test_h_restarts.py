@@ -131,7 +131,7 @@ class JobTest(RestartTest):
     cable between the hosts is pulled for a while.
     """
 
-    ROUNDS, PULLED = 4000, 5
+    ROUNDS, PULLED = 8000, 5  # several times as long as all that happens to it
 
     def paths(self, node):
         """The pairs of VM and path of the job's connections that the node shows off TCP."""
