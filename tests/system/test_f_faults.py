@@ -211,7 +211,7 @@ def load_tests(loader, _standard, _pattern):
          (FaultTest, StreamTest) if LONG else (FaultTest,)),
         ("Udp5", faults("udp", 5, 14), (FaultTest, StreamTest)),
         ("EthernetLimited", light("ethernet", "--link", "1gbit"), (FairTest, CaptureTest)),
-        ("UdpLimited", light("udp", "--link", "1gbit"), (FairTest, CaptureTest) if LONG else (FairTest,)),
+        ("UdpLimited", light("udp", "--link", "1gbit"), (FairTest, CaptureTest) if LONG else ()),
     )
     suite = unittest.TestSuite()
     for name, options, bases in ways:
