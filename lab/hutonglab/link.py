@@ -2,14 +2,13 @@
 """The link between the two hosts: its rate, its packets, its faults, and what its counters say."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from . import enter, procs, state, steer, topology
 from .errors import LabError, UsageError
@@ -142,7 +141,7 @@ def to_compare(given):
     The links that a comparison on that one wants, one table each: a wire that is named is measured, so the path is forced
     to it, and then the default choice is. Who names the path as well gets only that.
     """
-    return [dataclasses.replace(given, inter="light"), given]
+    return [replace(given, inter="light"), given]
 
 
 def save(link):

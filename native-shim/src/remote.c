@@ -15,9 +15,7 @@
 #include "conn.h"
 
 /* The agent's own limit is shorter; this is for one that is not there.  It counts while nothing comes, and nothing is left. */
-#ifndef END_PATIENCE_NS
 #define END_PATIENCE_NS (60000 * NS_PER_MS)
-#endif
 #define LEAVE_PATIENCE_NS (10000 * NS_PER_MS)
 
 /* May bytes still come by the ring, whatever TCP says?  The last round is not over, and nobody has named the end. */
@@ -220,7 +218,6 @@ static bool end_overdue(struct conn *c)
 {
 	uint64_t now = now_ns(), tail = LOAD_ACQ(&c->rx.dir->tail);
 	bool left = LOAD(&c->end->rx_path) == HUT_PATH_TCP ? remote_rest(c) : LOAD(&c->end->rx_head) != tail;
-
 	uint64_t since = LOAD(&c->fin_ns);
 
 	if (!since || tail != LOAD(&c->fin_tail) || left) {

@@ -12,13 +12,13 @@ import time
 from hutonglab import agents, link, state
 from hutonglab.net import has_ipv6, ip
 from hutonglab.shellclient import query
-from support import VM1, VM2, VM3, ClusterTest, cluster_down, cluster_up, eventually
+from support import VM1, VM2, VM3, Background, ClusterTest, cluster_down, cluster_up, eventually, port
 from test_5_paths import transfer
 
 #: Longer variants, which are no part of the ordinary run.
 LONG = bool(os.environ.get("HUTONG_TEST_LONG"))
 
-__all__ = ["LONG", "InterTest", "LeftTest", "carried", "configured", "light", "lines", "mtu", "stopped", "unplugged"]
+__all__ = ["LONG", "InterTest", "LeftTest", "carried", "configured", "count", "light", "lines", "mtu", "stopped", "unplugged"]
 
 _made = {}
 
@@ -31,6 +31,11 @@ def light(wire, *more):
 def lines(node):
     """What the node's agent carries between hosts, as `hutong:lines --json` tells it."""
     return json.loads(query(node, "hutong:lines --json"))
+
+
+def count(node, name):
+    """One of the agent's counters; 0 if it has never counted."""
+    return json.loads(query(node, "hutong:stats --json"))["counters"].get(name, 0)
 
 
 def carried(node):
@@ -139,6 +144,20 @@ class InterTest(ClusterTest):
                     return self.ring_bytes() > 0
                 eventually(moved, "%s reaches VM3 at %s by the light protocol" % (sender.name, address))
         transfer(self, ("run", "VM2"), ("run", "VM1"), VM2.ipv4, mib=8)
+
+    def moved_by(self, server, client):
+        """
+        Bytes that these two moved through rings, on VM3 and VM1: the program's name, and its arguments with the port as
+        `PORT`.
+        """
+        number, env = port(), self.stats_env()
+        filled = [[number if word == "PORT" else word for word in line] for line in (server, client)]
+        with Background("run", "VM3", "--", *filled[0], env=env) as there:
+            there.listening(number)
+            with Background("run", "VM1", "--", *filled[1], env=env) as here:
+                here.expect(seconds=30)
+            there.expect(seconds=30)
+        return self.ring_bytes(os.path.basename(server[0]))
 
     def wait_idle(self, seconds=75):
         """

@@ -14,7 +14,7 @@ import test_8b_mpi as mpi
 from hutongbench.cases import results
 from hutonglab.shellclient import query
 from inter import LONG, InterTest, LeftTest, carried, configured, light, lines, mtu
-from support import EXAMPLES, VM1, VM3, Background, cluster_down, conns, eventually, hutong, port, stats_of
+from support import EXAMPLES, VM1, VM3, cluster_down, conns, eventually, hutong, stats_of
 from test_5_paths import transfer
 
 #: The version of IP that the ordinary run takes in each.
@@ -105,14 +105,7 @@ class TimeOutTest(InterTest):
     """A program that limits how long its data may stay unacknowledged (TCP_USER_TIMEOUT) stays with the kernel, who can."""
 
     def moved(self, *options):
-        number, env = port(), self.stats_env()
-        with Background("run", "VM3", "--", "iperf3", "-s", "-1", "-p", number, env=env) as server:
-            server.listening(number)
-            with Background("run", "VM1", "--", "iperf3", "-c", VM3.ipv4, "-p", number, "-t", 1, *options,
-                            env=env) as client:
-                client.expect(seconds=30)
-            server.expect(seconds=30)
-        return self.ring_bytes("iperf3")
+        return self.moved_by(("iperf3", "-s", "-1", "-p", "PORT"), ("iperf3", "-c", VM3.ipv4, "-p", "PORT", "-t", 1, *options))
 
     def test_user_timeout(self):
         self.assertGreater(self.moved(), 1 << 20)

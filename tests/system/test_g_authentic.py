@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datagrams with MACs (D6): streams between hosts, and somebody on the link who sends frames of his own."""
 
-import json
 import os
 import select
 import socket
@@ -11,19 +10,13 @@ import unittest
 
 from hutonglab import agents, link
 from hutonglab.net import inside
-from hutonglab.shellclient import query
-from inter import LONG, InterTest, LeftTest, carried, configured, light, lines
+from inter import LONG, InterTest, LeftTest, carried, configured, count, light, lines
 from support import PC1, VM1, VM3, cluster_down, conns, eventually, hutong
 from test_5_paths import transfer
 from test_c_dissector import CONTROL, ETHER_TYPE, FIELDS, datagram
 
 HEADER, MAC, ETH_P_ALL = 32, 16, 3
 MASK = 0xFFFFFFFF
-
-
-def count(node, name):
-    """One of the agent's counters; 0 if it has never counted."""
-    return json.loads(query(node, "hutong:stats --json"))["counters"].get(name, 0)
 
 
 class StreamTest(InterTest):

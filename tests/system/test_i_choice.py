@@ -5,7 +5,7 @@ import unittest
 
 from hutonglab import link, steer, topology
 from inter import InterTest, LeftTest, configured, light, lines
-from support import BIN, VM1, VM3, Background, cluster_down, eventually, port
+from support import BIN, VM1, VM3, cluster_down, eventually
 from test_5_paths import transfer
 
 
@@ -25,14 +25,8 @@ class PathTest(InterTest):
         self.assertGreater(self.ring_bytes("xfer"), 1 << 20)
 
     def test_round_trips(self):
-        number, env = port(), self.stats_env()
-        with Background("run", "VM3", "--", BIN + "/rr", "server", number, 4096, env=env) as server:
-            server.listening(number)
-            with Background("run", "VM1", "--", BIN + "/rr", "client", VM3.ipv4, number, 4096, 500, self.ROUNDS_MS,
-                            env=env) as client:
-                client.expect(seconds=30)
-            server.expect(seconds=30)
-        self.assertEqual(self.ring_bytes("rr"), 0)
+        self.assertEqual(self.moved_by((BIN + "/rr", "server", "PORT", 4096),
+                                       (BIN + "/rr", "client", VM3.ipv4, "PORT", 4096, 500, self.ROUNDS_MS)), 0)
 
 
 class WireTest(InterTest):

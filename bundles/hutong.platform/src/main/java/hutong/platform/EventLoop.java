@@ -6,9 +6,14 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.PriorityQueue;
 import java.util.Queue;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 
 /**
  * One thread that waits for descriptors, tasks and times, and blocks when there is nothing to do.
@@ -107,6 +112,34 @@ public final class EventLoop implements AutoCloseable {
       tasks.add(task);
     }
     wakeFromOutside();
+  }
+
+  /**
+   * Asks something that only the loop may answer, from another thread.
+   *
+   * @param who for the message: whose loop it is
+   * @param patience how long to wait
+   * @throws IllegalStateException when there is no answer, also since the question threw, the loop
+   *     is closed or this thread was interrupted
+   */
+  public <T> T ask(String who, Duration patience, Supplier<T> question) {
+    CompletableFuture<T> answer = new CompletableFuture<>();
+    try {
+      execute(
+          () -> {
+            try {
+              answer.complete(question.get());
+            } catch (RuntimeException e) {
+              answer.completeExceptionally(e);
+            }
+          });
+      return answer.get(patience.toNanos(), TimeUnit.NANOSECONDS);
+    } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
+      throw new IllegalStateException("the " + who + " does not answer", e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted", e);
+    }
   }
 
   /**

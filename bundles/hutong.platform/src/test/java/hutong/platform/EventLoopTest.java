@@ -50,6 +50,26 @@ class EventLoopTest {
   }
 
   @Test
+  void shouldAnswerFromItsThread() {
+    Duration patience = Duration.ofSeconds(30);
+    assertThat(loop.ask("test", patience, loop::isLoopThread)).isTrue();
+    assertThatThrownBy(
+            () ->
+                loop.ask(
+                    "test",
+                    patience,
+                    () -> {
+                      throw new IllegalArgumentException("no");
+                    }))
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage("the test does not answer")
+        .hasRootCauseMessage("no");
+    loop.close();
+    assertThatThrownBy(() -> loop.ask("test", patience, () -> 1))
+        .isInstanceOf(IllegalStateException.class);
+  }
+
+  @Test
   void shouldCallHandlersOnItsThread() throws Exception {
     List<Fd> pair = Platform.sockets().unixSeqpacketPair();
     try (Fd a = pair.get(0);

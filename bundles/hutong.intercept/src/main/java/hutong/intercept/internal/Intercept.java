@@ -36,11 +36,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
 
 /**
@@ -50,7 +46,7 @@ import java.util.function.Supplier;
 final class Intercept implements AgentLinkListener, PeerLinkListener, AutoCloseable {
   private static final int MAX_SESSIONS = 8192;
   private static final Duration SWEEP_EVERY = Duration.ofSeconds(5);
-  private static final int ANSWER_SECONDS = 5;
+  private static final Duration ANSWER = Duration.ofSeconds(5);
 
   /** The operating system and the services that this bundle needs. */
   record Services(
@@ -438,23 +434,7 @@ final class Intercept implements AgentLinkListener, PeerLinkListener, AutoClosea
    * @throws IllegalStateException when there is no answer
    */
   <T> T ask(Supplier<T> question) {
-    CompletableFuture<T> answer = new CompletableFuture<>();
-    try {
-      loop.execute(
-          () -> {
-            try {
-              answer.complete(question.get());
-            } catch (RuntimeException e) {
-              answer.completeExceptionally(e);
-            }
-          });
-      return answer.get(ANSWER_SECONDS, TimeUnit.SECONDS);
-    } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
-      throw new IllegalStateException("the intercept does not answer", e);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw new IllegalStateException("interrupted", e);
-    }
+    return loop.ask("intercept", ANSWER, question);
   }
 
   // ---------------------------------------------------------------- members and peers

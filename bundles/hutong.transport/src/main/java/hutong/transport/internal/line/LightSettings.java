@@ -70,26 +70,22 @@ record LightSettings(
                 FlowSettings.REFERENCE_WINDOW,
                 FlowSettings.LEAST_WINDOW,
                 FlowSettings.MOST_WINDOW),
-        waitNs(config.text("hutong.wait.us", "auto")),
+        waitNs(config),
         ring,
         over,
         config.flag("hutong.authenticate", false),
         1_000_000 * config.number("hutong.end.ms", 50_000, 100, 3_600_000));
   }
 
-  private static long waitNs(String text) {
-    if (text.equals("auto")) {
-      return 0;
-    }
-    long least = FlowSettings.LEAST_WAIT_NS / 1000;
-    long most = FlowSettings.MOST_WAIT_NS / 1000;
-    if (!text.matches("[0-9]{1,9}")
-        || Long.parseLong(text) < least
-        || Long.parseLong(text) > most) {
-      throw new IllegalArgumentException(
-          "hutong.wait.us is " + text + ", not auto or " + least + " to " + most);
-    }
-    return 1000 * Long.parseLong(text);
+  private static long waitNs(AgentConfig config) {
+    return config.text("hutong.wait.us", "auto").equals("auto")
+        ? 0
+        : 1000
+            * config.number(
+                "hutong.wait.us",
+                0,
+                FlowSettings.LEAST_WAIT_NS / 1000,
+                FlowSettings.MOST_WAIT_NS / 1000);
   }
 
   private static WireKind wire(String text) {

@@ -25,13 +25,9 @@ import hutong.platform.OsException;
 import hutong.platform.Processes;
 import java.io.IOException;
 import java.security.SecureRandom;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
 import org.osgi.framework.BundleContext;
@@ -49,7 +45,7 @@ import org.osgi.service.component.annotations.ReferencePolicyOption;
     service = {LightTransport.class, PeerLinkListener.class, ReadyProbe.class},
     property = ReadyProbe.NAME + "=transport")
 public final class TransportComponent implements LightTransport, PeerLinkListener, ReadyProbe {
-  private static final int ANSWER_SECONDS = 5;
+  private static final Duration ANSWER = Duration.ofSeconds(5);
 
   /** What a mapped segment is called in /proc. */
   private static final String SEGMENT = "/memfd:hutong-segment";
@@ -246,24 +242,7 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
   }
 
   private <T> T ask(Supplier<T> question) {
-    CompletableFuture<T> answer = new CompletableFuture<>();
-    try {
-      loop.loop()
-          .execute(
-              () -> {
-                try {
-                  answer.complete(question.get());
-                } catch (RuntimeException e) {
-                  answer.completeExceptionally(e);
-                }
-              });
-      return answer.get(ANSWER_SECONDS, TimeUnit.SECONDS);
-    } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
-      throw new IllegalStateException("the transport does not answer", e);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw new IllegalStateException("interrupted", e);
-    }
+    return loop.loop().ask("transport", ANSWER, question);
   }
 
   @Override

@@ -22,12 +22,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import java.util.function.LongConsumer;
 import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
@@ -528,9 +524,13 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
     }
   }
 
-  /** Each line of a wire that fails says so in its own time, and puts the next try off. */
   @Override
   public void wireFailed() {
+    reconsiderLater();
+  }
+
+  /** Each line of a wire that fails says so in its own time, and puts the next try off. */
+  private void reconsiderLater() {
     long retryAt = wires.retryAt(now());
     if (!reconsiders && retryAt != Long.MAX_VALUE) {
       reconsiders = true;
@@ -540,7 +540,7 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
 
   private void retry() {
     reconsiders = false;
-    wireFailed();
+    reconsiderLater();
     reconsider();
   }
 
@@ -583,14 +583,12 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
   }
 
   private boolean isLeft(long forNs) {
-    CompletableFuture<Boolean> left = new CompletableFuture<>();
     try {
-      loop.execute(() -> left.complete(byLine.keySet().stream().anyMatch(LightLine::left)));
-      return left.get(forNs, TimeUnit.NANOSECONDS);
-    } catch (RejectedExecutionException | ExecutionException | TimeoutException e) {
-      return false;
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      return loop.ask(
+          "transport",
+          Duration.ofNanos(forNs),
+          () -> byLine.keySet().stream().anyMatch(LightLine::left));
+    } catch (IllegalStateException e) {
       return false;
     }
   }
