@@ -83,26 +83,34 @@ class PauseTest(InterTest):
     protocol too, when that is over.
     """
 
-    SECONDS, RATE = 5, 16
+    #: The rates are MiB/s.
+    SECONDS, RATE, SHORT_RATE = 5, 16, 4
     #: So long goes the stream on after that, at its rate: on TCP, which the wire may have been left for, and back.
     REST = 6
     LEAST = 4 << 20
 
     def stream(self, stopped_for, nodes=(), mib=None):
-        """A stream that is stopped by that context manager; the nodes are those whose agents stand still meanwhile."""
+        """
+        A stream that is stopped by that context manager; the nodes are those whose agents stand still meanwhile. With
+        a size, it is so short that all of it is written before they go on, and so slow that most is not before they stop.
+        """
+        asleep = VM3 in nodes  # an agent that stands still cannot be asked
+
         def during(_number):
             eventually(lambda: carried(VM3) > self.LEAST,
                        lambda: "the stream is on the light protocol: %s %s" % (conns(VM1), lines(VM3)), 20)
+            self.before = carried(VM3)
             with stopped_for:
                 time.sleep(self.SECONDS - (2 if nodes else 0))
-                if VM3 not in nodes:  # an agent that stands still cannot be asked
+                if not asleep:
                     self.before = carried(VM3)
-            if VM3 in nodes:
-                self.before = carried(VM3)
             if mib is None:
+                if asleep:
+                    self.before = carried(VM3)
                 eventually(lambda: carried(VM3) > self.before + self.LEAST, "bytes move by the light protocol again", 60)
         whole = mib or self.RATE * (self.REST + self.SECONDS + 2)
-        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=whole, rate=self.RATE, during=during)
+        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=whole, rate=self.SHORT_RATE if mib else self.RATE,
+                 during=during)
         received = sum(row["ring_in"] for row in stats_of(self.stats) if row["comm"] == "xfer")
         self.assertGreater(received, self.before + (self.LEAST if mib is None else 1 << 20))
 
