@@ -139,12 +139,15 @@ final class VmLink implements AgentLink, AutoCloseable {
         });
   }
 
-  /** Removes a listener; a call that is under way may still end. */
+  /** Removes a listener: what comes later it is not told. A call that is under way may still end. */
   void removeListener(AgentLinkListener listener) {
-    try {
+    if (listeners.remove(listener)) {
+      return;
+    }
+    try { // it is about to be added
       loop.execute(() -> listeners.remove(listener));
     } catch (RejectedExecutionException e) {
-      listeners.remove(listener); // closed before: nobody is called any more
+      // closed before: nobody is called any more
     }
   }
 

@@ -115,9 +115,16 @@ final class PeerLinks implements PeerLink, AutoCloseable {
         });
   }
 
-  /** Removes a listener; a call that is under way may still reach it. */
+  /** Removes a listener: what comes later it is not told. A call that is under way may still end. */
   void removeListener(PeerLinkListener listener) {
-    loop.execute(() -> listeners.remove(listener));
+    if (listeners.remove(listener)) {
+      return;
+    }
+    try { // it is about to be added
+      loop.execute(() -> listeners.remove(listener));
+    } catch (RejectedExecutionException e) {
+      // closed before: nobody is called any more
+    }
   }
 
   /** Takes over what the lists say now. */
