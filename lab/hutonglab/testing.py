@@ -21,8 +21,8 @@ FAILURE = re.compile(r"^.*\bFAIL(?:ED)?\b.*$", re.MULTILINE)
 #: What tests/system/run.py says of a failed test at its end.
 SYSTEM_FAILURE = re.compile(r"^failed: .*$", re.MULTILINE)
 MOST_SHOWN = 20
-UNIT_SECONDS, NATIVE_SECONDS, CONFORMANCE_SECONDS = 1500, 900, 1200
-SYSTEM_SECONDS = 6 * 3600 if os.environ.get("HUTONG_TEST_LONG") else 3000
+UNIT_SECONDS, NATIVE_SECONDS, CONFORMANCE_SECONDS = 2400, 2400, 1200
+SYSTEM_SECONDS = 6 * 3600 if os.environ.get("HUTONG_TEST_LONG") else 5400
 
 
 def _run(what, arguments, seconds):

@@ -59,7 +59,7 @@ one() { # EXPECTATION MODEL PROPERTY FLAGS
   if ! { spin -a $4 "$here/$2.pml" && gcc $optimize -DSAFETY -DMEMLIM=1900 -o pan pan.c; } > log 2>&1; then
     echo "FAIL $1 $2: $3: does not build: $(tail -1 log)"; return
   fi
-  timeout 300 ./pan -m300000 > out 2>&1 || good=FAIL
+  timeout 1200 ./pan -m300000 > out 2>&1 || good=FAIL
   states=$(awk '/states, stored/ {print $1}' out)
   grep -qE '^pan:1: (assertion violated|invalid end state)' out && found=breaks
   # Exhaustive means: no error, no truncated search, no lack of memory.
