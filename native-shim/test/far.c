@@ -128,12 +128,15 @@ static void check_socket(struct far_half *h)
 	}
 }
 
-/* After a FIN: is the end overdue? */
+/*
+ * After a FIN: is the end overdue?  Not while word of the other half is under way: it may be late since this agent, which
+ * is both, has not run for as long.
+ */
 static void in_on_time(struct far_half *h)
 {
 	struct incoming *i = &h->in;
 
-	if (!i->ask || i->told || far_now - i->asked_at < END_PATIENCE_NS)
+	if (h->removed || h->inbox || !i->ask || i->told || far_now - i->asked_at < END_PATIENCE_NS)
 		return;
 	if (i->phase != IN_TCP && i->tail == i->asked_tail && !(i->announced && in_consumed(h) < i->tail)) {
 		in_cut(h);
@@ -234,7 +237,6 @@ static void step(struct far_half *h)
 		check_socket(h);
 	if (h->out.pay_at <= far_now)
 		out_pay(h);
-	in_on_time(h);
 	in_acknowledge(h, false);
 }
 
@@ -325,6 +327,8 @@ void far_run(void)
 		step(&l->half[1]);
 		produce(&l->half[0]);
 		produce(&l->half[1]);
+		in_on_time(&l->half[0]);
+		in_on_time(&l->half[1]);
 		if (l->half[0].removed && l->half[1].removed) {
 			*at = l->next;
 			free_half(&l->half[0]);

@@ -148,7 +148,7 @@ static void b_exclusive_mod(int fd)
 
 static void waits_until_late(struct thr *t)
 {
-	ew(t->arg, 700);
+	ew(t->arg, 2000);
 }
 
 /* A set is closed under a sleeper; the next one, of the same number, wakes its own. */

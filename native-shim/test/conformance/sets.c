@@ -186,7 +186,7 @@ static void t_wait(struct thr *t)
 {
 	struct epoll_event e;
 
-	while (epoll_wait(t->arg, &e, 1, 400) == 1) {
+	while (epoll_wait(t->arg, &e, 1, 1500) == 1) {
 		char c;
 
 		told++;

@@ -15,25 +15,36 @@
 static int bell_end = -1, victim_fd = -1, peer_fd = -1;
 static _Atomic unsigned int rings;
 
-static bool ring_once(int patience_ms)
+static bool ring_bell(void)
 {
-	struct pollfd p = { .fd = bell_end, .events = POLLIN };
 	uint32_t port = 1;
 
 	if (syscall(SYS_sendto, bell_end, &port, sizeof(port), MSG_NOSIGNAL, NULL, 0) != sizeof(port))
 		return false;
 	atomic_fetch_add(&rings, 1);
+	return true;
+}
+
+static bool answered(int patience_ms)
+{
+	struct pollfd p = { .fd = bell_end, .events = POLLIN };
+	uint32_t port;
+
 	return REAL(poll)(&p, 1, patience_ms) == 1 && syscall(SYS_read, bell_end, &port, sizeof(port)) == sizeof(port);
 }
 
 /* Rings whenever it may, and has the victim's sleep end when it is not heard any more, or after some seconds. */
 static void *ring_on(void *arg)
 {
-	uint64_t until = now_ns() + 5000 * NS_PER_MS;
+	uint64_t until = now_ns() + 12000 * NS_PER_MS;
 
 	(void)arg;
-	while (now_ns() < until && ring_once(1000))
-		;
+	while (now_ns() < until && ring_bell())
+		while (!answered(1000))
+			if (now_ns() >= until || (LOAD(&victim_end->flags) & HUT_ENDF_STORM)) {
+				until = 0; /* deaf, and not just slow */
+				break;
+			}
 	(void)!REAL(write)(peer_fd, "x", 1);
 	return NULL;
 }
@@ -45,7 +56,7 @@ static void *ring_lawfully(void *arg)
 
 	while (n--) {
 		STORE_REL(&in->tail, in->tail + 1);
-		if (!ring_once(n ? 20000 : 0)) /* after the last byte nobody sleeps */
+		if (!ring_bell() || !answered(n ? 20000 : 0)) /* after the last byte nobody sleeps */
 			return NULL;
 		while (LOAD(&in->head) != in->tail)
 			sched_yield();
