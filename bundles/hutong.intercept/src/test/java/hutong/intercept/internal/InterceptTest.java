@@ -30,7 +30,9 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
@@ -185,10 +187,16 @@ class InterceptTest {
     with(
         vms -> {
           FakeShim shim = withTwoRegistered(vms);
-          shim.free(1);
-          vms.vms[0].loop().execute(vms.vms[0]::sweep);
-          vms.settle(0);
-          assertThat(vms.tables[0].size()).as("a GONE may be under way").isEqualTo(2);
+          CompletableFuture<Integer> after = new CompletableFuture<>();
+          vms.vms[0]
+              .loop()
+              .execute(
+                  () -> { // at once: it sweeps by itself, too
+                    shim.free(1);
+                    vms.vms[0].sweep();
+                    after.complete(vms.tables[0].size());
+                  });
+          assertThat(after.get(30, TimeUnit.SECONDS)).as("a GONE may be under way").isEqualTo(2);
           vms.vms[0].loop().execute(vms.vms[0]::sweep);
           vms.settle(0);
           assertThat(vms.tables[0].size()).isEqualTo(1);

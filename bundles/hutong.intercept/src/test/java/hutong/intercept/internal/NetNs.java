@@ -5,8 +5,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.net.InetSocketAddress;
 import java.net.SocketException;
-import java.nio.channels.DatagramChannel;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import jnr.ffi.LibraryLoader;
 import jnr.ffi.Runtime;
 
@@ -16,6 +18,7 @@ import jnr.ffi.Runtime;
  */
 final class NetNs {
   private static final int CLONE_NEWNET = 0x40000000;
+  private static final int DEADLINE_S = 30;
   private static final Libc LIBC = LibraryLoader.create(Libc.class).load("c");
 
   /** libc, as far as it is needed here. */
@@ -66,16 +69,21 @@ final class NetNs {
   }
 
   /**
-   * A busy kernel makes the route of an IPv6 address some time after the address
-   * (addrconf_dad_work).
+   * A busy kernel makes the routes of an IPv6 address some time after the address
+   * (addrconf_dad_work), one after the other: so by what tests do.
    */
   private static void untilRouted(String address) throws Exception {
-    for (int i = 0; ; i++) {
-      try (DatagramChannel probe = DatagramChannel.open()) {
-        probe.connect(new InetSocketAddress(address, 9));
+    InetSocketAddress any = new InetSocketAddress(address, 0);
+    for (long begin = System.nanoTime(); ; ) {
+      try (ServerSocketChannel listener = ServerSocketChannel.open();
+          SocketChannel probe = SocketChannel.open()) {
+        listener.bind(any);
+        probe.bind(any);
+        probe.connect(listener.getLocalAddress());
+        listener.accept().close();
         return;
       } catch (SocketException e) {
-        if (i == 2000) {
+        if (System.nanoTime() - begin > TimeUnit.SECONDS.toNanos(DEADLINE_S)) {
           throw e;
         }
         Thread.sleep(5);

@@ -138,7 +138,7 @@ final class PayerTest {
   void paysInPartsAsTcpTakesThem() throws Exception {
     FakeDebt debt = new FakeDebt();
     for (long at = STOPPED_AT; at < WROTE; ) {
-      assertThat(payer.pay(end, purse, cookie, debt)).as("something has changed").isTrue();
+      FakeShim.until(() -> payer.pay(end, purse, cookie, debt)); // the last copy may be closing yet
       long head = end.getLong(EndLayout.TX_HEAD);
       assertThat(head).isGreaterThan(at);
       assertThat(end.getInt(EndLayout.TX_PATH)).isEqualTo(Abi.PATH_DRAIN);
@@ -215,7 +215,7 @@ final class PayerTest {
   @Timeout(60)
   void doesNotWaitForManyCloses() throws Exception {
     List<SocketChannel> others = new ArrayList<>();
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 500; i++) {
       others.add(SocketChannel.open());
     }
     program.close(); // the one that is looked for is not there
@@ -223,7 +223,8 @@ final class PayerTest {
     try {
       long before = System.nanoTime();
       assertThat(slow.pay(end, purse, cookie, new FakeDebt())).isFalse();
-      assertThat(System.nanoTime() - before).isLessThan(1_000_000_000L);
+      assertThat(System.nanoTime() - before)
+          .isLessThan(5_000_000_000L); // 20 ms for each would be 10 s
     } finally {
       slow.close();
       for (SocketChannel other : others) {
@@ -331,7 +332,7 @@ final class PayerTest {
     end.putInt(EndLayout.FD, FakeShim.number(peer));
     end.putLong(EndLayout.TX_TAIL, STOPPED_AT + 10);
     FakeDebt debt = new FakeDebt();
-    assertThat(payer.pay(end, purse, cookie, debt)).isTrue();
+    FakeShim.until(() -> payer.pay(end, purse, cookie, debt)); // as above
     reads(STOPPED_AT, STOPPED_AT + 10);
     assertThat(debt.paid).isTrue();
   }
