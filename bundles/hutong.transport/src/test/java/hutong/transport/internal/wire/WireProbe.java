@@ -32,6 +32,9 @@ final class WireProbe {
   private static final long STREAM_BYTES = 64L << 20;
   private static final int WINDOW = 128;
 
+  /** Of 20 ms each: as long as silence lasts, since a JVM that begins may need most of a second. */
+  private static final int PROBE_ATTEMPTS = 500;
+
   private WireProbe() {}
 
   public static void main(String[] args) throws Exception {
@@ -102,7 +105,22 @@ final class WireProbe {
         address = InetAddress.getByName(name.equals("udp4") ? "127.0.0.1" : "::1").getAddress();
         wire = Wire.udp(Platform.batchSockets(), address, port, mtu);
       }
-      settings = FlowSettings.reference(wire.datagramBytes());
+      settings = patient(FlowSettings.reference(wire.datagramBytes()));
+    }
+
+    private static FlowSettings patient(FlowSettings usual) {
+      return new FlowSettings(
+          usual.maxDatagram(),
+          usual.window(),
+          usual.ackWaitNs(),
+          usual.adaptive(),
+          usual.congestionControl(),
+          usual.firstWindow(),
+          usual.longestWaitNs(),
+          usual.wireTimeoutNs(),
+          usual.probes(),
+          PROBE_ATTEMPTS,
+          usual.probeWaitNs());
     }
 
     void meet(End other) {
@@ -285,7 +303,7 @@ final class WireProbe {
 
     @Override
     public void wireFailed(WireFailure why) {
-      // Beside forgers probes may not be answered within the 0.2 s that they have.
+      // Beside forgers probes may go unanswered for long.
       if (!sealed || why == WireFailure.SILENCE) {
         failure = new IllegalStateException("wrong: the wire failed, " + why);
       }
