@@ -10,6 +10,7 @@ import java.time.Duration;
 final class BatchSocketProbe {
   private static final int ETHER_TYPE = 0x88B5;
   private static final int SLOTS = 32;
+  private static final long PATIENCE_NS = 5_000_000_000L;
   private static final byte[] LOOPBACK4 = {127, 0, 0, 1};
   private static final byte[] LOOPBACK6 = new byte[16];
   private static final BatchSockets SOCKETS = Platform.batchSockets();
@@ -70,26 +71,25 @@ final class BatchSocketProbe {
         System.out.println("packet: too long is errno " + e.errno());
       }
       System.out.println(
-          "packet: " + receiveAll(b) + " of 1 behind it, " + a.refused() + " refused");
+          "packet: " + receive(b, 1).kept() + " of 1 behind it, " + a.refused() + " refused");
       others(a, b);
       for (int i = 0; i < 4000 / SLOTS; i++) {
         send(a, toB, SLOTS);
       }
-      int kept = receiveAll(b);
-      long lost = b.takeLost();
+      Fate fate = receive(b, 4000);
       System.out.println(
           "packet: "
-              + (kept + lost)
+              + (fate.kept() + fate.lost())
               + " of 4000 kept or lost, "
-              + (lost > 0 ? "some" : "none")
+              + (fate.lost() > 0 ? "some" : "none")
               + " lost, then "
               + b.takeLost());
       send(a, toB, 10);
       System.out.println(
           "packet: "
-              + (kept >= 900 ? "many" : kept)
+              + (fate.kept() >= 900 ? "many" : fate.kept())
               + " wait, others are lost, then "
-              + receiveAll(b)
+              + receive(b, 10).kept()
               + " of 10");
     }
     try (BatchSocket a = SOCKETS.openPacket("va", ETHER_TYPE, out, SLOTS, 2048);
@@ -113,7 +113,7 @@ final class BatchSocketProbe {
     send(a, a.target(Sockets.macBytes("ff:ff:ff:ff:ff:ff"), 0), 2);
     send(a, a.target(Sockets.macBytes("02:77:00:00:00:0b"), 0), 1);
     System.out.println(
-        "packet: " + receiveAll(b) + " of 1, " + b.misdirected() + " of 5 misdirected");
+        "packet: " + receive(b, 1).kept() + " of 1, " + b.misdirected() + " of 5 misdirected");
   }
 
   private static void send(BatchSocket a, BatchSocket.Target to, int count) throws OsException {
@@ -123,13 +123,28 @@ final class BatchSocketProbe {
     a.flush();
   }
 
-  private static int receiveAll(BatchSocket b) throws Exception {
-    await(b);
-    int all = 0;
-    for (int n = b.receive(); n > 0; n = b.receive()) {
-      all += n;
+  /** What has become of datagrams. */
+  private record Fate(long kept, long lost) {}
+
+  /** Waits for so many; a busy kernel has some come a while after the call that sends them. */
+  private static Fate receive(BatchSocket b, int expected) throws Exception {
+    long kept = 0;
+    long lost = 0;
+    for (long last = System.nanoTime(); kept + lost < expected; ) {
+      long before = kept + lost;
+      for (int n = b.receive(); n > 0; n = b.receive()) {
+        kept += n;
+      }
+      lost += b.takeLost();
+      if (kept + lost > before) {
+        last = System.nanoTime();
+      } else if (System.nanoTime() - last > PATIENCE_NS) {
+        break;
+      } else {
+        Thread.sleep(1);
+      }
     }
-    return all;
+    return new Fate(kept, lost);
   }
 
   private void udp(String name, byte[] address, int length) throws Exception {
@@ -169,19 +184,15 @@ final class BatchSocketProbe {
       }
       a.flush();
       System.out.println("udp4: full after " + added);
-      long kept = 0;
       for (int i = 0; i < 1000; i++) {
         send(a, toB, SLOTS);
       }
-      for (int n = b.receive(); n > 0; n = b.receive()) {
-        kept += n;
-      }
-      long lost = b.takeLost();
+      Fate fate = receive(b, 1001 * SLOTS);
       System.out.println(
           "udp4: "
-              + (kept + lost)
+              + (fate.kept() + fate.lost())
               + " kept or lost, "
-              + (lost > 0 ? "some" : "none")
+              + (fate.lost() > 0 ? "some" : "none")
               + " lost, then "
               + b.takeLost());
       a.add(toB, 0, 300, 0);
