@@ -139,7 +139,9 @@ final class VmLink implements AgentLink, AutoCloseable {
         });
   }
 
-  /** Removes a listener: what comes later it is not told. A call that is under way may still end. */
+  /**
+   * Removes a listener: what comes later it is not told. A call that is under way may still end.
+   */
   void removeListener(AgentLinkListener listener) {
     if (listeners.remove(listener)) {
       return;

@@ -116,7 +116,9 @@ final class PeerLinks implements PeerLink, AutoCloseable {
         });
   }
 
-  /** Removes a listener: what comes later it is not told. A call that is under way may still end. */
+  /**
+   * Removes a listener: what comes later it is not told. A call that is under way may still end.
+   */
   void removeListener(PeerLinkListener listener) {
     if (listeners.remove(listener)) {
       return;
