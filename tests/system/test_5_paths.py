@@ -3,32 +3,46 @@
 
 import hashlib
 import os
+import re
 
 from support import BIN, PC1, VM1, VM2, VM3, Background, ClusterTest, conns, eventually, port, repeated, shell
 
 MIB = 256
 
 
-def transfer(test, receiver, sender, address, mib=MIB, rate=None, program="xfer", env=None, during=None):
+def transfer(test, receiver, sender, address, mib=None, rate=None, program="xfer", env=None, during=None, fixed=False,
+             seconds=120):
     """
     A checked transfer: `receiver` and `sender` are leading words for ./hutong, such as ("run", "VM2"); `during(port)`
-    is called while it runs.
+    is called while it runs. Then it has `mib` (1 without) at least, and goes on until `during` has returned, unless it
+    is `fixed`. Each end must be done within these seconds from then on. Returns how many bytes there were.
     """
-    number, seed = port(), 4711
+    number, seed, end = port(), 4711, []
+    mib = mib or (MIB if during is None else 1)
     env = env if env is not None else test.stats_env()
-    with Background(*receiver, "--", BIN + "/xfer", "recv", number, mib, seed, env=env) as into:
+    if during is not None and not fixed:
+        end = [test.file("end-%d" % number)]
+    with Background(*receiver, "--", BIN + "/xfer", "recv", number, 0 if end else mib, seed, env=env) as into:
         into.listening(number)
-        limit = [rate] if rate else []
-        with Background(*sender, "--", BIN + "/" + program, "send", address, number, mib, seed, *limit, env=env) as out:
+        with Background(*sender, "--", BIN + "/" + program, "send", address, number, mib, seed, rate or 0, *end,
+                        env=env) as out:
             if during is not None:
                 during(number)
-            sent = out.expect()
-        test.assertEqual(into.expect(), sent)
-        test.assertIn("bytes=%d " % (mib << 20), sent)
+            for path in end:
+                with open(path, "w", encoding="ascii"):
+                    pass
+            sent = out.expect(seconds=seconds)
+        test.assertEqual(into.expect(seconds=seconds), sent)
+        count = int(re.fullmatch(r"bytes=([0-9]+) fnv=[0-9a-f]+\n", sent)[1])
+        if end:
+            test.assertGreaterEqual(count, mib << 20)
+        else:
+            test.assertEqual(count, mib << 20)
+        return count
 
 
 def on_ring(test, receiver, sender, address, env=None):
-    """Such transfers until rings have carried a good part of one: at full speed it may be over before they are there."""
+    """Such transfers until rings have carried a good part: at full speed one may be over before they are there."""
     def moved():
         transfer(test, receiver, sender, address, env=env)
         return test.ring_bytes()
@@ -42,7 +56,7 @@ class PathTest(ClusterTest):
         return next((c for c in conns(node) if c["local"].endswith(ends) or c["remote"].endswith(ends)), None)
 
     def stays_on_tcp(self, node, reasons, receiver, sender, address, **more):
-        """A slow transfer; while it runs the node's agent must show it on TCP with one of the reasons."""
+        """A slow transfer of 4 s at least; the node's agent must show it on TCP with one of the reasons."""
         def during(number):
             def shown():
                 row = self.row(node, number)
@@ -60,12 +74,13 @@ class PathTest(ClusterTest):
     def test_conns_shows_the_ring_and_the_bytes(self):
         def during(number):
             for node in (VM1, VM2):
-                def on_ring(node=node):
+                def shown(node=node):
                     row = self.row(node, number)
-                    return row is not None and row["path"] == "RING" and row["ringIn"] + row["ringOut"] > 0
-                eventually(on_ring, "the connection is shown on the ring by " + node.name, 15)
-                self.assertEqual(self.row(node, number)["program"], "xfer")
-        transfer(self, ("run", "VM2"), ("run", "VM1"), VM2.ipv4, mib=16, rate=4, during=during)
+                    moved = row is not None and row["path"] == "RING" and row["ringIn"] + row["ringOut"] > 0
+                    return row if moved else None
+                row = eventually(shown, "the connection is shown on the ring by " + node.name, 15)
+                self.assertEqual(row["program"], "xfer")
+        transfer(self, ("run", "VM2"), ("run", "VM1"), VM2.ipv4, rate=4, during=during)
 
     def test_an_ordinary_users_program_is_accelerated(self):
         who = ("--user", "nobody")
