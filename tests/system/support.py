@@ -221,11 +221,16 @@ def leftovers():
 class ClusterTest(unittest.TestCase):
     """A test that needs the cluster, with all agents running and knowing each other."""
 
-    def setUp(self):
+    @staticmethod
+    def ready():
+        """Starts what does not run, and waits until all know each other."""
         cluster_up()
         # Each of them: an end that does not know the other one when a connection begins leaves that on TCP.
         for vm in (VM1, VM2, VM3):
             eventually(lambda vm=vm: members(vm) == ["VM1", "VM2", "VM3"], "%s knows all members" % vm.name)
+
+    def setUp(self):
+        self.ready()
         self._folder = tempfile.TemporaryDirectory(prefix="hutong-test-")
         self.addCleanup(self._folder.cleanup)
         os.chmod(self._folder.name, 0o755)
