@@ -15,6 +15,11 @@ from test_5_paths import transfer
 
 LIGHT, LIST = 0x88B5, 0x88B6
 FRAMES = 2000
+#: The number of frames that follow the last; so many are sent, since some are lost, and so many end the reception,
+#: since some that were sent before may come later.
+END, ENDS_SENT, ENDS_SEEN = 0xFFFFFFFF, 100, 20
+#: From <asm-generic/socket.h>: for root, beyond the machine's limit.
+SO_RCVBUFFORCE = 33
 
 
 class OptionTest(unittest.TestCase):
@@ -144,20 +149,25 @@ class FaultTest(LinkTest):
         return s
 
     def _receive(self, ether_type, write):
-        mine, got, last = bytes.fromhex(VM1.mac.replace(":", "")), [], time.monotonic() + 10
+        mine, got, ends, last = bytes.fromhex(VM1.mac.replace(":", "")), [], 0, time.monotonic() + 20
         with self._socket(VM3, ether_type) as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
+            try:
+                s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 23)
+            except OSError:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
             s.settimeout(0.2)
             os.write(write, b"r")
             # The agents send frames of their own all the time.
-            while time.monotonic() < last:
+            while ends < ENDS_SEEN and time.monotonic() < last:
                 try:
                     frame = s.recv(2048)
                 except TimeoutError:
                     continue
                 if frame[6:12] == mine and len(frame) == 60:
-                    got.append(frame)
-                    last = time.monotonic() + 1
+                    if frame[14:18] == struct.pack("!I", END):
+                        ends += 1
+                    else:
+                        got.append(frame)
         with os.fdopen(write, "wb") as f:
             f.write(b"".join(got))
 
@@ -168,6 +178,9 @@ class FaultTest(LinkTest):
                 s.send(head + struct.pack("!I", number) + bytes(42))
                 if number % 50 == 0:
                     time.sleep(0.002)
+            for _ in range(ENDS_SENT):
+                time.sleep(0.005)
+                s.send(head + struct.pack("!I", END) + bytes(42))
 
     def test_every_fault_strikes_light_frames(self):
         got = self.frames(LIGHT)
@@ -181,8 +194,10 @@ class FaultTest(LinkTest):
         self.assertGreater(sum(a > b for a, b in zip(known, known[1:])), FRAMES * 0.01)
 
     def test_the_list_of_vms_is_spared(self):
-        got = self.frames(LIST)
-        self.assertEqual([struct.unpack("!I", f[14:18])[0] for f in got], list(range(FRAMES)))
+        numbers = [struct.unpack("!I", f[14:18])[0] for f in self.frames(LIST)]
+        self.assertEqual(sorted(numbers), list(range(FRAMES)))
+        # The kernel may change the order where a thread that sends goes to another processor.
+        self.assertLess(sum(a > b for a, b in zip(numbers, numbers[1:])), FRAMES * 0.01)
 
 
 class UncutTest(LinkTest):
