@@ -68,7 +68,7 @@ def _members_known(vm):
         return 0  # its shell, or discovery, comes a moment after the rest
 
 
-def _wait_members(seconds=10):
+def _wait_members(seconds=30):
     """Until every VM knows all VMs: a program that is started right after `up` is accelerated from its first connection."""
     deadline = time.monotonic() + seconds
     for vm in topology.VMS:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every rank sends to every other at once, messages of mixed sizes from nothing to MOST bytes. Each byte is checked.
- * Usage: mixed [ROUNDS [MOST]]
+ * Usage: mixed [ROUNDS [MOST [FILE]]]      With FILE it goes on after ROUNDS until rank 0 can read a file of that name.
  *
  * Lines that start with "# time" hold measurements; all others are the same in every run, and those of Mixed.java.
  */
@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* So many rounds lie between two looks for the file. */
+enum { LOOK = 50 };
 
 static void die(const char *what)
 {
@@ -52,6 +55,20 @@ static uint64_t check(const unsigned char *data, int bytes, uint32_t seed)
 	return hash;
 }
 
+/* Whether rank 0 can read the file: the same answer for all. */
+static int there(const char *path, int rank)
+{
+	int found = 0;
+	if (rank == 0) {
+		FILE *file = fopen(path, "r");
+		found = file != NULL;
+		if (found)
+			fclose(file);
+	}
+	MPI_Bcast(&found, 1, MPI_INT, 0, MPI_COMM_WORLD);
+	return found;
+}
+
 int main(int argc, char **argv)
 {
 	int rank, ranks;
@@ -60,7 +77,8 @@ int main(int argc, char **argv)
 	MPI_Comm_size(MPI_COMM_WORLD, &ranks);
 	int rounds = argc > 1 ? atoi(argv[1]) : 200, most = argc > 2 ? atoi(argv[2]) : 300000;
 	if (rounds < 1 || most < 1 || most > 1 << 26)
-		die("usage: mixed [ROUNDS [MOST]]");
+		die("usage: mixed [ROUNDS [MOST [FILE]]]");
+	const char *file = argc > 3 ? argv[3] : NULL;
 	unsigned char *out = malloc((size_t)most * (size_t)ranks), *in = malloc((size_t)most * (size_t)ranks);
 	MPI_Request *requests = malloc(2 * (size_t)ranks * sizeof *requests);
 	MPI_Status *statuses = malloc(2 * (size_t)ranks * sizeof *statuses);
@@ -71,7 +89,8 @@ int main(int argc, char **argv)
 	uint64_t sum = 0;
 	MPI_Barrier(MPI_COMM_WORLD);
 	double from = MPI_Wtime();
-	for (int round = 0; round < rounds; round++) {
+	int round = 0;
+	for (; round < rounds || (file != NULL && (round % LOOK != 0 || !there(file, rank))); round++) {
 		for (int peer = 0; peer < ranks; peer++)
 			MPI_Irecv(in + (size_t)peer * (size_t)most, most, MPI_BYTE, peer, round, MPI_COMM_WORLD, &requests[peer]);
 		for (int peer = 0; peer < ranks; peer++) {
@@ -94,7 +113,7 @@ int main(int argc, char **argv)
 	mine[1] = (long long)(sum >> 16);
 	MPI_Reduce(mine, all, 2, MPI_LONG_LONG, MPI_SUM, 0, MPI_COMM_WORLD);
 	if (rank == 0) {
-		printf("mixed ranks=%d rounds=%d bytes=%lld sum=%lld\n", ranks, rounds, all[0], all[1]);
+		printf("mixed ranks=%d rounds=%d bytes=%lld sum=%lld\n", ranks, round, all[0], all[1]);
 		printf("# time seconds=%.4f\n", seconds);
 	}
 	free(out);

@@ -10,6 +10,8 @@ import time
 import unittest
 
 from hutonglab import procs, state, topology
+from hutonglab.errors import LabError
+from hutonglab.shellclient import query
 from hutongbench.program import Program
 
 REPO = topology.REPO
@@ -21,7 +23,7 @@ VM1, VM2, VM3 = topology.VMS
 
 __all__ = ["BIN", "EXAMPLES", "HUTONG", "PC1", "PC2", "REPO", "VM1", "VM2", "VM3", "Background", "ClusterTest",
            "Program", "REASONS", "cluster_down", "cluster_up", "conns", "eventually", "hutong", "leftovers", "members",
-           "port", "shell", "stats_of"]
+           "port", "repeated", "shell", "stats_of"]
 
 _ports = iter(range(21000 + os.getpid() * 31 % 4000, 32000))
 
@@ -72,9 +74,33 @@ def eventually(condition, what, seconds=30.0):
         time.sleep(0.05)
 
 
+def repeated(attempt, enough=bool, attempts=2, seconds=12.0, pause=0.0):
+    """
+    What attempt() returned when that was enough, or the last time. It is made again until there were so many attempts
+    and so many seconds have passed: where the ends did not find each other in time the wire is left for 5 s, and a
+    short program that begins meanwhile is right to stay on TCP.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found, attempts = attempt(), attempts - 1
+        if enough(found) or (attempts <= 0 and time.monotonic() >= deadline):
+            return found
+        time.sleep(pause)
+
+
 def shell(node, command):
-    """Output of a Gogo command."""
-    return hutong("shell", node.name, "-c", command).stdout
+    """
+    Output of a Gogo command, asked without a process of its own: that takes half a second on a slow machine. A part of
+    an agent that has just been started may come a moment after its shell.
+    """
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return query(node, command)
+        except LabError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _reasons():
@@ -195,11 +221,16 @@ def leftovers():
 class ClusterTest(unittest.TestCase):
     """A test that needs the cluster, with all agents running and knowing each other."""
 
-    def setUp(self):
+    @staticmethod
+    def ready():
+        """Starts what does not run, and waits until all know each other."""
         cluster_up()
         # Each of them: an end that does not know the other one when a connection begins leaves that on TCP.
         for vm in (VM1, VM2, VM3):
             eventually(lambda vm=vm: members(vm) == ["VM1", "VM2", "VM3"], "%s knows all members" % vm.name)
+
+    def setUp(self):
+        self.ready()
         self._folder = tempfile.TemporaryDirectory(prefix="hutong-test-")
         self.addCleanup(self._folder.cleanup)
         os.chmod(self._folder.name, 0o755)

@@ -7,9 +7,14 @@ import stat
 import subprocess
 
 from hutonglab import agents, topology
-from support import HUTONG, REASONS, VM1, VM2, ClusterTest, hutong, shell
+from support import HUTONG, REASONS, VM1, VM2, ClusterTest, eventually, hutong
 
 COMMANDS = ("vms", "channels", "conns", "reasons", "stats", "log", "policy")
+
+
+def shell(node, command):
+    """Output of a Gogo command, by the program that users have for it."""
+    return hutong("shell", node.name, "-c", command).stdout
 
 
 class ShellTest(ClusterTest):
@@ -50,9 +55,12 @@ class ShellTest(ClusterTest):
             self.assertEqual(stat.S_IMODE(os.stat(node.run).st_mode) & 0o077, 0)
 
     def test_agents_are_small(self):
-        # 100 MB: the promise of the README.
+        # 100 MB: the promise of the README. What the tests before have left is still being given back, perhaps.
         for node in topology.NODES:
-            self.assertLess(agents.resident_kib(agents.record(node).pid), 100_000, node.name)
+            def kib(node=node):
+                return agents.resident_kib(agents.record(node).pid)
+            eventually(lambda kib=kib: kib() < 100_000,
+                       lambda node=node, kib=kib: "%s is small: %d KiB" % (node.name, kib()), 15)
 
     def test_a_dead_agent_is_a_clear_error(self):
         hutong("agent", "VM2", "kill")

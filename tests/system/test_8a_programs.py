@@ -76,7 +76,7 @@ class SockperfTest(PairTest):
 
 
 class NetcatTest(PairTest):
-    SIZE = 24 << 20
+    SIZE = 64 << 20
 
     def test_a_file_there(self):
         def run(way):
@@ -145,6 +145,8 @@ class SocatTest(PairTest):
 class InetdTest(PairTest):
     """inetd puts an accepted socket onto descriptors 0 to 2 of a new program."""
 
+    SIZE = 64 << 20
+
     def inetd(self, way, number, *service):
         with open(way.file("inetd.conf"), "w", encoding="ascii") as f:
             f.write("%d stream tcp%s %s\n" % (number, "6" if way.version == 6 else "", " ".join(map(str, service))))
@@ -169,7 +171,7 @@ class InetdTest(PairTest):
     def test_netcat_hands_on(self):
         def run(way):
             number, back = self.port(), self.port()
-            make_data(way.file("data"), 16 << 20)
+            make_data(way.file("data"), self.SIZE)
             home = VM1.ipv4 if way.version == 4 else VM1.ipv6
             server = self.inetd(way, number, "nowait", "root", "/usr/bin/nc", "nc", "-N", home, back)
             last = way.shell(VM1, "exec nc -%d -l %d > %s" % (way.version, back, way.file("arrived")),
@@ -184,7 +186,7 @@ class InetdTest(PairTest):
     def test_a_service_that_accepts_by_itself(self):
         def run(way):
             number = self.port()
-            make_data(way.file("data"), 16 << 20)
+            make_data(way.file("data"), self.SIZE)
             with open(way.file("service.py"), "w", encoding="ascii") as f:
                 f.write("import os, shutil, socket\n"
                         "peer = socket.socket(fileno=0).accept()[0]\n"
@@ -379,8 +381,6 @@ class JavaTest(PairTest):
 
 class EventLibraryTest(PairTest):
     CONNECTIONS, BYTES, SEED = 100, 200000, 43
-    #: It is over in a fifth of a second, and an agent that was started just before takes as long for its first channel.
-    attempts = 3
 
     def case(self, program, other=None, **variables):
         def run(way):

@@ -85,14 +85,13 @@ class PauseTest(InterTest):
 
     #: The rates are MiB/s.
     SECONDS, RATE, SHORT_RATE = 5, 16, 4
-    #: So long goes the stream on after that, at its rate: on TCP, which the wire may have been left for, and back.
-    REST = 6
     LEAST = 4 << 20
 
     def stream(self, stopped_for, nodes=(), mib=None):
         """
         A stream that is stopped by that context manager; the nodes are those whose agents stand still meanwhile. With
-        a size, it is so short that all of it is written before they go on, and so slow that most is not before they stop.
+        a size, it is so short that all of it is written before they go on, and so slow that most is not before they
+        stop. Without, it lasts until bytes move again: on TCP, which the wire may have been left for, and back.
         """
         asleep = VM3 in nodes  # an agent that stands still cannot be asked
 
@@ -108,9 +107,8 @@ class PauseTest(InterTest):
                 if asleep:
                     self.before = carried(VM3)
                 eventually(lambda: carried(VM3) > self.before + self.LEAST, "bytes move by the light protocol again", 60)
-        whole = mib or self.RATE * (self.REST + self.SECONDS + 2)
-        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=whole, rate=self.SHORT_RATE if mib else self.RATE,
-                 during=during)
+        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=mib, rate=self.SHORT_RATE if mib else self.RATE,
+                 during=during, fixed=mib is not None)
         received = sum(row["ring_in"] for row in stats_of(self.stats) if row["comm"] == "xfer")
         self.assertGreater(received, self.before + (self.LEAST if mib is None else 1 << 20))
 
@@ -150,7 +148,7 @@ class PauseTest(InterTest):
 class LongPauseTest(PauseTest):
     """So long that the wire is given up."""
 
-    SECONDS, REST = 20, 40
+    SECONDS = 20
 
 
 #: What the ordinary run takes of the pauses.

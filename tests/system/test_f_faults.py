@@ -13,7 +13,7 @@ import unittest
 from hutonglab import link
 from hutongbench.cases import results
 from inter import LONG, InterTest, LeftTest, configured, light
-from support import EXAMPLES, REPO, VM1, VM3, Background, cluster_down, eventually, hutong, port, stats_of
+from support import EXAMPLES, REPO, VM1, VM3, Background, cluster_down, eventually, hutong, port, repeated, stats_of
 from test_5_paths import transfer
 from test_c_dissector import FIELDS, SCRIPT
 
@@ -72,12 +72,17 @@ class FaultTest(InterTest):
 
     #: So many rounds of the job that it lasts for a second: a message of the set-up may have to be repeated.
     MIB, ROUNDS = 64, 100
+    SECONDS, ATTEMPTS = 120, 3
 
     def test_long_stream(self):
-        before = link.fault_counts()[0]
-        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB)
-        # Nearly all of it went by the light protocol, and met every kind of fault.
-        self.assertGreater(self.ring_bytes("xfer"), 1.8 * (self.MIB << 20))
+        before, least = link.fault_counts()[0], 1.8 * (self.MIB << 20)
+
+        def moved():
+            transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, seconds=self.SECONDS)
+            return self.ring_bytes("xfer")
+        # Nearly all of it went by the light protocol, and met every kind of fault. TCP meets them, too: where it loses
+        # one of its first segments, it may wait until a good part of the time is over.
+        self.assertGreater(repeated(moved, lambda count: count > least, self.ATTEMPTS, seconds=0, pause=6), least)
         eventually(lambda: all(link.fault_counts()[0][n] > before[n] for n in ("drop", "dup", "reorder", "corrupt")),
                    "every fault has struck", 5)
 
@@ -90,7 +95,8 @@ class FaultTest(InterTest):
 
 
 class LongFaultTest(FaultTest):
-    MIB = 1024
+    MIB, SECONDS = 1024, 200
+    LIMIT_SECONDS = 400
 
 
 class FairTest(InterTest):
@@ -145,7 +151,10 @@ class CaptureTest(InterTest):
             time.sleep(1)
 
     def capture(self):
-        """Records the link while a marked text goes from VM1 to VM3; returns the file's path."""
+        """
+        Records the link while a marked text goes from VM1 to VM3; returns the file's path, None when the light protocol
+        had no part in it.
+        """
         path, number, env = self.file("link.pcap"), port(), self.stats_env()
         text = MARKER * (self.TEXT // len(MARKER))
         with open(self.file("text"), "wb") as f:
@@ -167,6 +176,8 @@ class CaptureTest(InterTest):
             dump_said = dump.errors()
         with open(self.file("got"), "rb") as f:
             self.assertTrue(f.read().endswith(text))
+        if not self.ring_bytes("nc"):
+            return None
         self.assertGreaterEqual(self.ring_bytes("nc"), self.TEXT)
         self.assertIn("0 packets dropped by kernel", dump_said)
         return path
@@ -179,7 +190,8 @@ class CaptureTest(InterTest):
         return [row.split("|") for row in done.stdout.splitlines()]
 
     def test_the_payload_is_in_light_datagrams_only(self):
-        path = self.capture()
+        path = repeated(self.capture)
+        self.assertIsNotNone(path, "bytes by the light protocol")
         fields = ("-T", "fields", "-E", "separator=|", "-E", "occurrence=f")
         marked = self.tshark(path, "-Y", 'frame contains "%s"' % MARKER.decode(), *fields, "-e", "eth.type", "-e",
                              "udp.dstport", "-e", "frame.len")

@@ -11,7 +11,7 @@ import unittest
 from hutonglab import agents, link
 from hutonglab.net import inside
 from inter import LONG, InterTest, LeftTest, carried, configured, count, light, lines
-from support import PC1, VM1, VM3, cluster_down, conns, eventually, hutong
+from support import PC1, VM1, VM3, cluster_down, conns, eventually, hutong, repeated
 from test_5_paths import transfer
 from test_c_dissector import CONTROL, ETHER_TYPE, FIELDS, datagram
 
@@ -24,9 +24,12 @@ class StreamTest(InterTest):
 
     def test_stream(self):
         before = {name: count(VM3, "transport.dropped." + name) for name in ("bad_mac", "bad_length")}
-        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE)
+
+        def moved():
+            transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE)
+            return self.ring_bytes("xfer")
         # TCP carries what it can until the agents have agreed, which at full speed may be a good part.
-        self.assertGreater(self.ring_bytes("xfer"), 1.5 * (self.MIB << 20))
+        self.assertGreater(repeated(moved), 1.5 * (self.MIB << 20))
         self.wait_idle()  # flows are counted when they are over
         self.assertEqual({name: count(VM3, "transport.dropped." + name) for name in before}, before)
 
@@ -38,6 +41,8 @@ class ForgedTest(InterTest):
     """
 
     MIB, RATE, ROUNDS = 48, 8, 100
+    #: Of what both ends move: nearly all. What is late when the stream begins, a probe or TCP, may take more of one.
+    LEAST, ATTEMPTS = 1.8, 3
     mac = MAC
 
     @staticmethod
@@ -80,17 +85,22 @@ class ForgedTest(InterTest):
 
     def test_forged_frames_are_dropped(self):
         causes = ["transport.dropped." + name for name in ("bad_mac", "bad_length")]
-        before = [count(VM3, name) for name in causes]
 
         def during(_number):
             eventually(lambda: carried(VM3) > 1 << 20, "the stream is on the light protocol", 20)
             inside(PC1, self.forge)
-        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE, during=during)
-        self.assertGreater(self.ring_bytes("xfer"), 1.8 * (self.MIB << 20))
-        self.wait_idle()
-        for name, then in zip(causes, before):
-            # One that comes between two rounds has no channel.
-            self.assertGreater(count(VM3, name) - then, 0.9 * self.ROUNDS, name)
+
+        def moved():
+            before = [count(VM3, name) for name in causes]
+            sent = transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE, during=during)
+            part = self.ring_bytes("xfer") / sent
+            self.wait_idle()
+            for name, then in zip(causes, before):
+                # One that comes between two rounds has no channel.
+                self.assertGreater(count(VM3, name) - then, 0.9 * self.ROUNDS, name)
+            return part
+        self.assertGreater(repeated(moved, lambda part: part > self.LEAST, self.ATTEMPTS, seconds=0, pause=6),
+                           self.LEAST)
 
     def test_frames_for_others_are_not_looked_at(self):
         """With the right sender, to everybody and to nobody: a bridge brings them here."""
@@ -111,7 +121,7 @@ class LaterTest(InterTest):
     """MACs are wanted since an agent was started again: a connection that was begun without goes on, by TCP for good."""
 
     options = light("ethernet")
-    MIB, RATE = 192, 8
+    RATE = 8
 
     def shown(self, node, number):
         """What the node shows of the connection with that port at either end."""
@@ -133,7 +143,7 @@ class LaterTest(InterTest):
                 self.assertEqual([line["reason"] for line in lines(node)], [31])
                 self.assertEqual(count(node, "reason.31"), 1)
         self.addCleanup(cluster_down)  # it has got another configuration
-        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, mib=self.MIB, rate=self.RATE, during=during)
+        transfer(self, ("run", "VM3"), ("run", "VM1"), VM3.ipv4, rate=self.RATE, during=during)
 
 
 def load_tests(loader, _standard, _pattern):
