@@ -105,7 +105,7 @@ class FairTest(InterTest):
     whose processors other programs keep busy the agents may come too late, so one of some attempts must show it.
     """
 
-    SECONDS, ATTEMPTS = 10, 3
+    SECONDS, ATTEMPTS, LEAST = 10, 3, 0.3
 
     def rate(self, report):
         return json.loads(report)["end"]["sum_received"]["bits_per_second"]
@@ -132,9 +132,18 @@ class FairTest(InterTest):
         found = []
         for _ in range(self.ATTEMPTS):
             found.append(self.both())
-            if min(found[-1]) / sum(found[-1]) > 0.3:
+            if min(found[-1]) / sum(found[-1]) > self.LEAST:
                 return
         self.fail("light, TCP in Mbit/s: %s" % ["%.1f, %.1f" % tuple(r / 1e6 for r in f) for f in found])
+
+
+class CrowdedFairTest(FairTest):
+    """
+    At 1 Gbit/s two processors are the bottleneck, not the link: the kernel carries the frames of both streams on the
+    one that the sender's agent happens to be on, or on the other. Neither starves all the same.
+    """
+
+    LEAST = 0.1
 
 
 class CaptureTest(InterTest):
@@ -222,8 +231,10 @@ def load_tests(loader, _standard, _pattern):
         ("Ethernet5", faults("ethernet", 5, 13, "--mtu", "9000", "--link", "1gbit"),
          (FaultTest, StreamTest) if LONG else (FaultTest,)),
         ("Udp5", faults("udp", 5, 14), (FaultTest, StreamTest)),
-        ("EthernetLimited", light("ethernet", "--link", "1gbit"), (FairTest, CaptureTest)),
-        ("UdpLimited", light("udp", "--link", "1gbit"), (FairTest, CaptureTest) if LONG else ()),
+        ("EthernetLimited", light("ethernet", "--link", "1gbit"), (CrowdedFairTest, CaptureTest)),
+        ("UdpLimited", light("udp", "--link", "1gbit"), (CrowdedFairTest, CaptureTest) if LONG else ()),
+        ("EthernetShared", light("ethernet", "--link", "500mbit"), (FairTest,)),
+        ("UdpShared", light("udp", "--link", "500mbit"), (FairTest,) if LONG else ()),
     )
     suite = unittest.TestSuite()
     for name, options, bases in ways:

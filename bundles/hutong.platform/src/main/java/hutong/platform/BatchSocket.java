@@ -83,6 +83,12 @@ public interface BatchSocket extends AutoCloseable {
    */
   long sender(int i);
 
+  /**
+   * How long the i-th had been here when {@link #receive} took it, in nanoseconds, as far as the
+   * kernel says so: 0 otherwise.
+   */
+  long waitedNs(int i);
+
   /** Calls of {@link #add}, ever, whose datagrams the kernel did not take. */
   long refused();
 

@@ -34,6 +34,8 @@ final class RingSocket implements BatchSocket {
   private static final int LENGTH = 4;
   private static final int KEPT = 8;
   private static final int NET = 14;
+  private static final int SECONDS = 16;
+  private static final int NANOSECONDS = 20;
   private static final int ADDRESS = 32;
   private static final int STATUS_KERNEL = 0;
   private static final int STATUS_USER = 1;
@@ -61,6 +63,8 @@ final class RingSocket implements BatchSocket {
   private final Pointer error = Memory.allocateDirect(LibC.RUNTIME, 4, true);
   private final KernelDrops drops;
   private final Pointer errorBytes = Memory.allocateDirect(LibC.RUNTIME, 4, true);
+  private final StampClock stamps = new StampClock();
+  private long takenAt;
   private int next;
   private int received;
   private long misdirected;
@@ -160,6 +164,8 @@ final class RingSocket implements BatchSocket {
     received = count;
     if (count == 0) {
       check();
+    } else {
+      takenAt = System.nanoTime();
     }
     return count;
   }
@@ -200,6 +206,12 @@ final class RingSocket implements BatchSocket {
   @Override
   public long sender(int i) {
     return PacketAddress.number(ring, places[i] + ADDRESS);
+  }
+
+  @Override
+  public long waitedNs(int i) {
+    return stamps.sinceNs(
+        ring.getInt(places[i] + SECONDS), ring.getInt(places[i] + NANOSECONDS), takenAt);
   }
 
   @Override

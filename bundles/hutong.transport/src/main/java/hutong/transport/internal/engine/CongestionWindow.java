@@ -8,25 +8,24 @@ package hutong.transport.internal.engine;
  * and to the least when nothing is answered. These are TCP cubic's own figures where its windows
  * are small (RFC 9438, 4.3), so that the two share a link evenly.
  *
- * <p>TCP answers in the kernel, while our peer has to wait for a processor. So that a stream beside
- * TCP gets its share all the same, it grows faster in the square of what a round trip takes longer
- * than a link's queue can explain, as TCP Hybla does: it needs a larger window, and sooner.
+ * <p>TCP takes answers in the kernel, while ours wait for the agent, and the agent for a processor.
+ * So that a stream beside TCP gets its share all the same, and no more, it grows faster in the
+ * square of what a round trip takes longer for that, as TCP Hybla does for distance: it needs a
+ * larger window, and sooner. The network's own part, a queue among it, both have alike.
  */
 final class CongestionWindow {
   static final int LEAST = 4;
   private static final double KEPT = 0.7;
   private static final double GROWTH = 3 * (1 - KEPT) / (1 + KEPT);
 
-  /** What a queue explains: W of 1500 bytes at 1 Gbit/s. */
-  private static final long ROUND_NS = 2_000_000;
-
-  /** So many times that still count. */
-  private static final long MOST_ROUNDS = 4;
+  /** A round trip counts for so many of the network's own at most. */
+  private static final double MOST_ROUNDS = 4;
 
   private final boolean enabled;
   private final int most;
   private double size;
   private double threshold;
+  private double hereNs;
 
   /** Datagrams transmitted up to this one belong to the last loss event. */
   private long recoveryOrder = -1;
@@ -42,6 +41,11 @@ final class CongestionWindow {
     return (int) size;
   }
 
+  /** So much of a round trip was spent at this end, where TCP would have spent nothing. */
+  void spentHere(long ns) {
+    hereNs += (ns - hereNs) / 8;
+  }
+
   /**
    * Datagrams were acknowledged while {@code inFlight} were under way.
    *
@@ -54,11 +58,16 @@ final class CongestionWindow {
     if (size < threshold) {
       size += count;
     } else {
-      double rounds =
-          (double) Math.max(ROUND_NS, Math.min(roundTripNs, MOST_ROUNDS * ROUND_NS)) / ROUND_NS;
+      double rounds = rounds(roundTripNs);
       size += rounds * rounds * GROWTH * count / size;
     }
     size = Math.min(size, most);
+  }
+
+  /** How many round trips of the network alone fit into one: 1 and more. */
+  private double rounds(long roundTripNs) {
+    double network = Math.max(roundTripNs - hereNs, roundTripNs / MOST_ROUNDS);
+    return roundTripNs == 0 ? 1 : roundTripNs / network;
   }
 
   /**

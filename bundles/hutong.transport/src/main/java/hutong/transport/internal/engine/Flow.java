@@ -116,8 +116,19 @@ public final class Flow {
    * @return why it was not taken, or {@link DropCause#NONE}
    */
   public DropCause receive(ByteBuffer in, long now) {
+    return receive(in, now, 0);
+  }
+
+  /**
+   * The same, of a datagram that answers what went out.
+   *
+   * @param hereNs so much of the time since then has passed at this end, where datagrams wait for
+   *     the agent, both ways: the network has no part in it
+   */
+  public DropCause receive(ByteBuffer in, long now, long hereNs) {
     DropCause cause = datagram.read(in, seal);
     if (cause == DropCause.NONE) {
+      sender.spentHere(hereNs);
       cause = datagram.control() ? receiveControl(now) : receiveData(now);
     }
     if (cause == DropCause.NONE) {

@@ -68,9 +68,10 @@ public final class FlowTable {
    *
    * @param datagram see {@link Flow#receive}
    * @param peer where it came from
+   * @param hereNs see {@link Flow#receive(ByteBuffer, long, long)}
    * @return why it was not taken, or {@link DropCause#NONE}
    */
-  public DropCause receive(ByteBuffer datagram, long peer, long now) {
+  public DropCause receive(ByteBuffer datagram, long peer, long now, long hereNs) {
     if (datagram.remaining() < Header.BYTES) {
       return drop(DropCause.TOO_SHORT);
     }
@@ -81,7 +82,7 @@ public final class FlowTable {
     if (peers[Header.index(flow.localChannel())] != peer) {
       return drop(DropCause.WRONG_PEER);
     }
-    return flow.receive(datagram, now);
+    return flow.receive(datagram, now, hereNs);
   }
 
   /** Datagrams dropped before they reached a flow. */

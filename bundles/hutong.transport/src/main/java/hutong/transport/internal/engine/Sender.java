@@ -274,6 +274,11 @@ final class Sender {
     return sequence == outstanding.next() ? nextOffset : outstanding.offset(sequence);
   }
 
+  /** How much of the round trip that the next answer ends was spent at this end. */
+  void spentHere(long ns) {
+    congestion.spentHere(ns);
+  }
+
   /** Takes the acknowledgement of any datagram's header. */
   void onHeader(int ackSequence, long now) {
     int ahead = ackSequence - (int) outstanding.first();

@@ -222,13 +222,13 @@ final class WirePort implements AutoCloseable {
     return coalescing.pauseNs(time);
   }
 
-  private void take(ByteBuffer datagram, long sender) {
+  private void take(ByteBuffer datagram, long sender, long waitedNs) {
     coalescing.taken(datagram.remaining(), now);
     int index =
         datagram.remaining() < Header.BYTES
             ? -1
             : Header.index(datagram.getInt(datagram.position() + Header.CHANNEL));
-    DropCause cause = table.receive(datagram, sender, now);
+    DropCause cause = table.receive(datagram, sender, now, waitedNs + wire.sendingNs());
     if (cause == DropCause.NONE || cause == DropCause.DUPLICATE) {
       touched.touched(lines[index]);
     }

@@ -25,8 +25,9 @@ public final class Wire implements AutoCloseable {
      *
      * @param datagram from position to limit, big-endian; valid until this returns
      * @param sender see {@link BatchSocket#sender}
+     * @param waitedNs see {@link BatchSocket#waitedNs}
      */
-    void take(ByteBuffer datagram, long sender);
+    void take(ByteBuffer datagram, long sender, long waitedNs);
   }
 
   /**
@@ -55,6 +56,7 @@ public final class Wire implements AutoCloseable {
   private long cut;
   private OsException failure;
   private boolean tooLarge;
+  private long sendingNs;
 
   private Wire(BatchSocket socket, DatagramBatch batch, int slotBytes, int mostSegments) {
     this.socket = socket;
@@ -148,6 +150,7 @@ public final class Wire implements AutoCloseable {
     if (socket.waiting() == 0) {
       return;
     }
+    long from = System.nanoTime();
     try {
       socket.flush();
     } catch (OsException e) {
@@ -158,6 +161,15 @@ public final class Wire implements AutoCloseable {
         mostSegments = 1; // this kernel or interface cannot cut; a lost route says nothing of that
       }
     }
+    sendingNs += (System.nanoTime() - from - sendingNs) / 8;
+  }
+
+  /**
+   * How long it takes to send what goes out together, in nanoseconds, smoothed: the kernel carries
+   * it a good part of its way at once, and what else comes that way.
+   */
+  public long sendingNs() {
+    return sendingNs;
   }
 
   /** Whether the interface has refused a datagram for its size since the last time. */
@@ -186,7 +198,7 @@ public final class Wire implements AutoCloseable {
       int segment = Math.max(1, socket.segment(i));
       for (int at = socket.offset(i); at < end; at += segment) {
         received.limit(Math.min(end, at + segment)).position(at).order(ByteOrder.BIG_ENDIAN);
-        taker.take(received, socket.sender(i));
+        taker.take(received, socket.sender(i), socket.waitedNs(i));
         received.clear();
         count++;
       }

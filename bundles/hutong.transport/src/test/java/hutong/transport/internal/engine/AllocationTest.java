@@ -165,8 +165,8 @@ class AllocationTest {
     assertThat(open.received()).isZero();
     table.close(open);
     bytes.clear().limit(132);
-    assertThat(table.receive(bytes, 42, 0)).isEqualTo(DropCause.NO_CHANNEL);
-    assertThat(table.receive(bytes.clear().limit(31), 42, 0)).isEqualTo(DropCause.TOO_SHORT);
+    assertThat(table.receive(bytes, 42, 0, 0)).isEqualTo(DropCause.NO_CHANNEL);
+    assertThat(table.receive(bytes.clear().limit(31), 42, 0, 0)).isEqualTo(DropCause.TOO_SHORT);
   }
 
   private static void flood(FlowTable table, Seal seal, ByteBuffer bytes, int datagrams) {
@@ -180,7 +180,7 @@ class AllocationTest {
       Header.put(bytes, 0, i, i, 100, 0, 0, 0, channel);
       seal.close(bytes, 0, 132);
       bytes.limit(132).position(0);
-      table.receive(bytes, kind == 2 ? 41 : 42, 0);
+      table.receive(bytes, kind == 2 ? 41 : 42, 0, 0);
     }
   }
 }

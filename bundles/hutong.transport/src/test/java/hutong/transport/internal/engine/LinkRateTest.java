@@ -115,6 +115,7 @@ class LinkRateTest {
     FlowSettings settings = FlowSettings.reference(1500).withWindow(window);
     Simulation simulation = simulation(bulk(settings), silent(settings), queue, 50_000);
     simulation.b.path.delayNs = lateNs;
+    simulation.a.hereNs = lateNs - 50_000;
     Cubic cubic = new Cubic(simulation, simulation.a.path, burst);
     cubic.begin();
     simulation.runUntil(2 * SECOND_NS);

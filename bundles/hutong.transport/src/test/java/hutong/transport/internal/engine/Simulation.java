@@ -37,6 +37,9 @@ final class Simulation {
 
   /** One end: flow and program. */
   final class End {
+    /** So much of a round trip is said to be spent at this end. */
+    long hereNs;
+
     final Config config;
     final Notes notes =
         new Notes() {
@@ -198,7 +201,7 @@ final class Simulation {
           arrival,
           () -> {
             if (!peer.down) {
-              peer.flow.receive(ByteBuffer.wrap(bytes), now);
+              peer.flow.receive(ByteBuffer.wrap(bytes), now, peer.hereNs);
               peer.run();
             }
           });

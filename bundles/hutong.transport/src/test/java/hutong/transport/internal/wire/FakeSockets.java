@@ -139,6 +139,11 @@ public final class FakeSockets implements BatchSockets {
     }
 
     @Override
+    public long waitedNs(int i) {
+      return 0;
+    }
+
+    @Override
     public long refused() {
       return refused;
     }

@@ -197,9 +197,9 @@ final class WireProbe {
     private void work() throws OsException {
       program();
       while (wire.receive(
-              (datagram, sender) -> {
+              (datagram, sender, waitedNs) -> {
                 if (sender == peer.number()) {
-                  flow.receive(datagram, System.nanoTime());
+                  flow.receive(datagram, System.nanoTime(), waitedNs);
                 }
               })
           > 0) {
