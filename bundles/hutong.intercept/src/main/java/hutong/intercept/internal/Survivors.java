@@ -5,6 +5,7 @@ import hutong.api.channel.Channel;
 import hutong.api.discovery.Member;
 import hutong.api.intercept.Reason;
 import hutong.api.os.Fd;
+import hutong.api.transport.Holding;
 import hutong.api.transport.LightTransport;
 import hutong.api.transport.Line;
 import hutong.api.transport.LineOwner;
@@ -18,6 +19,7 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Supplier;
 
 /**
  * Channels that programs still use after a restart of their agent. The programs do not need the
@@ -32,6 +34,13 @@ final class Survivors implements AutoCloseable {
   private final Intercept intercept;
   private final ProcFs proc = new ProcFs(Path.of("/proc"));
   private final Map<Long, Found> byInode = new HashMap<>();
+
+  /**
+   * The cookies of all sockets that the kernel listed at the {@link #scan}; null if it could not.
+   */
+  private Set<Long> listed;
+
+  private boolean listable;
 
   /** The domains of the host that live; empty while nobody says. */
   private Set<Integer> live = Set.of();
@@ -69,6 +78,14 @@ final class Survivors implements AutoCloseable {
     private final Channel entry;
     private final boolean shared;
     private final SockDiag.Socket far;
+
+    /**
+     * Whether TCP is through with it, both ways, so that the kernel lists no socket any more, and
+     * its program holds it still. What the far program has written may be on its way all the same.
+     */
+    private final boolean through;
+
+    private volatile boolean over;
     private Line line;
     private boolean lost;
 
@@ -81,7 +98,13 @@ final class Survivors implements AutoCloseable {
     /** Whether the member that is this domain has been found. */
     private boolean named;
 
-    private Old(EndPool.Slot slot, int self, int peer, Channel entry, SockDiag.Socket far) {
+    private Old(
+        EndPool.Slot slot,
+        int self,
+        int peer,
+        Channel entry,
+        SockDiag.Socket far,
+        boolean through) {
       this.slot = slot.index();
       this.cookie = slot.cookie();
       this.entry = entry;
@@ -89,12 +112,18 @@ final class Survivors implements AutoCloseable {
       this.peer = shared ? peer : 0;
       this.self = shared ? self : 0;
       this.far = far;
+      this.through = through;
       if (entry != null && this.peer != 0) {
         entry.peerVm(this.peer);
       }
     }
 
+    private Holding throughSocket() {
+      return over ? Holding.GONE : Holding.SHUT;
+    }
+
     private void release() {
+      over = true;
       if (line != null) {
         line.programGone();
       }
@@ -113,6 +142,7 @@ final class Survivors implements AutoCloseable {
   void scan() {
     String own = proc.networkNamespace("self");
     Map<Long, SockDiag.Socket> sockets = sockets();
+    listed = listable ? Set.copyOf(sockets.keySet()) : null;
     for (int pid : proc.pids()) {
       if (own == null || !own.equals(proc.networkNamespace(Integer.toString(pid)))) {
         continue;
@@ -131,7 +161,9 @@ final class Survivors implements AutoCloseable {
     Map<Long, SockDiag.Socket> out = new HashMap<>();
     try {
       SockDiag.connections().forEach(socket -> out.put(socket.cookie(), socket));
+      listable = true;
     } catch (IOException e) {
+      listable = false;
       intercept.failed("list of connections", e);
     }
     return out;
@@ -165,8 +197,10 @@ final class Survivors implements AutoCloseable {
           SockDiag.Socket socket = owned(found, slot, sockets);
           Channel entry = socket != null ? adopt(found, slot) : null;
           SockDiag.Socket far = slot.remote() ? socket : null;
+          boolean through = slot.remote() && listed != null && !listed.contains(slot.cookie());
           EndPool pool = found.pool;
-          found.channels.add(new Old(slot, pool.sharedAs(i), pool.sharedWith(i), entry, far));
+          found.channels.add(
+              new Old(slot, pool.sharedAs(i), pool.sharedWith(i), entry, far, through));
         }
       }
       return found;
@@ -234,6 +268,9 @@ final class Survivors implements AutoCloseable {
     }
     for (Found found : byInode.values()) {
       for (Old old : found.channels) {
+        if (old.through) {
+          continue; // TCP could not take over what is left
+        }
         AddressPair pair = pairs.get(old.cookie);
         // Of a connection that cannot be told the worst is believed.
         boolean forbidden = pair == null || intercept.forbids(found.pid, found.uid, pair);
@@ -250,7 +287,7 @@ final class Survivors implements AutoCloseable {
   void transportIs(LightTransport transport) {
     for (Found found : byInode.values()) {
       for (Old old : found.channels) {
-        if (old.far != null) {
+        if (old.far != null || old.through) {
           resume(transport, found, old);
         }
       }
@@ -265,7 +302,8 @@ final class Survivors implements AutoCloseable {
 
   private void resume(LightTransport transport, Found found, Old old) {
     ProgramEnd end = found.pool.end(old.slot, intercept.payer(), found.process, found.pid);
-    AddressPair pair = old.far.pair();
+    Supplier<Holding> socket =
+        old.through ? old::throughSocket : () -> intercept.holding(old.far.pair(), old.cookie);
     try {
       old.line =
           transport.resume(
@@ -275,8 +313,11 @@ final class Survivors implements AutoCloseable {
                   holder(found, end),
                   end.bell(),
                   end.peerBell(),
-                  new FarProgram(old.cookie, () -> intercept.holding(pair, old.cookie), end)));
+                  new FarProgram(old.cookie, socket, end)));
     } catch (IOException e) {
+      if (old.through) {
+        return; // all has arrived, and the line is no more
+      }
       intercept.meter().count("intercept.far.lost");
       intercept.failed("a connection between hosts is lost", e);
       stop(found, old, Reason.POISONED);
@@ -409,7 +450,7 @@ final class Survivors implements AutoCloseable {
     for (Found found : byInode.values()) {
       Map<Integer, PoolView.Registered> carried = new HashMap<>();
       for (Old old : found.channels) {
-        if (old.line != null && !isOver(found, old)) {
+        if (old.line != null && old.far != null && !isOver(found, old)) {
           carried.put(
               old.slot, new PoolView.Registered(old.far.pair(), old.cookie, old.line.reason()));
         }

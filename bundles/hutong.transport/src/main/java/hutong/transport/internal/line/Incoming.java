@@ -258,8 +258,12 @@ final class Incoming {
     } else if (!peer.ended()) {
       return; // the flow's END alone does not say what became of the far program
     }
+    end(peer.marks() & Abi.MARK_HALF_CLOSE);
+  }
+
+  private void end(int how) {
     told = true;
-    ring.writerIs((peer.marks() & Abi.MARK_HALF_CLOSE) | Abi.MARK_SHUT | Abi.MARK_END);
+    ring.writerIs(how | Abi.MARK_SHUT | Abi.MARK_END);
     line.ringProgram();
     line.changed();
   }
@@ -354,9 +358,18 @@ final class Incoming {
     if (byTcp || received() != askedReceived || announced && ring.consumed() < ring.tail()) {
       askedReceived = received();
       askedAt = now;
+    } else if (isWhole()) {
+      // The agents cannot speak, as without a host's list, and nothing is missing. Whether the far
+      // program still reads TCP tells ours when it writes.
+      end(Abi.MARK_HALF_CLOSE);
     } else {
       cut();
     }
+  }
+
+  /** Whether the flow itself has said where the stream ends, and all before that is shown. */
+  private boolean isWhole() {
+    return announced && flow.notes().ended && ring.tail() == flow.notes().endedAt;
   }
 
   // ---------------------------------------------------------------- the flow

@@ -170,9 +170,15 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
     if (loop == null) {
       throw new IOException("a host's agent carries no connections");
     }
-    LightLine carried = ask(() -> loop.claim(owner));
-    if (carried != null) {
-      return new OpenLine(carried, null, null);
+    long inode = ask(() -> loop.inode(owner));
+    if (inode != 0) {
+      try (Fd segment = memory.openMapped(owner.pid(), inode, SEGMENT)) {
+        LightLine carried = segment == null ? null : ask(() -> loop.claim(owner));
+        if (carried == null) {
+          throw new IOException("process " + owner.pid() + " has no such segment");
+        }
+        return new OpenLine(carried, null, null);
+      }
     }
     Pages.Page page = loop.page(owner);
     if (page == null || page.spec().cookie() != owner.cookie()) {

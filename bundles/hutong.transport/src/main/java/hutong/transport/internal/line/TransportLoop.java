@@ -187,10 +187,21 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
         });
   }
 
+  private Entry carried(LineOwner owner) {
+    Entry entry = byNumber.get(owner.number());
+    return entry == null || entry.line.spec().cookie() != owner.cookie() ? null : entry;
+  }
+
+  /** The inode number of that line's segment; 0 if it is not carried. On the loop's thread. */
+  long inode(LineOwner owner) {
+    Entry entry = carried(owner);
+    return entry == null ? 0 : entry.held.inode();
+  }
+
   /** The line of that number if it is carried, with a new owner; on the loop. */
   LightLine claim(LineOwner owner) {
-    Entry entry = byNumber.get(owner.number());
-    if (entry == null || entry.line.spec().cookie() != owner.cookie()) {
+    Entry entry = carried(owner);
+    if (entry == null) {
       return null;
     }
     LineSpec spec = entry.line.spec();

@@ -103,6 +103,32 @@ class LeftBehindTest {
     }
   }
 
+  /** The agents cannot speak, as without a host's list; the wire has brought all, and its end. */
+  @Test
+  void shouldEndAWholeStreamWithoutTheLink() {
+    for (boolean whole : new boolean[] {true, false}) {
+      Lines lines = new Lines(13, false);
+      int[] outcome = {Program.AGAIN};
+      readAll(lines, lines.b, outcome);
+      flow(lines, lines.a, 100);
+      assertThat(lines.a.program.rounds).isEqualTo(1);
+      lines.cutLink(Long.MAX_VALUE / 2);
+      lines.a.program.write(1000, false);
+      lines.run(lines.now + 100_000_000L, () -> false);
+      lines.a.wireDown = !whole;
+      lines.b.wireDown = !whole;
+      lines.a.program.write(whole ? 0 : 100, false);
+      lines.a.program.shutWrite(true);
+      lines.after(1000, lines.a.tcpOut()::deliver);
+      lines.run(
+          lines.now + 3 * lines.patience, () -> outcome[0] < 0 && outcome[0] != Program.AGAIN);
+      assertThat(outcome[0]).isEqualTo(whole ? Program.EOF : Program.RESET);
+      if (whole) {
+        assertThat(lines.b.program.taken).isEqualTo(lines.a.program.written);
+      }
+    }
+  }
+
   /** A host without power: TCP would give up after a quarter of an hour, and so do we. */
   @Test
   void shouldGiveUpAPeerThatIsSilentForVeryLong() {
