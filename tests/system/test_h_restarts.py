@@ -141,6 +141,31 @@ class LeftoverTest(InterTest):
         return waited, self.ring_bytes("python3")
 
 
+class ThroughTest(Restarts):
+    """
+    TCP is through both ways, so that the kernel lists the reader's socket no more, and it has not read all: its agent
+    is killed and started, and it reads the rest.
+    """
+
+    READER = LeftoverTest.READER.replace("while not os", "s.shutdown(socket.SHUT_WR)\n        while not os")
+
+    def test_the_rest_comes(self):
+        number, env = port(), self.stats_env()
+        go_on = self.file("go-on-%d" % number)
+        with Background("run", "VM3", "--", "python3", "-c", self.READER, number, go_on, env=env) as reader:
+            reader.listening(number)
+            with Background("run", "VM1", "--", "python3", "-c", LeftoverTest.WRITER, VM3.ipv4, number, env=env) as writer:
+                writer.expect()
+            left = [line for line in lines(VM1) if line["bytesOut"]]
+            self.again(VM3)
+            with open(go_on, "w", encoding="ascii"):
+                pass
+            whole = hashlib.sha256(LeftoverTest.PIECE * 7).hexdigest()
+            self.assertEqual(reader.expect(seconds=30).strip(), whole)
+        self.assertTrue(left, "the writer's agent had something left")
+        self.assertGreater(self.ring_bytes("python3"), 6 << 20)
+
+
 class JobTest(Restarts):
     """
     Four ranks on three VMs: 0 and 3 on VM1, 1 on VM2, 2 alone on its host. Its agents are killed and started, and the
@@ -192,8 +217,8 @@ class JobTest(Restarts):
 def load_tests(loader, _standard, _pattern):
     """Both wires have the job; the streams differ in nothing that the wire would see."""
     suite = unittest.TestSuite()
-    ways = (("ethernet", (RestartTest, LeftoverTest, JobTest)),
-            ("udp", (RestartTest, LeftoverTest, JobTest) if LONG else (JobTest,)))
+    ways = (("ethernet", (RestartTest, LeftoverTest, ThroughTest, JobTest)),
+            ("udp", (RestartTest, LeftoverTest, ThroughTest, JobTest) if LONG else (JobTest,)))
     for wire, bases in ways:
         for base in bases + (LeftTest,):
             suite.addTests(loader.loadTestsFromTestCase(configured(__name__, base, wire.capitalize(), light(wire))))
