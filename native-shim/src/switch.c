@@ -132,6 +132,23 @@ void conn_arm(struct conn *c, int fd)
 	unlock_rx(e);
 }
 
+/*
+ * The kernel holds a part of a segment back for what is written next (TCP_CORK for 0.2 s, Nagle's algorithm until an
+ * answer comes), and that goes to the ring.  Setting TCP_NODELAY sends what is queued, corked or not (tcp(7)).
+ */
+static void push(struct conn *c, int fd)
+{
+	int was, on = 1;
+	socklen_t len = sizeof(was);
+
+	if (!raw_begin(c, fd))
+		return;
+	if (REAL(getsockopt)(fd, IPPROTO_TCP, TCP_NODELAY, &was, &len) == 0 &&
+	    REAL(setsockopt)(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 && !was)
+		REAL(setsockopt)(fd, IPPROTO_TCP, TCP_NODELAY, &was, sizeof(was));
+	raw_end(c);
+}
+
 /* tx_lock held */
 static void start_tx(struct conn *c, uint32_t round)
 {
@@ -174,6 +191,7 @@ void conn_start_tx(struct conn *c, int fd)
 		switch (count_tx(c, fd)) {
 		case COUNT_EQUAL:
 			start_tx(c, round);
+			push(c, fd);
 			break;
 		case COUNT_DIFFERENT:
 			conn_mark_never(c, HUT_R_COUNT);
