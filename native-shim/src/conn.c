@@ -421,11 +421,13 @@ static bool chaos(struct conn *c)
  * On Xen, of a peer whose VM is gone, or has become another domain: nothing of the stream is in its memory or in ours.
  * TCP knows what becomes of the connection, and the pages can be let go of.
  */
-static bool needs_no_ring(struct conn *c)
+static bool needs_no_ring(struct conn *c, int fd)
 {
 	struct hut_end *e = c->end;
 	bool none;
 
+	if (conn_is_remote(c))
+		return remote_needs_no_ring(c, fd);
 	if (!c->port || LOAD(&e->tx_path) != HUT_PATH_TCP || xen_round_lost(c) || !lock_rx(e))
 		return false;
 	none = e->rx_path == HUT_PATH_TCP &&
@@ -447,15 +449,16 @@ static void obey(struct conn *c, int fd)
 
 	if (flags & HUT_ENDF_NEVER) {
 		/* all of it has been done, unless its writer has not answered and never will */
-		if (asked == HUT_R_POISONED && c->port && !c->rest_kept && !(flags & HUT_ENDF_POISONED) && !needs_no_ring(c))
+		if (asked == HUT_R_POISONED && (c->port || conn_is_remote(c)) && !c->rest_kept &&
+		    !(flags & HUT_ENDF_POISONED) && !needs_no_ring(c, fd))
 			conn_poison(c, fd);
 	} else if (!conn_is_owner(c)) {
 		conn_stop(c, fd, HUT_R_SHARED);
 	} else if (asked == HUT_R_POISONED) {
-		if (!needs_no_ring(c))
+		if (!needs_no_ring(c, fd))
 			conn_poison(c, fd); /* bytes are lost */
 	} else if (asked == HUT_R_PEER_STOP) {
-		needs_no_ring(c); /* or in a while: the peer's end has been closed before its VM went */
+		needs_no_ring(c, fd); /* or in a while: the peer's end has been closed before its VM went */
 	} else if (asked) {
 		conn_stop(c, fd, asked);
 	} else if (flags & HUT_ENDF_STORM) {

@@ -466,3 +466,58 @@ bool remote_settle(struct conn *c, int fd, uint64_t until)
 	conn_progress(c, fd);
 	return quiet;
 }
+
+/*
+ * Is the last round that we have armed over for its writer, so that TCP has all behind its agreed offset?  One
+ * that is not may have begun without our agent's having heard of it.
+ */
+static bool writer_is_back(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+
+	return LOAD_ACQ(&c->rx.dir->prod_done) == e->rx_round && !(LOAD_ACQ(&c->rx.dir->prod_mark) & HUT_MARK_CUT) &&
+	       (!(e->flags & HUT_ENDF_ARMED) || conn_turn_is(&c->rx, e->rx_round, HUT_TURN_OWED) ||
+		conn_turn_is(&c->rx, e->rx_round, HUT_TURN_ENDED));
+}
+
+/* tx_lock held.  The same of ours; what a round of a writer that has shut its side left is nowhere else. */
+static bool reader_has_all(const struct conn *c)
+{
+	const struct hut_end *e = c->end;
+
+	return e->tx_path == HUT_PATH_TCP && LOAD_ACQ(&c->tx.dir->prod_done) == e->tx_round &&
+	       (!conn_turn_is(&c->tx, e->tx_round, HUT_TURN_ENDED) || LOAD_ACQ(&c->tx.dir->head) == e->tx_tail);
+}
+
+/*
+ * With nobody at the other end of the segment any more: does nothing have to cross it?  What is in our
+ * reader's ring already is read from there, and then all goes by TCP.
+ */
+bool remote_needs_no_ring(struct conn *c, int fd)
+{
+	struct hut_end *e = c->end;
+	bool none = false;
+
+	conn_flush_debt(c, fd); /* agreed on: it takes no agent */
+	if (!lock_rx(e))
+		return false;
+	if (lock_tx(e)) { /* both: nobody starts or arms now who has looked at NEVER before */
+		/* The kernel would tell an end without the late error. */
+		none = writer_is_back(c) && reader_has_all(c) && !LOAD(&c->late_err);
+		if (none) {
+			bool read = e->rx_path == HUT_PATH_TCP &&
+				    (!(e->flags & HUT_ENDF_ARMED) || conn_turn_is(&c->rx, e->rx_round, HUT_TURN_OWED));
+			uint32_t unsettled = read ? HUT_ENDF_ARMED | HUT_ENDF_STOPPED | HUT_ENDF_EARLY : 0;
+			bool news = !(e->flags & HUT_ENDF_NEVER) || (e->flags & unsettled);
+
+			if (!(e->flags & HUT_ENDF_NEVER))
+				conn_mark_never(c, HUT_R_AGENT_DOWN);
+			__atomic_fetch_and(&e->flags, ~unsettled, __ATOMIC_ACQ_REL);
+			if (news)
+				conn_changed(c); /* who sleeps may ask about too little */
+		}
+		unlock_tx(e);
+	}
+	unlock_rx(e);
+	return none;
+}

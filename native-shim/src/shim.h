@@ -416,6 +416,7 @@ void remote_ask_back(struct conn *c);
 void remote_is_back(struct conn *c);
 bool remote_leave_agreed(struct conn *c);
 bool remote_settle(struct conn *c, int fd, uint64_t until);
+bool remote_needs_no_ring(struct conn *c, int fd);
 bool conn_rx_rest(struct conn *c, uint64_t at, uint64_t *tail); /* rx_lock held: takes on what the ring has from `at` */
 
 /* The event channel as a descriptor to wait for, -1 when there is none. */

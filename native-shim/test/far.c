@@ -203,6 +203,46 @@ void far_gone(struct far_half *h)
 	check_socket(h);
 }
 
+bool far_on_tcp(void)
+{
+	for (const struct line *l = lines; l; l = l->next)
+		for (int i = 0; i < 2; i++)
+			if (l->half[i].out.phase != OUT_TCP || l->half[i].in.phase != IN_TCP)
+				return false;
+	return true;
+}
+
+/* As Survivors does it: the program is told, and the other agent when it speaks of the line, or before. */
+static void lose(struct far_half *h)
+{
+	if (h->removed || !h->end)
+		return;
+	STORE(&h->end->agent_stop, HUT_R_POISONED);
+	ring(h);
+	h->end = NULL;
+	h->out.flow = h->out.routed = h->in.flow = h->in.routed = false;
+	h->removed = h->lost = true;
+	post(h, (struct message){ .bye = true });
+}
+
+void far_lose(void)
+{
+	far_now = clock_ns();
+	for (struct line *l = lines; l; l = l->next) {
+		unsigned int which = 1 + far_draw() % 3;
+
+		if (which & 1)
+			lose(&l->half[0]);
+		if (which & 2)
+			lose(&l->half[1]);
+	}
+}
+
+bool far_is_lost(const struct far_half *h)
+{
+	return h->lost;
+}
+
 static bool finished(const struct far_half *h)
 {
 	return !h->changed && (over(h) || (h->gone && far_now - h->sign_at >= LINGER_NS));

@@ -48,6 +48,9 @@ extern bool far_on;
 void far_init(const char *option, uint32_t ring, uint32_t over); /* DELAY_US,SEED[,LEAVE_US] */
 void far_connect(const struct far_program program[2], struct far_channel channel[2]);
 void far_gone(struct far_half *h); /* its registration is over */
+bool far_on_tcp(void);             /* all lines are */
+void far_lose(void);               /* agents are replaced by such as cannot go on with their lines: of one end, or of both */
+bool far_is_lost(const struct far_half *h);
 int far_fd(void);                  /* readable: far_run() has something to do */
 uint64_t far_due_ns(void);         /* CLOCK_MONOTONIC: so has it then */
 void far_run(void);

@@ -94,7 +94,7 @@ struct far_half {
 	uint8_t local[18], remote[18];
 	struct outgoing out;
 	struct incoming in;
-	bool changed, leaving, gone, peer_gone, rang, removed, closed_due, wishes;
+	bool changed, leaving, gone, peer_gone, rang, removed, lost, closed_due, wishes;
 	uint64_t look_at, retry_at, retry_ns, sign_at, leave_at, wish_at, last_due;
 	unsigned int changes; /* of `wishes` */
 	struct message *inbox, **inbox_end;

@@ -10,8 +10,9 @@
  * Connections whose own address is an ADDRESS are declined, as the real agent does for a policy or a tunnel.
  * Every MEMBER (IPv4 or IPv6 address) is listed as co-resident; with -f as on another host: what the agents tell each
  * other and what they carry comes up to DELAY_US late, or eight times that now and then, and they leave the wire every
- * LEAVE_US by themselves; SIGUSR1 has the lines printed.  SIGUSR2 turns acceleration off and on.  Prints "ready" when it
- * listens; ends on SIGTERM.
+ * LEAVE_US by themselves; SIGUSR1 has the lines printed, and on SIGHUP agents lose them, as after an upgrade: if
+ * acceleration is off, not before all are on TCP.  SIGUSR2 turns acceleration off and on.  Prints "ready" when it listens,
+ * and "lost"; ends on SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -376,6 +377,26 @@ static void accept_shim(int listener)
 	close(fd);
 }
 
+static volatile sig_atomic_t asked, to_lose;
+
+static void on_hup(int sig)
+{
+	to_lose = sig;
+}
+
+static void lose_lines(void)
+{
+	if (!to_lose || (!members->enabled && !far_on_tcp()))
+		return;
+	to_lose = 0;
+	far_lose();
+	for (int i = 0; i < MAX_REGS; i++)
+		if (regs[i].shim >= 0 && regs[i].far && far_is_lost(regs[i].far))
+			regs[i].far = NULL;
+	puts("lost");
+	fflush(stdout);
+}
+
 #define SWEEP_NS 1000000000ull
 
 /* What a wait may last, for ppoll(); sweeps when it is time. */
@@ -392,6 +413,8 @@ static struct timespec *wait_for(struct timespec *ts)
 	}
 	if (due > sweep_at)
 		due = sweep_at;
+	if (to_lose && due > now + 1000000)
+		due = now + 1000000;
 	due = due > now ? due - now : 0;
 	*ts = (struct timespec){ (time_t)(due / 1000000000ull), (long)(due % 1000000000ull) };
 	return ts;
@@ -403,8 +426,6 @@ static void on_usr2(int sig)
 	(void)sig;
 	__atomic_fetch_xor(&members->enabled, 1, __ATOMIC_ACQ_REL);
 }
-
-static volatile sig_atomic_t asked;
 
 static void on_usr1(int sig)
 {
@@ -438,6 +459,7 @@ int main(int argc, char **argv)
 	if (far) {
 		far_init(far, ring_size, over_size);
 		signal(SIGUSR1, on_usr1);
+		signal(SIGHUP, on_hup);
 	}
 	make_members(argc - optind, argv + optind, bytes, ms, spin);
 	signal(SIGUSR2, on_usr2);
@@ -464,6 +486,7 @@ int main(int argc, char **argv)
 		if (asked)
 			far_print();
 		asked = 0;
+		lose_lines();
 		if (!any)
 			continue;
 		if (far_on)

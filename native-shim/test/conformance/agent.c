@@ -330,6 +330,149 @@ static void b_payer_replaced(int none)
 	rd(fd, 2, MSG_WAITALL);
 }
 
+/*
+ * Between hosts: an agent that cannot go on with its lines, after an upgrade.  What has gone back to TCP before that stays
+ * there, whole, also for who sleeps meanwhile; see operations.md.
+ */
+static void off_and_lost(int fd, bool first)
+{
+	warm(fd, first);
+	if (first)
+		agent_switch();
+	note(" right=%d", echo(fd, first, 40));
+}
+
+static void to_the_end(int fd, bool first)
+{
+	size_t n = 300000;
+
+	note(" n=%zu", first ? put(fd, 0, n) : take(fd, 0, n));
+	note(" n=%zu", first ? take(fd, 0, n) : put(fd, 0, n));
+	note(" right=%d", echo(fd, first, 20));
+	noted("shut", shutdown(fd, SHUT_WR));
+	rd(fd, 1, 0);
+	close(fd);
+}
+
+static void a_lost_off(int listener)
+{
+	int fd = pick(listener);
+
+	off_and_lost(fd, false);
+	rd(fd, 2, MSG_WAITALL); /* asleep */
+	to_the_end(fd, false);
+}
+
+static void b_lost_off(int none)
+{
+	int fd = dial();
+
+	(void)none;
+	off_and_lost(fd, true);
+	agent_loses();
+	ms(20);
+	wr(fd, "up");
+	to_the_end(fd, true);
+}
+
+static void a_lost_off_sets(int listener)
+{
+	int fd = pick(listener), ep = epoll_create1(0);
+
+	ep_add(ep, fd, EPOLLIN | EPOLLET | EPOLLRDHUP, 1);
+	off_and_lost(fd, false);
+	while (epoll_wait(ep, &(struct epoll_event){ 0 }, 1, 0) == 1)
+		;
+	go(TO_B);
+	ew(ep, 5000);
+	rd(fd, 2, MSG_WAITALL);
+	to_the_end(fd, false);
+}
+
+static void b_lost_off_sets(int none)
+{
+	int fd = dial();
+
+	(void)none;
+	off_and_lost(fd, true);
+	await(TO_B);
+	agent_loses();
+	pl(fd, POLLIN | POLLRDHUP, 50);
+	wr(fd, "up");
+	to_the_end(fd, true);
+}
+
+/* Its reader has not come to what was left in its ring. */
+static void a_lost_unread(int listener)
+{
+	int fd = pick(listener);
+
+	warm(fd, false);
+	until_queued(fd, 30000);
+	go(TO_B);
+	for (int i = 0; i < 60; i++) {
+		poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, 0);
+		ms(1);
+	}
+	go(TO_B);
+	await(TO_A);
+	note(" n=%zu", take(fd, 0, 30000));
+	rd(fd, 2, MSG_WAITALL);
+	to_the_end(fd, false);
+}
+
+static void b_lost_unread(int none)
+{
+	int fd = dial();
+
+	(void)none;
+	warm(fd, true);
+	note(" put=%zu", put(fd, 0, 30000));
+	await(TO_B);
+	agent_switch();
+	for (int i = 0; i < 60; i++) {
+		poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 0);
+		ms(1);
+	}
+	await(TO_B);
+	agent_loses();
+	go(TO_A);
+	wr(fd, "up");
+	to_the_end(fd, true);
+}
+
+/* What has not is an error to both, and no end. */
+static void a_lost_on(int listener)
+{
+	bool far = getenv("CONF_FAR");
+	int fd = pick(listener);
+	size_t got = 0;
+	char buf[4000];
+	ssize_t n;
+
+	warm(fd, false);
+	await(TO_A);
+	for (; (n = recv(fd, buf, sizeof(buf), 0)) > 0; got += (size_t)n)
+		if (!same(buf, got, (size_t)n))
+			note(" wrong");
+	note(" right=%d", far ? n < 0 && errno == ECONNRESET : n == 0 && got == 30000);
+}
+
+static void b_lost_on(int none)
+{
+	int fd = dial();
+	char c;
+
+	(void)none;
+	warm(fd, true);
+	note(" put=%zu", put(fd, 0, 30000));
+	bool right = !agent_loses() || (recv(fd, &c, 1, 0) < 0 && errno == ECONNRESET);
+
+	note(" right=%d", right);
+	go(TO_A);
+	close(fd);
+}
+
 #define CROWD 400
 
 /*
@@ -412,6 +555,10 @@ static const struct test_case cases[] = {
 	CASE_F(payer_dies_accepting, "3,7", RAW, OWN_AGENT),
 	CASE_F(payer_unheard, "3,7", RAW, OWN_AGENT),
 	CASE_F(payer_replaced, "3,7", RAW, OWN_AGENT),
+	CASE_F(lost_off, "3,7", RAW, OWN_AGENT),
+	CASE_F(lost_off_sets, "3,7,12", RAW, OWN_AGENT),
+	CASE_F(lost_unread, "3,7", RAW, OWN_AGENT),
+	CASE_F(lost_on, "3,7", RAW, OWN_AGENT),
 	CASE_F(paused_closes, "3,16", RAW, OWN_AGENT | SLOW),
 	CASE_F(next_agent, "3,5", RAW, OWN_AGENT | NOT_FAR),
 };

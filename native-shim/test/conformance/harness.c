@@ -174,11 +174,22 @@ static void side(const struct test_case *k, bool a, bool swap, int listener)
 }
 
 static pid_t agent_pid;
+static int agent_says = -1;
+
+static bool agent_line(void)
+{
+	struct pollfd p = { .fd = agent_says, .events = POLLIN };
+	char c = 0;
+
+	while (c != '\n' && poll(&p, 1, 10000) == 1 && read(agent_says, &c, 1) == 1)
+		;
+	return c == '\n';
+}
 
 /* The agent of a case that kills it: a child of ours without the shim.  Of two options of a kind the later one counts. */
 static bool start_agent(const char *more)
 {
-	char command[1000], *argv[40] = { NULL }, c = 0;
+	char command[1000], *argv[40] = { NULL };
 	int out[2];
 
 	snprintf(command, sizeof(command), "%s%s", getenv("CONF_AGENT") ? getenv("CONF_AGENT") : "", more);
@@ -198,10 +209,10 @@ static bool start_agent(const char *more)
 		_exit(9);
 	}
 	close(out[1]);
-	while (c != '\n' && read(out[0], &c, 1) == 1)
-		;
-	close(out[0]);
-	return c == '\n';
+	if (agent_says >= 0)
+		close(agent_says);
+	agent_says = out[0];
+	return agent_line();
 }
 
 static bool kill_agent(void)
@@ -272,6 +283,8 @@ static bool with_agent(char what)
 		return signal_agent(SIGCONT);
 	case 'o':
 		return signal_agent(SIGUSR2);
+	case 'h':
+		return signal_agent(SIGHUP) && agent_line();
 	case 'm':
 		return (marked = agent_descriptors()) > 0;
 	default:

@@ -112,6 +112,7 @@ bool agent_ends(void);                  /* ... and has done so, or the case fail
 void agent_pause(void);                 /* SIGSTOP */
 void agent_go_on(void);
 void agent_switch(void);                /* acceleration off, and the next time on again */
+bool agent_loses(void);                 /* between hosts: its lines, see testagent.c; false: no such thing here */
 void agent_mark(void);                  /* so many descriptors it has now ... */
 bool agent_as_marked(void);             /* ... and no more again */
 

@@ -246,6 +246,14 @@ void agent_switch(void)
 	must(ask('o'), "agent");
 }
 
+bool agent_loses(void)
+{
+	if (!want_ring() || !getenv("CONF_FAR"))
+		return false;
+	must(ask('h'), "an agent that loses its lines");
+	return true;
+}
+
 void agent_mark(void)
 {
 	must(ask('m'), "agent");
