@@ -138,12 +138,13 @@ void conn_arm(struct conn *c, int fd)
  */
 static void push(struct conn *c, int fd)
 {
-	int was, on = 1;
+	int held, was, on = 1;
 	socklen_t len = sizeof(was);
 
 	if (!raw_begin(c, fd))
 		return;
-	if (REAL(getsockopt)(fd, IPPROTO_TCP, TCP_NODELAY, &was, &len) == 0 &&
+	if (REAL(ioctl)(fd, SIOCOUTQNSD, &held) == 0 && held > 0 &&
+	    REAL(getsockopt)(fd, IPPROTO_TCP, TCP_NODELAY, &was, &len) == 0 &&
 	    REAL(setsockopt)(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 && !was)
 		REAL(setsockopt)(fd, IPPROTO_TCP, TCP_NODELAY, &was, sizeof(was));
 	raw_end(c);

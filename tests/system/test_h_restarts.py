@@ -144,7 +144,7 @@ class LeftoverTest(InterTest):
 class ThroughTest(Restarts):
     """
     TCP is through both ways, so that the kernel lists the reader's socket no more, and it has not read all: its agent
-    is killed and started, and it reads the rest.
+    is killed and started, its intercept is replaced after that, and it reads the rest.
     """
 
     READER = LeftoverTest.READER.replace("while not os", "s.shutdown(socket.SHUT_WR)\n        while not os")
@@ -158,6 +158,7 @@ class ThroughTest(Restarts):
                 writer.expect()
             left = [line for line in lines(VM1) if line["bytesOut"]]
             self.again(VM3)
+            update(VM3, "hutong.intercept")
             with open(go_on, "w", encoding="ascii"):
                 pass
             whole = hashlib.sha256(LeftoverTest.PIECE * 7).hexdigest()

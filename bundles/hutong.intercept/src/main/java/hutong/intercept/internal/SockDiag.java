@@ -140,6 +140,12 @@ final class SockDiag {
       int length = answer.getInt(at);
       int type = answer.getShort(at + 4);
       if (type == NLMSG_DONE) {
+        // What has stopped a dump too early comes with its end.
+        if (length >= HEADER + 4
+            && at + HEADER + 4 <= answer.limit()
+            && answer.getInt(at + HEADER) < 0) {
+          throw new IOException("sock_diag: errno " + -answer.getInt(at + HEADER));
+        }
         return false;
       }
       if (type == NLMSG_ERROR || length < HEADER + ANSWER || at + length > answer.limit()) {

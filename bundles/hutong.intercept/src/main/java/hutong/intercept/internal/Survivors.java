@@ -19,6 +19,7 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.Supplier;
 
 /**
@@ -51,7 +52,7 @@ final class Survivors implements AutoCloseable {
     private final int uid;
     private final EndPool pool;
     private final Fd process;
-    private final List<ProcessHandle> holders = new ArrayList<>();
+    private final List<ProcessHandle> holders = new CopyOnWriteArrayList<>();
     private final List<Old> channels = new ArrayList<>();
 
     private Found(int pid, int uid, EndPool pool, Fd process) {
@@ -59,6 +60,10 @@ final class Survivors implements AutoCloseable {
       this.uid = uid;
       this.pool = pool;
       this.process = process;
+    }
+
+    private boolean lives() {
+      return holders.stream().anyMatch(ProcessHandle::isAlive);
     }
 
     private void close() {
@@ -118,18 +123,24 @@ final class Survivors implements AutoCloseable {
       }
     }
 
-    private Holding throughSocket() {
-      return over ? Holding.GONE : Holding.SHUT;
+    /** Of a socket that nobody can ask the kernel for; any thread, also after this agent's end. */
+    private Holding throughSocket(Found found) {
+      return over || !found.lives() ? Holding.GONE : Holding.SHUT;
     }
 
-    private void release() {
-      over = true;
+    /** The program may live on: the next owner goes on with the line. */
+    private void handOver() {
       if (line != null) {
         line.programGone();
       }
       if (entry != null) {
         entry.release();
       }
+    }
+
+    private void release() {
+      over = true;
+      handOver();
     }
   }
 
@@ -303,7 +314,9 @@ final class Survivors implements AutoCloseable {
   private void resume(LightTransport transport, Found found, Old old) {
     ProgramEnd end = found.pool.end(old.slot, intercept.payer(), found.process, found.pid);
     Supplier<Holding> socket =
-        old.through ? old::throughSocket : () -> intercept.holding(old.far.pair(), old.cookie);
+        old.through
+            ? () -> old.throughSocket(found)
+            : () -> intercept.holding(old.far.pair(), old.cookie);
     try {
       old.line =
           transport.resume(
@@ -385,9 +398,7 @@ final class Survivors implements AutoCloseable {
 
   private static boolean isOver(Found found, Old old) {
     EndPool.Slot slot = found.pool.slot(old.slot);
-    return found.holders.stream().noneMatch(ProcessHandle::isAlive)
-        || slot.state() != Abi.END_CHANNEL
-        || slot.cookie() != old.cookie;
+    return !found.lives() || slot.state() != Abi.END_CHANNEL || slot.cookie() != old.cookie;
   }
 
   /** Drops what has ended. */
@@ -463,7 +474,7 @@ final class Survivors implements AutoCloseable {
   @Override
   public void close() {
     for (Found found : byInode.values()) {
-      found.channels.forEach(Old::release);
+      found.channels.forEach(Old::handOver);
       found.close();
     }
     byInode.clear();

@@ -29,7 +29,8 @@ final class StampClock {
   long sinceNs(int seconds, int nanoseconds, long now) {
     if (!looked || now - lookedAt >= LOOK_AGAIN_NS) {
       Instant wall = Instant.now();
-      look(wall.getEpochSecond() * SECOND_NS + wall.getNano(), now);
+      // After the look, which may take long: an age too small does no harm, unlike one too large.
+      look(wall.getEpochSecond() * SECOND_NS + wall.getNano(), System.nanoTime());
     }
     long stamp = (seconds & 0xffffffffL) * SECOND_NS + nanoseconds;
     return Math.max(0, Math.min(now + aheadNs - stamp, OLDEST_NS));

@@ -250,15 +250,19 @@ final class Incoming {
     if (told || peer == null || !peer.ended() && !flow.notes().ended) {
       return;
     }
+    int how = peer.marks() & Abi.MARK_HALF_CLOSE;
     if (peer.ended() && peer.end() >= 0 && peer.started() == round && peer.done() != round) {
       boolean shown = announced && ring.tail() >= peer.end();
       if (!shown && (marks & Abi.MARK_GONE) == 0) {
         return;
       }
+      if (!shown && (ring.marks() & Abi.MARK_GONE) == 0) {
+        how |= Abi.MARK_CUT; // should somebody hold this end after all: never an end too early
+      }
     } else if (!peer.ended()) {
       return; // the flow's END alone does not say what became of the far program
     }
-    end(peer.marks() & Abi.MARK_HALF_CLOSE);
+    end(how);
   }
 
   private void end(int how) {

@@ -162,7 +162,7 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
   private Held held(Fd segment, int ring, int over, Fd bell, Fd programBell) throws OsException {
     long inode = memory.inode(segment);
     Mapping mapping = memory.map(segment, Segments.bytes(ring, over), true);
-    return new Held(mapping, inode, bell, programBell);
+    return new Held(mapping, inode, ring, over, bell, programBell);
   }
 
   @Override
@@ -170,27 +170,42 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
     if (loop == null) {
       throw new IOException("a host's agent carries no connections");
     }
-    long inode = ask(() -> loop.inode(owner));
-    if (inode != 0) {
-      try (Fd segment = memory.openMapped(owner.pid(), inode, SEGMENT)) {
-        LightLine carried = segment == null ? null : ask(() -> loop.claim(owner));
-        if (carried == null) {
-          throw new IOException("process " + owner.pid() + " has no such segment");
-        }
-        return new OpenLine(carried, null, null);
+    Held held = ask(() -> loop.held(owner));
+    if (held != null) {
+      mapped(owner, held.inode(), held.ringSize(), held.overSize())
+          .close(); // is it that program's?
+      LightLine carried = ask(() -> loop.claim(owner));
+      if (carried == null) {
+        throw new IOException("the line has just ended");
       }
+      return new OpenLine(carried, null, null);
     }
+    return resumeLeft(owner);
+  }
+
+  /** A segment that the program has mapped: other files may have that name and inode number. */
+  private Fd mapped(LineOwner owner, long inode, int ring, int over) throws IOException {
+    Fd segment = memory.openMapped(owner.pid(), inode, SEGMENT);
+    if (segment == null) {
+      throw new IOException("process " + owner.pid() + " has no such segment");
+    }
+    try {
+      segments.verify(segment, ring, over);
+      return segment;
+    } catch (IOException | RuntimeException e) {
+      segment.close();
+      throw e;
+    }
+  }
+
+  private Line resumeLeft(LineOwner owner) throws IOException {
     Pages.Page page = loop.page(owner);
     if (page == null || page.spec().cookie() != owner.cookie()) {
       throw new IOException("nothing is known of line " + Integer.toHexString(owner.number()));
     }
     List<Fd> own = new ArrayList<>();
     try (Fd process = processes.pidfdOpen(owner.pid());
-        Fd segment = memory.openMapped(owner.pid(), page.inode(), SEGMENT)) {
-      if (segment == null) {
-        throw new IOException("process " + owner.pid() + " has no such segment");
-      }
-      segments.verify(segment, page.ringSize(), page.overSize());
+        Fd segment = mapped(owner, page.inode(), page.ringSize(), page.overSize())) {
       for (int number : new int[] {owner.peerBell(), owner.bell()}) {
         Fd bell = processes.pidfdGetfd(process, number);
         own.add(bell);

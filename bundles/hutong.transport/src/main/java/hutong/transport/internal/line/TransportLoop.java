@@ -119,7 +119,7 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
 
   /** Opens a line; on any thread. All that is given becomes the loop's. */
   LightLine open(LineSpec spec, Held held) {
-    LightLine line = line(spec, settings.ringSize(), settings.overSize(), held);
+    LightLine line = line(spec, held);
     Entry entry = new Entry(line, held);
     // Before the program has it: an agent that is started anew must know of it.
     opening.add(spec.number());
@@ -138,9 +138,10 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
     return byNumber.containsKey(number) || opening.contains(number);
   }
 
-  private LightLine line(LineSpec spec, int ringSize, int overSize, Held held) {
+  private LightLine line(LineSpec spec, Held held) {
     ByteBuffer bytes = held.memory().buffer();
-    return new LightLine(spec, bytes, ringSize, overSize, () -> ring(held.programBell()), world);
+    return new LightLine(
+        spec, bytes, held.ringSize(), held.overSize(), () -> ring(held.programBell()), world);
   }
 
   /** The page of a line that an earlier agent left; on any thread. */
@@ -153,7 +154,7 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
    * loop's.
    */
   LightLine resume(Pages.Page page, Held held) {
-    LightLine line = line(page.spec(), page.ringSize(), page.overSize(), held);
+    LightLine line = line(page.spec(), held);
     Entry entry = new Entry(line, held);
     loop.execute(
         () -> {
@@ -192,10 +193,10 @@ final class TransportLoop implements AgentWorld.Owner, AutoCloseable {
     return entry == null || entry.line.spec().cookie() != owner.cookie() ? null : entry;
   }
 
-  /** The inode number of that line's segment; 0 if it is not carried. On the loop's thread. */
-  long inode(LineOwner owner) {
+  /** What that line holds; null if it is not carried. On the loop's thread. */
+  Held held(LineOwner owner) {
     Entry entry = carried(owner);
-    return entry == null ? 0 : entry.held.inode();
+    return entry == null ? null : entry.held;
   }
 
   /** The line of that number if it is carried, with a new owner; on the loop. */

@@ -129,6 +129,32 @@ class LeftBehindTest {
     }
   }
 
+  /** Nobody has a socket any more, and somebody reads all the same: a reset, not an early end. */
+  @Test
+  void shouldNotEndAStreamTooEarlyForSomebodyUnknown() {
+    Lines lines = new Lines(17, false);
+    Program reader = lines.b.program;
+    for (int i = 0; i < 200; i++) {
+      flow(lines, lines.a, 1);
+      reader.read(200);
+    }
+    assertThat(lines.a.program.rounds).isEqualTo(1);
+    while (lines.a.program.write(1000, true) > 0) {
+      lines.run(lines.now + 1_000_000, () -> false); // as much as the ring and what is behind hold
+    }
+    lines.a.program.shutWrite(true);
+    lines.a.programGone();
+    lines.after(1000, lines.a.tcpOut()::deliver);
+    lines.run(lines.now + 1_000_000_000L, () -> false);
+    lines.b.programGone();
+    lines.run(lines.now + 1_000_000_000L, () -> false);
+    int[] outcome = {Program.AGAIN};
+    readAll(lines, lines.b, outcome);
+    lines.run(lines.now + 10_000_000_000L, () -> false);
+    assertThat(reader.taken).isLessThan(lines.a.program.written);
+    assertThat(outcome[0]).isEqualTo(Program.RESET);
+  }
+
   /** A host without power: TCP would give up after a quarter of an hour, and so do we. */
   @Test
   void shouldGiveUpAPeerThatIsSilentForVeryLong() {
