@@ -159,6 +159,8 @@ class ThroughTest(Restarts):
             left = [line for line in lines(VM1) if line["bytesOut"]]
             self.again(VM3)
             update(VM3, "hutong.intercept")
+            time.sleep(2)  # what it gives up is gone by then
+            self.assertTrue(lines(VM3), "the reader's agent still brings the rest")
             with open(go_on, "w", encoding="ascii"):
                 pass
             whole = hashlib.sha256(LeftoverTest.PIECE * 7).hexdigest()
