@@ -205,9 +205,10 @@ final class Survivors implements AutoCloseable {
       for (int i = 0; i < used; i++) {
         EndPool.Slot slot = found.pool.slot(i);
         if (slot.state() == Abi.END_CHANNEL) {
+          // A program may have changed its user since: what it has mapped says whose line it is.
+          SockDiag.Socket far = slot.remote() ? sockets.get(slot.cookie()) : null;
           SockDiag.Socket socket = owned(found, slot, sockets);
           Channel entry = socket != null ? adopt(found, slot) : null;
-          SockDiag.Socket far = slot.remote() ? socket : null;
           boolean through = slot.remote() && listed != null && !listed.contains(slot.cookie());
           EndPool pool = found.pool;
           found.channels.add(

@@ -338,7 +338,7 @@ final class Incoming {
     }
     if (phase != Phase.TCP && (phase != Phase.ARMED || ask)) {
       cut();
-    } else if (writes) {
+    } else if (writes && phase == Phase.TCP) { // an armed round may have begun: FIN decides
       told = true;
       ring.writerIs(Abi.MARK_SHUT | Abi.MARK_END);
       line.ringProgram();

@@ -46,6 +46,7 @@ final class LightLine {
   private boolean leaving;
   private boolean gone;
   private boolean peerGone;
+  private long overdueAt = Long.MAX_VALUE;
   private boolean rang;
   private boolean unheard;
   private long signAt;
@@ -236,6 +237,9 @@ final class LightLine {
     heard = true;
     sign();
     if (message.bye()) {
+      if (!peerGone) {
+        overdueAt = world.now() + world.endPatienceNs();
+      }
       peerGone = true;
       look();
       if (!message.bare()) {
@@ -311,6 +315,19 @@ final class LightLine {
       }
     }
     in.onTime(now);
+    if (now - strandedAt() >= 0) {
+      overdueAt = Long.MAX_VALUE;
+      cut();
+    }
+  }
+
+  /**
+   * When a writer is told that nobody takes what it has on the ring. TCP's end comes before that,
+   * as a rule, but not from a host that was without power: TCP has sent nothing that it could
+   * refuse.
+   */
+  private long strandedAt() {
+    return overdueAt != Long.MAX_VALUE && !gone && out.stranded() ? overdueAt : Long.MAX_VALUE;
   }
 
   /** The path may be another one now. */
@@ -382,7 +399,7 @@ final class LightLine {
 
   /** When there is something to do without an event. */
   long deadline(long now) {
-    long deadline = Math.min(in.deadline(now), out.deadline(now));
+    long deadline = Math.min(Math.min(in.deadline(now), out.deadline(now)), strandedAt());
     return Math.min(deadline, gone ? Math.min(retryAt, signAt + lingerNs()) : retryAt);
   }
 

@@ -128,6 +128,12 @@ final class Outgoing {
     return started == round && (phase == Phase.STARTED || phase == Phase.LIGHT) && !ended;
   }
 
+  /** Whether our program has bytes on the ring that nobody takes any more. */
+  boolean stranded() {
+    long taken = flow.flow() == null ? start : flow.flow().acknowledged();
+    return peerOver && carries() && ring.tail() > taken;
+  }
+
   /** The far program is gone: nobody reads any more. */
   void peerOver() {
     peerOver = true;
@@ -144,7 +150,7 @@ final class Outgoing {
 
   /** The far program has armed: does ours get to the ring? Also called when the path may change. */
   void arm() {
-    if (phase != Phase.TCP || ended || peer == null) {
+    if (phase != Phase.TCP || ended || peer == null || peerOver) {
       return;
     }
     WireKind wire = way();

@@ -155,6 +155,27 @@ class LeftBehindTest {
     assertThat(outcome[0]).isEqualTo(Program.RESET);
   }
 
+  /** A host that was without power knows nothing, and TCP has sent nothing that it could refuse. */
+  @Test
+  void shouldTellAWriterWhosePeerForgotTheLine() {
+    for (boolean waits : new boolean[] {true, false}) {
+      Lines lines = new Lines(18, false);
+      readAll(lines, lines.b, new int[1]);
+      flow(lines, lines.a, 100);
+      lines.run(lines.now + 100_000_000L, () -> false);
+      assertThat(lines.a.program.rounds).isEqualTo(1);
+      lines.b.wireDown = true;
+      lines.b.removed = true;
+      LineMessage goodbye = LineMessage.goodbye(lines.a.number, lines.b.number);
+      lines.a.step(() -> lines.a.line.onMessage(goodbye));
+      lines.a.program.write(waits ? 500 : 0, false);
+      lines.run(lines.now + 2 * lines.patience, () -> false);
+      int written = SegmentLayout.dir(InRing.SIDE) + DirLayout.PROD_MARK;
+      int mark = lines.a.program.memory.getInt(written);
+      assertThat((mark & Abi.MARK_CUT) != 0).isEqualTo(waits);
+    }
+  }
+
   /** A host without power: TCP would give up after a quarter of an hour, and so do we. */
   @Test
   void shouldGiveUpAPeerThatIsSilentForVeryLong() {
