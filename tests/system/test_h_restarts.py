@@ -169,6 +169,13 @@ class ThroughTest(Restarts):
         self.assertGreater(self.ring_bytes("python3"), 6 << 20)
 
 
+class UserTest(ThroughTest):
+    """The same with a reader that has become another user since; its side is open."""
+
+    READER = LeftoverTest.READER.replace("while not os", "os.seteuid(65534)\n        while not os").replace(
+        "print(", "os.seteuid(0)\n        print(")
+
+
 class JobTest(Restarts):
     """
     Four ranks on three VMs: 0 and 3 on VM1, 1 on VM2, 2 alone on its host. Its agents are killed and started, and the
@@ -220,7 +227,7 @@ class JobTest(Restarts):
 def load_tests(loader, _standard, _pattern):
     """Both wires have the job; the streams differ in nothing that the wire would see."""
     suite = unittest.TestSuite()
-    ways = (("ethernet", (RestartTest, LeftoverTest, ThroughTest, JobTest)),
+    ways = (("ethernet", (RestartTest, LeftoverTest, ThroughTest, UserTest, JobTest)),
             ("udp", (RestartTest, LeftoverTest, ThroughTest, JobTest) if LONG else (JobTest,)))
     for wire, bases in ways:
         for base in bases + (LeftTest,):
