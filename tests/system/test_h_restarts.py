@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agents are killed and started again while they carry connections between hosts: programs see none of it (D5)."""
 
+import contextlib
 import glob
 import hashlib
 import re
@@ -78,7 +79,7 @@ class RestartTest(Restarts):
         self.assertGreaterEqual(self.ring_bytes("xfer"), self.seen)
 
 
-class LeftoverTest(InterTest):
+class LeftBehind(Restarts):
     """A program has written, closed and gone, and its reader takes its time: only the agent has the rest."""
 
     PIECE = bytes(range(256)) * 4096
@@ -105,6 +106,24 @@ class LeftoverTest(InterTest):
         print(found.hexdigest())
         """
 
+    @contextlib.contextmanager
+    def left_behind(self):
+        """While a writer's program is gone, and its reader has not read all; it reads the rest after that."""
+        number, env = port(), self.stats_env()
+        go_on = self.file("go-on-%d" % number)
+        with Background("run", "VM3", "--", "python3", "-c", self.READER, number, go_on, env=env) as reader:
+            reader.listening(number)
+            with Background("run", "VM1", "--", "python3", "-c", self.WRITER, VM3.ipv4, number, env=env) as writer:
+                writer.expect()
+            yield
+            with open(go_on, "w", encoding="ascii"):
+                pass
+            self.assertEqual(reader.expect(seconds=30).strip(), hashlib.sha256(self.PIECE * 7).hexdigest())
+
+
+class LeftoverTest(LeftBehind):
+    """The writer's agent ends, or is replaced, and waits for the reader."""
+
     def test_an_upgrade_waits_for_it(self):
         self.waits(update, VM1, "hutong.transport")
 
@@ -124,47 +143,30 @@ class LeftoverTest(InterTest):
 
     def once(self, ends):
         """Whether that end waited for the reader, and how many bytes went by the light protocol."""
-        number, env = port(), self.stats_env()
-        go_on = self.file("go-on-%d" % number)
-        with Background("run", "VM3", "--", "python3", "-c", self.READER, number, go_on, env=env) as reader:
-            reader.listening(number)
-            with Background("run", "VM1", "--", "python3", "-c", self.WRITER, VM3.ipv4, number, env=env) as writer:
-                writer.expect()
-            end = threading.Thread(target=ends[0], args=ends[1:])
+        end = threading.Thread(target=ends[0], args=ends[1:])
+        with self.left_behind():
             end.start()
             time.sleep(0.5)
             waited = end.is_alive()
-            with open(go_on, "w", encoding="ascii"):
-                pass
-            self.assertEqual(reader.expect(seconds=30).strip(), hashlib.sha256(self.PIECE * 7).hexdigest())
-            end.join()
+        end.join()
         return waited, self.ring_bytes("python3")
 
 
-class ThroughTest(Restarts):
+class ThroughTest(LeftBehind):
     """
     TCP is through both ways, so that the kernel lists the reader's socket no more, and it has not read all: its agent
     is killed and started, its intercept is replaced after that, and it reads the rest.
     """
 
-    READER = LeftoverTest.READER.replace("while not os", "s.shutdown(socket.SHUT_WR)\n        while not os")
+    READER = LeftBehind.READER.replace("while not os", "s.shutdown(socket.SHUT_WR)\n        while not os")
 
     def test_the_rest_comes(self):
-        number, env = port(), self.stats_env()
-        go_on = self.file("go-on-%d" % number)
-        with Background("run", "VM3", "--", "python3", "-c", self.READER, number, go_on, env=env) as reader:
-            reader.listening(number)
-            with Background("run", "VM1", "--", "python3", "-c", LeftoverTest.WRITER, VM3.ipv4, number, env=env) as writer:
-                writer.expect()
+        with self.left_behind():
             left = [line for line in lines(VM1) if line["bytesOut"]]
             self.again(VM3)
             update(VM3, "hutong.intercept")
             time.sleep(2)  # what it gives up is gone by then
             self.assertTrue(lines(VM3), "the reader's agent still brings the rest")
-            with open(go_on, "w", encoding="ascii"):
-                pass
-            whole = hashlib.sha256(LeftoverTest.PIECE * 7).hexdigest()
-            self.assertEqual(reader.expect(seconds=30).strip(), whole)
         self.assertTrue(left, "the writer's agent had something left")
         self.assertGreater(self.ring_bytes("python3"), 6 << 20)
 
@@ -172,7 +174,7 @@ class ThroughTest(Restarts):
 class UserTest(ThroughTest):
     """The same with a reader that has become another user since; its side is open."""
 
-    READER = LeftoverTest.READER.replace("while not os", "os.seteuid(65534)\n        while not os").replace(
+    READER = LeftBehind.READER.replace("while not os", "os.seteuid(65534)\n        while not os").replace(
         "print(", "os.seteuid(0)\n        print(")
 
 

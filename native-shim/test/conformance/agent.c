@@ -402,6 +402,15 @@ static void b_lost_off_sets(int none)
 	to_the_end(fd, true);
 }
 
+/* Calls for a while, in which what the agents agree on is done. */
+static void look_on(int fd, short events)
+{
+	for (int i = 0; i < 60; i++) {
+		poll(&(struct pollfd){ .fd = fd, .events = events }, 1, 0);
+		ms(1);
+	}
+}
+
 /* Its reader has not come to what was left in its ring. */
 static void a_lost_unread(int listener)
 {
@@ -410,10 +419,7 @@ static void a_lost_unread(int listener)
 	warm(fd, false);
 	until_queued(fd, 30000);
 	go(TO_B);
-	for (int i = 0; i < 60; i++) {
-		poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, 0);
-		ms(1);
-	}
+	look_on(fd, POLLOUT);
 	go(TO_B);
 	await(TO_A);
 	note(" n=%zu", take(fd, 0, 30000));
@@ -430,10 +436,7 @@ static void b_lost_unread(int none)
 	note(" put=%zu", put(fd, 0, 30000));
 	await(TO_B);
 	agent_switch();
-	for (int i = 0; i < 60; i++) {
-		poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 0);
-		ms(1);
-	}
+	look_on(fd, POLLIN);
 	await(TO_B);
 	agent_loses();
 	go(TO_A);

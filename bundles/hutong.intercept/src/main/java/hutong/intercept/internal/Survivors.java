@@ -18,6 +18,7 @@ import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.Supplier;
@@ -40,8 +41,6 @@ final class Survivors implements AutoCloseable {
    * The cookies of all sockets that the kernel listed at the {@link #scan}; null if it could not.
    */
   private Set<Long> listed;
-
-  private boolean listable;
 
   /** The domains of the host that live; empty while nobody says. */
   private Set<Integer> live = Set.of();
@@ -152,8 +151,9 @@ final class Survivors implements AutoCloseable {
   /** Looks through the processes of this network namespace once. */
   void scan() {
     String own = proc.networkNamespace("self");
-    Map<Long, SockDiag.Socket> sockets = sockets();
-    listed = listable ? Set.copyOf(sockets.keySet()) : null;
+    Optional<Map<Long, SockDiag.Socket>> all = sockets();
+    listed = all.map(found -> Set.copyOf(found.keySet())).orElse(null);
+    Map<Long, SockDiag.Socket> sockets = all.orElseGet(HashMap::new);
     for (int pid : proc.pids()) {
       if (own == null || !own.equals(proc.networkNamespace(Integer.toString(pid)))) {
         continue;
@@ -167,17 +167,16 @@ final class Survivors implements AutoCloseable {
     look();
   }
 
-  /** The connections that there are, by cookie. */
-  private Map<Long, SockDiag.Socket> sockets() {
-    Map<Long, SockDiag.Socket> out = new HashMap<>();
+  /** The connections that there are, by cookie; empty if the kernel could not list them. */
+  private Optional<Map<Long, SockDiag.Socket>> sockets() {
     try {
+      Map<Long, SockDiag.Socket> out = new HashMap<>();
       SockDiag.connections().forEach(socket -> out.put(socket.cookie(), socket));
-      listable = true;
+      return Optional.of(out);
     } catch (IOException e) {
-      listable = false;
       intercept.failed("list of connections", e);
+      return Optional.empty();
     }
-    return out;
   }
 
   private void found(ProcFs.Descriptor descriptor, Map<Long, SockDiag.Socket> sockets) {
@@ -272,20 +271,16 @@ final class Survivors implements AutoCloseable {
     if (byInode.isEmpty() || (now.enabled() && now.policy().isEmpty())) {
       return told;
     }
-    Map<Long, AddressPair> pairs = new HashMap<>();
-    try {
-      SockDiag.connections().forEach(socket -> pairs.put(socket.cookie(), socket.pair()));
-    } catch (IOException e) {
-      intercept.failed("list of connections", e);
-    }
+    Map<Long, SockDiag.Socket> sockets = sockets().orElse(Map.of());
     for (Found found : byInode.values()) {
       for (Old old : found.channels) {
         if (old.through) {
           continue; // TCP could not take over what is left
         }
-        AddressPair pair = pairs.get(old.cookie);
+        SockDiag.Socket socket = sockets.get(old.cookie);
         // Of a connection that cannot be told the worst is believed.
-        boolean forbidden = pair == null || intercept.forbids(found.pid, found.uid, pair);
+        boolean forbidden =
+            socket == null || intercept.forbids(found.pid, found.uid, socket.pair());
         if (!now.enabled() || forbidden) {
           found.pool.stop(old.slot, old.cookie, now.enabled() ? Reason.POLICY : Reason.OFF);
           told = told.plus(new ShimSession.Told(1, 1));
@@ -330,7 +325,7 @@ final class Survivors implements AutoCloseable {
                   new FarProgram(old.cookie, socket, end)));
     } catch (IOException e) {
       if (old.through) {
-        return; // all has arrived, and the line is no more
+        return; // most likely all has arrived, and the line is no more (known-limits 29)
       }
       intercept.meter().count("intercept.far.lost");
       intercept.failed("a connection between hosts is lost", e);
@@ -441,7 +436,7 @@ final class Survivors implements AutoCloseable {
     if (nameless.isEmpty() || members.all().isEmpty()) {
       return;
     }
-    Map<Long, SockDiag.Socket> sockets = sockets();
+    Map<Long, SockDiag.Socket> sockets = sockets().orElse(Map.of());
     for (Old old : nameless) {
       SockDiag.Socket socket = sockets.get(old.cookie);
       Member peer = socket == null ? null : members.get(socket.pair().remote());

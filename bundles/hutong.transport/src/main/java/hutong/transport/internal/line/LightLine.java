@@ -327,7 +327,7 @@ final class LightLine {
    * refuse.
    */
   private long strandedAt() {
-    return overdueAt != Long.MAX_VALUE && !gone && out.stranded() ? overdueAt : Long.MAX_VALUE;
+    return !gone && out.stranded() ? overdueAt : Long.MAX_VALUE;
   }
 
   /** The path may be another one now. */
