@@ -374,10 +374,11 @@ static void dispatch(const struct hut_msg *m, int *fds, int nfds)
 	case HUT_MSG_CHANNEL:
 		c = conn_of_ref(m->ref);
 		/*
-		 * An agent that has died since is followed by one that counts what programs share when it starts: it would
-		 * not know of this, neither when the VM is to be saved nor when the other one is destroyed.
+		 * An agent that has died since is followed by one that looks for what programs share, and for lines to go on
+		 * with, when it starts: it would not know of this.  Neither when the VM is to be saved, nor when the other one
+		 * is destroyed, and nobody would bring what goes to another host.
 		 */
-		if (c && nfds == 2 && !(m->flags & HUT_MSGF_XEN && control_is_lost())) {
+		if (c && nfds == 2 && !(m->flags & (HUT_MSGF_XEN | HUT_MSGF_REMOTE) && control_is_lost())) {
 			conn_on_channel(c, m, fds[0], fds[1]);
 			fds[1] = -1; /* taken, or closed there */
 		}

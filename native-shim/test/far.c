@@ -26,7 +26,7 @@ struct line {
 bool far_on;
 uint64_t far_now;
 uint32_t far_ring_size, far_over_size;
-int far_die_paying;
+int far_die_at;
 static uint64_t delay_ns, leave_ns, wish_ns, random_state;
 static int epoll_fd;
 static struct line *lines;
@@ -406,7 +406,7 @@ void far_init(const char *option, uint32_t ring, uint32_t over)
 	leave_ns = *rest == ',' ? strtoull(rest + 1, &rest, 0) * 1000 : 0;
 	wish_ns = *rest == ',' ? strtoull(rest + 1, NULL, 0) * 1000 : 0;
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	far_die_paying = atoi(getenv("HUTONG_TEST_DIE_PAYING") ? getenv("HUTONG_TEST_DIE_PAYING") : "0");
+	far_die_at = atoi(getenv("HUTONG_TEST_DIE_AT") ? getenv("HUTONG_TEST_DIE_AT") : "0");
 	far_socket_init();
 	if (epoll_fd < 0) {
 		perror("far");

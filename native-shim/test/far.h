@@ -38,12 +38,14 @@ struct far_debt {
 	int die; /* for tests: the place where, 0 for none */
 };
 
-enum far_die { FAR_DIE_SENDING = 1, FAR_DIE_COUNTING, FAR_DIE_ACCEPTING };
+/* In its first payment, or a while after it has sent a CHANNEL to both ends, with neither told to look. */
+enum far_die { FAR_DIE_SENDING = 1, FAR_DIE_COUNTING, FAR_DIE_ACCEPTING, FAR_DIE_GIVING };
 
 uint32_t far_mark(void);
 bool far_pay(struct hut_end *e, uint64_t cookie, const struct far_debt *debt);
 
 extern bool far_on;
+extern int far_die_at; /* HUTONG_TEST_DIE_AT: where this agent dies, 0 for nowhere */
 
 void far_init(const char *option, uint32_t ring, uint32_t over); /* DELAY_US,SEED[,LEAVE_US] */
 void far_connect(const struct far_program program[2], struct far_channel channel[2]);

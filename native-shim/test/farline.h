@@ -102,7 +102,6 @@ struct far_half {
 
 extern uint64_t far_now; /* of this turn */
 extern uint32_t far_ring_size, far_over_size;
-extern int far_die_paying; /* HUTONG_TEST_DIE_PAYING: where in its first payment this agent dies */
 
 /* At once, or a while later, or now and then much later. */
 uint64_t far_later(void);

@@ -41,7 +41,7 @@ static void copy(struct far_half *from, struct far_half *to, uint64_t at, size_t
 void out_pay(struct far_half *h)
 {
 	struct outgoing *o = &h->out;
-	struct far_debt debt = { tx(h), o->round, h, out_place, far_die_paying };
+	struct far_debt debt = { tx(h), o->round, h, out_place, far_die_at };
 
 	o->pay_at = NEVER;
 	if (o->phase != OUT_STOPPED || o->ended || h->gone || !h->end)

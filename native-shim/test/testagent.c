@@ -27,6 +27,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -174,7 +175,34 @@ static void give(struct reg *both[2], uint32_t i, const int fds[2])
 			     .peer_chan = next_chan + 1 - i, .flags = far_on ? HUT_MSGF_REMOTE : 0 };
 
 	send_msg(shims[both[i]->shim].fd, &m, fds, 2);
-	notify(both[i]);
+}
+
+#define DIE_AFTER_US 20000
+
+/* Both have their message.  Or, for tests: they have it, and look for it when we have died, a while after that. */
+static void given(struct reg *both[2])
+{
+	struct itimerval end = { .it_value = { .tv_usec = DIE_AFTER_US } };
+	bool dies = far_die_at == FAR_DIE_GIVING;
+	int life[2];
+	char none;
+
+	if (dies && pipe(life))
+		die("pipe");
+	if (dies && fork()) {
+		setitimer(ITIMER_REAL, &end, NULL);
+		return;
+	}
+	if (dies) {
+		for (int i = 0; i < MAX_SHIMS; i++)
+			close(shims[i].fd);
+		close(life[1]);
+		(void)!read(life[0], &none, 1);
+	}
+	for (int i = 0; i < 2; i++)
+		notify(both[i]);
+	if (dies)
+		_exit(0);
 }
 
 static void match_far(struct reg *both[2])
@@ -194,6 +222,7 @@ static void match_far(struct reg *both[2])
 		give(both, i, (int[2]){ channel[i].segment, channel[i].bell });
 		close(channel[i].segment);
 	}
+	given(both);
 	next_chan += 2;
 }
 
@@ -225,6 +254,7 @@ static void match(struct reg *a)
 	munmap(s, HUT_PAGE);
 	for (uint32_t i = 0; i < 2; i++)
 		give(both, i, (int[2]){ seg, both[1 - i]->bell });
+	given(both);
 	next_chan += 2;
 	close(seg);
 }

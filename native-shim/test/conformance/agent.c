@@ -476,6 +476,32 @@ static void b_lost_on(int none)
 	close(fd);
 }
 
+/* An agent that dies when it has told both of their channel, before they look: nobody would carry anything between hosts. */
+static void a_killed_unheard(int listener)
+{
+	int fd = pick(listener);
+
+	note(" right=%d", echo(fd, false, 100));
+	warm(pick(listener), false); /* a session with the next agent */
+	to_the_end(fd, false);
+}
+
+static void b_killed_unheard(int none)
+{
+	int fd;
+
+	(void)none;
+	agent_kill();
+	agent_start_dying(FAR_DIE_GIVING);
+	fd = dial();
+	note(" right=%d", echo(fd, true, 100));
+	if (agent_ends())
+		agent_start();
+	ms(600); /* the shim does not look for an agent all the time */
+	warm(dial(), true);
+	to_the_end(fd, true);
+}
+
 #define CROWD 400
 
 /*
@@ -551,6 +577,7 @@ static const struct test_case cases[] = {
 	CASE_F(agent_killed, "3,7", WARM, OWN_AGENT | SLOW | NOT_FAR),
 	CASE_F(killed_then_stop, "3,7", WARM, OWN_AGENT | NOT_FAR),
 	CASE_F(killed_young, "3,5", RAW_COLD, OWN_AGENT | NOT_FAR),
+	CASE_F(killed_unheard, "3,5", RAW, OWN_AGENT),
 	CASE_F(agent_comes, "3,6", RAW, OWN_AGENT),
 	CASE_F(late_agent, "6", RAW_COLD, OWN_AGENT),
 	CASE_F(payer_dies, "3,7", RAW, OWN_AGENT),

@@ -229,7 +229,8 @@ static bool kill_agent(void)
 static bool agent_has_ended(void)
 {
 	for (int i = 0; i < 5000; i++) {
-		if (agent_pid > 0 && waitpid(agent_pid, NULL, WNOHANG) == agent_pid) {
+		/* who waits for the programs may have reaped it */
+		if (agent_pid > 0 && waitpid(agent_pid, NULL, WNOHANG)) {
 			agent_pid = 0;
 			return true;
 		}
@@ -268,12 +269,12 @@ static bool with_agent(char what)
 	case 'k':
 		return kill_agent();
 	case 's':
-		unsetenv("HUTONG_TEST_DIE_PAYING");
+		unsetenv("HUTONG_TEST_DIE_AT");
 		return start_agent("");
 	case 'l':
 		return start_agent(" -m 3600000 -b 4000000000");
-	case '1' ... '3':
-		setenv("HUTONG_TEST_DIE_PAYING", (char[]){ what, 0 }, 1);
+	case '1' ... '4':
+		setenv("HUTONG_TEST_DIE_AT", (char[]){ what, 0 }, 1);
 		return start_agent("");
 	case 'e':
 		return agent_has_ended();

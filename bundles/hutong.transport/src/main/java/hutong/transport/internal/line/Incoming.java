@@ -77,7 +77,8 @@ final class Incoming {
     if (said.leave() == round && phase == Phase.LIGHT) {
       leave();
     }
-    if (said.agreed() == round && (marks & Abi.MARK_LEFT) != 0) {
+    boolean owed = said.ended() && said.end() >= 0 && said.done() != round; // it comes by the ring
+    if (said.agreed() == round && (marks & Abi.MARK_LEFT) != 0 && !owed) {
       ring.writerIs(Abi.MARK_AGREED);
     }
     if (said.done() == round && round != 0 && phase != Phase.TCP) {

@@ -170,11 +170,11 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
     if (loop == null) {
       throw new IOException("a host's agent carries no connections");
     }
-    Held held = ask(() -> loop.held(owner));
+    Held held = demand(() -> loop.held(owner));
     if (held != null) {
       mapped(owner, held.inode(), held.ringSize(), held.overSize())
           .close(); // is it that program's?
-      LightLine carried = ask(() -> loop.claim(owner));
+      LightLine carried = demand(() -> loop.claim(owner));
       if (carried == null) {
         throw new IOException("the line has just ended");
       }
@@ -260,6 +260,17 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
       return List.of();
     }
     return ask(loop::infos);
+  }
+
+  /**
+   * For an owner with many lines: one whose answer does not come must not keep it from the rest.
+   */
+  private <T> T demand(Supplier<T> question) throws IOException {
+    try {
+      return ask(question);
+    } catch (IllegalStateException e) {
+      throw new IOException(e.getMessage(), e);
+    }
   }
 
   private <T> T ask(Supplier<T> question) {

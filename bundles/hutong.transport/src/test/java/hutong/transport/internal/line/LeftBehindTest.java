@@ -291,4 +291,41 @@ class LeftBehindTest {
     assertThat(outcome[0]).isEqualTo(Program.EOF);
     assertThat(lines.b.program.taken).isEqualTo(lines.a.program.written);
   }
+
+  /**
+   * The writer agreed that the reader has left, and closed before it was heard of: what it owed
+   * comes by the ring, and who leaves for good must not go without that.
+   */
+  @Test
+  void shouldNotLetAReaderGoWhoseRestComesByTheRing() {
+    Lines lines = new Lines(19, false);
+    int[] outcome = {Program.AGAIN};
+    readAll(lines, lines.b, outcome);
+    flow(lines, lines.a, 100);
+    assertThat(lines.a.program.rounds).isEqualTo(1);
+    lines.a.wireDown = true;
+    lines.a.program.write(500, false);
+    lines.a.speaks = LineMessage.VERSION - 1; // not understood, which is as good as dropped
+    int left = SegmentLayout.dir(InRing.SIDE) + DirLayout.CONS_MARK;
+    Words.getAndOr(lines.b.program.memory, left, Abi.MARK_LEFT);
+    lines.b.program.pause();
+    lines.run(lines.now + 1_000_000, () -> false);
+    lines.a.program.shutWrite(false);
+    lines.a.programGone();
+    lines.after(1000, lines.a.tcpOut()::deliver);
+    lines.run(lines.now + 1_000_000, () -> false);
+    lines.a.speaks = LineMessage.VERSION;
+    lines.b.step(
+        () -> {
+          lines.b.line.onMissed();
+          lines.b.line.onLink();
+        });
+    lines.run(lines.now + 10_000_000, () -> false);
+    assertThat(lines.b.program.taken).isLessThan(lines.a.program.written);
+    assertThat(word(lines, DirLayout.PROD_MARK) & Abi.MARK_AGREED).isZero();
+    lines.a.wireDown = false;
+    lines.run(lines.now + 10_000_000_000L, () -> outcome[0] < 0 && outcome[0] != Program.AGAIN);
+    assertThat(outcome[0]).isEqualTo(Program.EOF);
+    assertThat(lines.b.program.taken).isEqualTo(lines.a.program.written);
+  }
 }
