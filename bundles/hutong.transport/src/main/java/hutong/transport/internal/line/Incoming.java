@@ -337,7 +337,9 @@ final class Incoming {
     if (told) {
       return; // as after each close: this end is known, and may still be to be read
     }
-    if (phase != Phase.TCP && (phase != Phase.ARMED || ask)) {
+    if (isWhole()) {
+      end(writes ? 0 : Abi.MARK_HALF_CLOSE); // nobody says that the far program does not read
+    } else if (phase != Phase.TCP && (phase != Phase.ARMED || ask)) {
       cut();
     } else if (writes && phase == Phase.TCP) { // an armed round may have begun: FIN decides
       told = true;

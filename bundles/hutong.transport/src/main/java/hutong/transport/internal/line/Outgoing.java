@@ -84,6 +84,7 @@ final class Outgoing {
   private boolean peerOver;
   private long changedAt = Long.MIN_VALUE;
   private long failedAt = Long.MAX_VALUE;
+  private long untakenSince = Long.MAX_VALUE;
 
   Outgoing(LightLine line, LineWorld world, OutRing ring) {
     this.line = line;
@@ -512,6 +513,7 @@ final class Outgoing {
     if (flow.takeOpenDue(now) && mayOpen()) {
       open();
     }
+    awaitPeer(now);
     if (!flow.routed()) {
       return;
     }
@@ -557,6 +559,15 @@ final class Outgoing {
     }
   }
 
+  /** The program is on the ring, and the peer's agent has not said yet that it takes the round. */
+  private void awaitPeer(long now) {
+    boolean waits = phase == Phase.STARTED && flow.flow() == null && ring.tail() > start;
+    untakenSince = waits && !peerOver ? Math.min(untakenSince, now) : Long.MAX_VALUE;
+    if (untakenSince != Long.MAX_VALUE && now - untakenSince >= GIVE_UP_NS) {
+      line.peerLost();
+    }
+  }
+
   /** Whether the flow has got other numbers since the last time, which belong into the page. */
   boolean takeResumed() {
     return flow.takeResumed();
@@ -565,7 +576,9 @@ final class Outgoing {
   /** When there is something to do again. */
   long deadline(long now) {
     if (!flow.routed()) {
-      return phase == Phase.STOPPED && !ended ? payAt : flow.deadline(now);
+      long deadline = phase == Phase.STOPPED && !ended ? payAt : flow.deadline(now);
+      long since = untakenSince;
+      return since == Long.MAX_VALUE ? deadline : Math.min(deadline, since + GIVE_UP_NS);
     }
     long deadline = Math.min(flow.deadline(now), changeAt());
     return choice == null ? deadline : Math.min(deadline, choice.due(stream));

@@ -106,27 +106,43 @@ class LeftBehindTest {
   /** The agents cannot speak, as without a host's list; the wire has brought all, and its end. */
   @Test
   void shouldEndAWholeStreamWithoutTheLink() {
-    for (boolean whole : new boolean[] {true, false}) {
-      Lines lines = new Lines(13, false);
-      int[] outcome = {Program.AGAIN};
-      readAll(lines, lines.b, outcome);
-      flow(lines, lines.a, 100);
-      assertThat(lines.a.program.rounds).isEqualTo(1);
-      lines.cutLink(Long.MAX_VALUE / 2);
-      lines.a.program.write(1000, false);
-      lines.run(lines.now + 100_000_000L, () -> false);
-      lines.a.wireDown = !whole;
-      lines.b.wireDown = !whole;
-      lines.a.program.write(whole ? 0 : 100, false);
-      lines.a.program.shutWrite(true);
-      lines.after(1000, lines.a.tcpOut()::deliver);
-      lines.run(
-          lines.now + 3 * lines.patience, () -> outcome[0] < 0 && outcome[0] != Program.AGAIN);
-      assertThat(outcome[0]).isEqualTo(whole ? Program.EOF : Program.RESET);
-      if (whole) {
-        assertThat(lines.b.program.taken).isEqualTo(lines.a.program.written);
-      }
+    assertThat(endWithoutLink(true, false)).isEqualTo(Program.EOF);
+    assertThat(endWithoutLink(false, false)).isEqualTo(Program.RESET);
+  }
+
+  /** The same for a peer's agent that knows nothing of the line any more. */
+  @Test
+  void shouldEndAWholeStreamWhosePeerForgotTheLine() {
+    assertThat(endWithoutLink(true, true)).isEqualTo(Program.EOF);
+    assertThat(endWithoutLink(false, true)).isEqualTo(Program.RESET);
+  }
+
+  private static int endWithoutLink(boolean whole, boolean forgotten) {
+    Lines lines = new Lines(13, false);
+    int[] outcome = {Program.AGAIN};
+    readAll(lines, lines.b, outcome);
+    flow(lines, lines.a, 100);
+    assertThat(lines.a.program.rounds).isEqualTo(1);
+    lines.cutLink(Long.MAX_VALUE / 2);
+    lines.a.program.write(1000, false);
+    lines.run(lines.now + 100_000_000L, () -> false);
+    lines.a.wireDown = !whole;
+    lines.b.wireDown = !whole;
+    lines.a.program.write(whole ? 0 : 100, false);
+    lines.a.program.shutWrite(true);
+    lines.after(1000, lines.a.tcpOut()::deliver);
+    lines.run(lines.now + 100_000_000L, () -> false);
+    assertThat(outcome[0]).isEqualTo(Program.AGAIN);
+    if (forgotten) {
+      LineMessage goodbye = LineMessage.goodbye(lines.b.number, lines.a.number);
+      lines.b.step(() -> lines.b.line.onMessage(goodbye));
     }
+    long end = lines.now + (forgotten ? 100_000_000L : 3 * lines.patience);
+    lines.run(end, () -> outcome[0] < 0 && outcome[0] != Program.AGAIN);
+    if (whole) {
+      assertThat(lines.b.program.taken).isEqualTo(lines.a.program.written);
+    }
+    return outcome[0];
   }
 
   /** Nobody has a socket any more, and somebody reads all the same: a reset, not an early end. */
@@ -191,6 +207,29 @@ class LeftBehindTest {
     assertThat(gone(lines.a)).isFalse();
     lines.run(lines.now + 10_000_000_000L, () -> false);
     assertThat(gone(lines.a)).isTrue();
+  }
+
+  /** The same where it has never said that it takes the round that the writer has gone to. */
+  @Test
+  void shouldGiveUpAPeerThatNeverTakesARound() {
+    for (boolean waits : new boolean[] {true, false}) {
+      Lines lines = new Lines(20, false);
+      readAll(lines, lines.b, new int[1]);
+      lines.a.program.paused = true; // it does not know of the ring
+      lines.run(1_000_000, () -> false);
+      assertThat(word(lines, DirLayout.CONS_ROUND)).isEqualTo(1); // armed
+      lines.cutLink(Long.MAX_VALUE / 2);
+      lines.a.wireDown = true;
+      lines.b.wireDown = true;
+      lines.a.program.resume();
+      lines.a.program.write(waits ? 500 : 0, false);
+      lines.run(lines.now + 920_000_000_000L, () -> false);
+      assertThat(lines.a.program.rounds).isEqualTo(1);
+      assertThat(lines.a.flow()).isNull();
+      assertThat(gone(lines.a)).isFalse();
+      lines.run(lines.now + 10_000_000_000L, () -> false);
+      assertThat(gone(lines.a)).isEqualTo(waits);
+    }
   }
 
   /** Whether the writer can hear of it: that nobody reads, and what TCP's end is, if it comes. */
