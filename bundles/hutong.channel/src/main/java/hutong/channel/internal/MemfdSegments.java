@@ -20,8 +20,8 @@ public final class MemfdSegments implements Segments {
   /** The largest ring. */
   static final int MAX_RING = 1 << 26;
 
-  /** The largest overflow. */
-  static final int MAX_OVER = 1 << 28;
+  /** The largest overflow; the shim refuses larger ones, as it does larger rings. */
+  static final int MAX_OVER = 1 << 26;
 
   /** F_SEAL_FUTURE_WRITE: new mappings may not be written. */
   private static final int SEAL_FUTURE_WRITE = 16;

@@ -77,8 +77,7 @@ final class Incoming {
     if (said.leave() == round && phase == Phase.LIGHT) {
       leave();
     }
-    boolean owed = said.ended() && said.end() >= 0 && said.done() != round; // it comes by the ring
-    if (said.agreed() == round && (marks & Abi.MARK_LEFT) != 0 && !owed) {
+    if (said.agreed() == round && (marks & Abi.MARK_LEFT) != 0 && !owesRest(said)) {
       ring.writerIs(Abi.MARK_AGREED);
     }
     if (said.done() == round && round != 0 && phase != Phase.TCP) {
@@ -234,6 +233,11 @@ final class Incoming {
     if (phase == Phase.LIGHT) {
       leave();
     }
+  }
+
+  /** Whether what the gone program wrote beyond the stop comes by the ring all the same. */
+  private boolean owesRest(LineMessage.Sending said) {
+    return said.ended() && said.done() != round && said.end() > Math.max(stoppedAt, said.start());
   }
 
   private void over() {

@@ -48,8 +48,8 @@ record LightSettings(
    * @throws IllegalArgumentException naming what is wrong
    */
   static LightSettings of(AgentConfig config) {
-    int ring = (int) config.number("hutong.inter.ring.size", 1 << 20, 4096, 1 << 26);
-    int over = (int) config.number("hutong.inter.overflow.size", 4 << 20, 4096, 1 << 26);
+    int ring = size(config, "hutong.inter.ring.size", 1 << 20);
+    int over = size(config, "hutong.inter.overflow.size", 4 << 20);
     if (over < ring / 2) {
       // A writer that has gone over to it is woken when there is room for half a ring.
       throw new IllegalArgumentException(
@@ -75,6 +75,14 @@ record LightSettings(
         over,
         config.flag("hutong.authenticate", false),
         1_000_000 * config.number("hutong.end.ms", 50_000, 100, 3_600_000));
+  }
+
+  private static int size(AgentConfig config, String key, int usual) {
+    int size = (int) config.number(key, usual, 4096, 1 << 26);
+    if (Integer.bitCount(size) != 1) {
+      throw new IllegalArgumentException(key + " is " + size + ", no power of two");
+    }
+    return size;
   }
 
   private static long waitNs(AgentConfig config) {

@@ -28,6 +28,8 @@ import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
 import org.osgi.framework.BundleContext;
@@ -269,7 +271,10 @@ public final class TransportComponent implements LightTransport, PeerLinkListene
     try {
       return ask(question);
     } catch (IllegalStateException e) {
-      throw new IOException(e.getMessage(), e);
+      if (e.getCause() instanceof TimeoutException || e.getCause() instanceof ExecutionException) {
+        throw new IOException(e.getMessage(), e);
+      }
+      throw e; // the loop is closing, or this thread: another transport goes on with the line
     }
   }
 

@@ -50,6 +50,8 @@ class LightSettingsTest {
     "hutong.window, 257",
     "hutong.inter.ring.size, 16777216",
     "hutong.inter.overflow.size, 262144",
+    "hutong.inter.ring.size, 65537",
+    "hutong.inter.overflow.size, 3145728",
     "hutong.inter, never",
     "hutong.wire, token-ring"
   })
