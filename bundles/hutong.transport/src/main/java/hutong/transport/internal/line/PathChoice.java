@@ -43,7 +43,10 @@ final class PathChoice {
   /** How long the outcome of a trial holds, also for other streams to that VM, at most ... */
   static final long REMEMBER_NS = 60_000_000_000L;
 
-  /** ... and after a narrow loss, or the first one: an agent that has just started is slow. */
+  /**
+   * ... and after a loss, doubled each time: an agent that has just started is slow for a while.
+   * Only what is far slower than a fast TCP, twice, is not looked at again so soon.
+   */
   static final long AGAIN_NS = 3_000_000_000L;
 
   /** Less than this much of TCP's rate is no narrow loss ... */
@@ -189,7 +192,9 @@ final class PathChoice {
     if (before == null || !before.lost) {
       return AGAIN_NS;
     }
-    return farOff ? REMEMBER_NS : Math.min(REMEMBER_NS, 2 * before.holdsNs);
+    return farOff && stream.tcpRate > FAST
+        ? REMEMBER_NS
+        : Math.min(REMEMBER_NS, 2 * before.holdsNs);
   }
 
   /** What trials with that peer have given does not matter any more. */

@@ -109,6 +109,18 @@ class PathChoiceTest {
   }
 
   @Test
+  void shouldTrySoonAgainWhatAnAgentThatWarmsUpMayGiveYet() {
+    PathChoice.Stream stream = new PathChoice.Stream("a");
+    tcp(stream, 1_500, 117e6);
+    assertThat(light(stream, 1_000, 25e6)).isTrue();
+    assertThat(tcp(stream, 4_500, 117e6)).isTrue();
+    assertThat(light(stream, 1_000, 40e6)).as("far off").isTrue();
+    assertThat(tcp(stream, 5_500, 117e6)).isFalse();
+    assertThat(tcp(stream, 2_500, 117e6)).isTrue();
+    assertThat(light(stream, 60_000, 119e6)).isFalse();
+  }
+
+  @Test
   void shouldTrySoonAgainAfterANarrowLoss() {
     PathChoice.Stream stream = new PathChoice.Stream("a");
     tcp(stream, 1_500, 117e6);
